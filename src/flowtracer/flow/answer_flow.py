@@ -1,0 +1,117 @@
+"""Answer-targeted flow: which tokens carry influence from the question to the answer.
+
+Direction, stated once for the whole package: `attention[b, k, i]` is how much token k looks at
+token i (row = the token that looks, the layout of Hugging Face). Influence runs the other way, from
+the earlier token i to the later token k: `W[i, k] = attention[k, i]` for i < k. The diagonal and
+everything above it are ignored.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from flowtracer.flow.checks import check_flow_input, check_reachable
+from flowtracer.flow.solve import solve_passage, solve_potential, working_dtype
+
+AnswerTokens = Literal["absorb", "relay"]
+
+
+@dataclass(frozen=True)
+class AnswerFlow:
+    """A unit of flow from the question to the answer. All of (B, T), in the attention's dtype."""
+
+    potential: Tensor  # h: influence that reaches the answer, summed over all paths
+    inflow: Tensor  # f: share of the unit of flow that passes through the token
+    throughput: Tensor  # tau = inflow + outflow = 2 f, the sink edge counted as outflow
+    attention: Tensor = field(repr=False)  # (B, T, T), the input, not a copy
+    passage: Tensor = field(repr=False)  # g = f / h, float64
+    reach: Tensor = field(repr=False)  # h in float64
+    sinks: Tensor = field(repr=False)  # how strongly each token draws, 0 outside the answer
+    relays: Tensor = field(repr=False)  # 1 where a token passes flow on, 0 where it absorbs
+
+    def row(self, index: int) -> "AnswerFlow":
+        """The flow of one row of the batch, still with a batch dimension of 1. Nothing is copied."""
+        return AnswerFlow(
+            **{one.name: getattr(self, one.name)[index : index + 1] for one in fields(self)}
+        )
+
+    def edges(self) -> Tensor:
+        """Flow on every edge, (B, T, T): `[b, i, k] = g(i) W[i, k] h(k)` from token i to token k."""
+        return self.edges_into(0, self.attention.shape[1]).transpose(1, 2)
+
+    def edges_into(self, start: int, stop: int) -> Tensor:
+        """Flow into tokens start..stop from all tokens, (B, stop - start, T): a strip of edges.
+
+        `[b, k - start, i]` is the flow from i to k. Strips keep memory linear where T x T is large.
+        """
+        strip = self.attention[:, start:stop].tril(start - 1).to(self.passage.dtype)
+        strip = strip * (self.passage * self.relays)[:, None, :] * self.reach[:, start:stop, None]
+        return strip.to(self.attention.dtype)
+
+
+def answer_flow(
+    attention: Tensor,
+    question: Tensor,
+    answer: Tensor,
+    *,
+    answer_tokens: AnswerTokens = "absorb",
+) -> AnswerFlow:
+    """Send one unit of flow from the question to the answer (equations 1 to 4 of the paper).
+
+    With U the strictly upper triangular W:
+
+    - potential: `(I - U) h = 1_A`, one triangular solve. Rows of U that belong to answer tokens are
+      zero when they absorb.
+    - reweighting: `W'[i, k] = W[i, k] h(k) / h(i)`; its rows sum to 1 wherever h > 0 outside A
+      (theorem 3.1). It is never formed.
+    - flow: `(I - U)^T g = source / h`, the second solve, and `f = h * g`; throughput is `2 f`.
+
+    Identities: inflow into the answer sums to 1 (absorb); `0 <= h`; a question token that nothing
+    else feeds carries exactly its own share of the source.
+
+    Args:
+        attention: (B, T, T) non-negative, row = the token that looks. float32 or float64.
+        question: (B, T) bool, where the unit enters, equally shared. Tokens that cannot reach the
+            answer are left out and their share goes to the rest (our choice).
+        answer: (B, T) bool, where it leaves; or non-negative weights, which set how strongly each
+            answer token draws.
+        answer_tokens: "absorb" (default, our choice: the paper leaves it open) gives answer tokens
+            no onward edges; "relay" lets them pass influence on to later answer tokens.
+
+    Raises:
+        ValueError: naming the row, when shapes disagree, attention is negative or not finite, a row
+            has no question or no answer token, or no question token reaches the answer.
+
+    Values are computed in float64 and influence below its smallest normal number counts as none.
+    """
+    check_flow_input(attention, question, answer, answer_tokens)
+    dtype = working_dtype(attention.device)
+    sink = answer.to(dtype)
+    if answer_tokens == "absorb":
+        relays = (sink == 0).to(dtype)
+    else:
+        relays = torch.ones_like(sink)
+
+    potential = solve_potential(attention, sink, relays)
+    potential = torch.where(potential < torch.finfo(dtype).tiny, 0.0, potential)
+    reachable = potential > 0
+
+    fed = question & reachable
+    check_reachable(fed)
+    source = fed.to(dtype) / fed.sum(1, keepdim=True)
+    entering = torch.where(fed, source / potential, 0.0)
+    passage = torch.where(reachable, solve_passage(attention, entering, relays), 0.0)
+    inflow = potential * passage
+
+    return AnswerFlow(
+        potential=potential.to(attention.dtype),
+        inflow=inflow.to(attention.dtype),
+        throughput=(2 * inflow).to(attention.dtype),
+        attention=attention,
+        passage=passage,
+        reach=potential,
+        sinks=sink,
+        relays=relays,
+    )

@@ -1,0 +1,110 @@
+"""Picking the few edges worth showing out of T x T, one strip of the graph at a time."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from flowtracer.flow.answer_flow import AnswerFlow
+
+STRIP = 256  # tokens per strip, our choice: 8 MiB at T = 8192
+BINS = 1 << 16
+
+
+class Edge(NamedTuple):
+    """Flow from one token to a later one, of the one unit that is sent."""
+
+    source: int
+    target: int
+    flow: float
+
+
+def smallest_edge_set(flow: AnswerFlow, *, share: float = 0.9, row: int = 0) -> list[Edge]:
+    """The fewest edges that together carry `share` of all edge flow, strongest first.
+
+    That is the shortest prefix of the edges in falling order whose sum reaches `share` of the sum
+    over all edges. Two passes, never T x T: the first adds up flow in bins that are monotone in the
+    value (exponent and upper 8 bits of the mantissa), the second collects and sorts only what is at or above
+    the bin where the share is reached. Ties go to the earlier target, then source.
+
+    Raises ValueError if `share` is not in (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}; it must be above 0 and at most 1")
+    flow = flow.row(row)
+    length = flow.attention.shape[1]
+    mass = torch.zeros(BINS, dtype=torch.float64, device=flow.attention.device)
+    for start in range(0, length, STRIP):
+        strip = _strip(flow, start).flatten()
+        mass += torch.bincount(_bin(strip), weights=strip.double(), minlength=BINS)
+    falling = mass.flip(0).cumsum(0)
+    total = falling[-1]
+    if total == 0:  # every question token is an answer token: nothing moves
+        return []
+    crossed = int((falling >= share * total * (1 - 1e-12)).int().argmax())
+    lowest = BINS - 1 - crossed
+
+    sources, targets, values = [], [], []
+    for start in range(0, length, STRIP):
+        strip = _strip(flow, start)
+        target, source = torch.nonzero((_bin(strip) >= lowest) & (strip > 0), as_tuple=True)
+        values.append(strip[target, source])
+        targets.append(target + start)
+        sources.append(source)
+    value = torch.cat(values)
+    order = value.argsort(descending=True, stable=True)
+    reached = value[order].double().cumsum(0) >= share * total * (1 - 1e-12)
+    count = int(reached.int().argmax()) + 1 if bool(reached.any()) else len(order)
+    kept = order[:count]
+    return _edges(torch.cat(sources)[kept], torch.cat(targets)[kept], value[kept])
+
+
+def strongest_edges(flow: AnswerFlow, *, per_token: int = 4, row: int = 0) -> list[Edge]:
+    """The `per_token` strongest edges into and out of every token, each once, by target.
+
+    Linear in T: at most `2 * per_token * T` edges. Edges without flow are left out.
+    """
+    flow = flow.row(row)
+    length = flow.attention.shape[1]
+    keep = min(per_token, length)
+    device = flow.attention.device
+    best = torch.zeros(keep, length, dtype=flow.attention.dtype, device=device)  # out of each token
+    best_target = torch.zeros(keep, length, dtype=torch.long, device=device)
+    sources, targets, values = [], [], []
+    for start in range(0, length, STRIP):
+        strip = _strip(flow, start)  # (targets, sources)
+        numbers = torch.arange(start, start + strip.shape[0], device=device)
+        into, source = strip.topk(keep, dim=1)
+        values.append(into.flatten())
+        sources.append(source.flatten())
+        targets.append(numbers[:, None].expand(-1, keep).flatten())
+        # Outgoing edges of a token lie in many strips: the best so far compete with this strip's.
+        candidates = torch.cat([best, strip])
+        candidate_targets = torch.cat([best_target, numbers[:, None].expand(-1, length)])
+        best, place = candidates.topk(keep, dim=0)
+        best_target = candidate_targets.gather(0, place)
+    values.append(best.flatten())
+    targets.append(best_target.flatten())
+    sources.append(torch.arange(length, device=device).expand(keep, -1).flatten())
+
+    value, source, target = torch.cat(values), torch.cat(sources), torch.cat(targets)
+    key = (target * length + source)[value > 0]
+    key, inverse = key.unique(return_inverse=True)
+    merged = torch.zeros(len(key), dtype=value.dtype, device=device)
+    merged[inverse] = value[value > 0]
+    return _edges(key % length, key // length, merged)
+
+
+def _strip(flow: AnswerFlow, start: int) -> Tensor:
+    """Flow into tokens start..start + STRIP of a single row, (targets, sources)."""
+    return flow.edges_into(start, min(start + STRIP, flow.attention.shape[1]))[0]
+
+
+def _bin(values: Tensor) -> Tensor:
+    """Monotone bin of each non-negative value."""
+    return values.float().view(torch.int32).long() >> 15
+
+
+def _edges(sources: Tensor, targets: Tensor, values: Tensor) -> list[Edge]:
+    triples = zip(sources.tolist(), targets.tolist(), values.tolist(), strict=True)
+    return [Edge(*triple) for triple in triples]

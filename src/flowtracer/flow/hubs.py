@@ -1,0 +1,38 @@
+"""Hubs: tokens of the response where the flow gathers."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Hubs:
+    """Local maxima of throughput, in the order of the text."""
+
+    tokens: tuple[int, ...]
+    spacing: tuple[int, ...]  # tokens from each hub to the next
+
+    @property
+    def median_spacing(self) -> float | None:
+        """Median number of tokens between neighbouring hubs; None with fewer than two hubs."""
+        return float(torch.tensor(self.spacing).float().quantile(0.5)) if self.spacing else None
+
+
+def find_hubs(throughput: Tensor, response: Tensor, *, radius: int = 2) -> Hubs:
+    """Tokens whose throughput is the largest within `radius` tokens and above the response's mean.
+
+    The paper speaks of periodic hubs without a definition; radius 2 and the mean are our choice.
+    Of equal neighbours the earlier one is the hub. Shapes: throughput and response (T,); only
+    tokens where `response` is True take part. Distances count tokens of the whole sequence.
+    """
+    places = response.nonzero()[:, 0]
+    if len(places) == 0:
+        return Hubs((), ())
+    values = throughput[places].double()
+    padded = torch.nn.functional.pad(values, (radius, radius), value=-torch.inf)
+    windows = padded.unfold(0, 2 * radius + 1, 1)  # (n, 2 radius + 1), the token in the middle
+    highest_before = windows[:, :radius].amax(1) if radius else torch.full_like(values, -torch.inf)
+    peak = (values >= windows.amax(1)) & (values > highest_before) & (values > values.mean())
+    tokens = places[peak]
+    return Hubs(tuple(tokens.tolist()), tuple(tokens.diff().tolist()))

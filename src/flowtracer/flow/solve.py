@@ -1,0 +1,63 @@
+"""The two triangular solves behind the flow, block by block.
+
+Both systems are unit triangular with non-negative right-hand sides, so substitution only ever adds
+non-negative numbers and is accurate component by component. Working in blocks of tokens keeps the
+extra memory at `BLOCK * T` numbers: neither U nor the reweighted graph W' is ever formed.
+"""
+
+import torch
+from torch import Tensor
+
+BLOCK = 256  # our choice: one block of T = 2048 in float64 is 4 MiB
+
+
+def working_dtype(device: torch.device) -> torch.dtype:
+    """float64, because influence shrinks with every hop; float32 where a device has nothing wider."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def solve_potential(attention: Tensor, sink: Tensor, relays: Tensor) -> Tensor:
+    """Solve `(I - U) h = sink` for the potential h.
+
+    `U[i, k] = attention[k, i]` for i < k, with row i zeroed where `relays[i]` is 0, so
+    `h(i) = sink(i) + relays(i) * sum over k > i of attention[k, i] h(k)`  (eq. 3 of the paper).
+
+    Shapes: attention (B, T, T), sink and relays (B, T) in the working dtype. Returns (B, T).
+    """
+    potential = torch.empty_like(sink)
+    onward = torch.zeros_like(sink)  # what tokens receive from the blocks solved so far
+    length = sink.shape[1]
+    for start in reversed(range(0, length, BLOCK)):
+        stop = min(start + BLOCK, length)
+        looks = attention[:, start:stop, :stop].to(sink.dtype)
+        relay = relays[:, start:stop]
+        system = -(looks[:, :, start:].tril(-1).transpose(1, 2) * relay[:, :, None])
+        given = sink[:, start:stop] + relay * onward[:, start:stop]
+        block = torch.linalg.solve_triangular(
+            system, given[:, :, None], upper=True, unitriangular=True
+        )
+        potential[:, start:stop] = block[:, :, 0]
+        onward[:, :start] += (block.transpose(1, 2) @ looks[:, :, :start])[:, 0]
+    return potential
+
+
+def solve_passage(attention: Tensor, entering: Tensor, relays: Tensor) -> Tensor:
+    """Solve `(I - U)^T g = entering`, the transpose of the system of `solve_potential`.
+
+    `g(k) = entering(k) + sum over i < k of attention[k, i] relays(i) g(i)`; with
+    `entering = source / h` the inflow is `f = h * g` (eq. 4 of the paper).
+
+    Shapes: attention (B, T, T), entering and relays (B, T) in the working dtype. Returns (B, T).
+    """
+    passage = torch.empty_like(entering)
+    length = entering.shape[1]
+    for start in range(0, length, BLOCK):
+        stop = min(start + BLOCK, length)
+        looks = attention[:, start:stop, :stop].to(entering.dtype)
+        sent = (relays[:, :start] * passage[:, :start])[:, :, None]
+        given = entering[:, start:stop, None] + looks[:, :, :start] @ sent
+        system = -(looks[:, :, start:].tril(-1) * relays[:, None, start:stop])
+        passage[:, start:stop] = torch.linalg.solve_triangular(
+            system, given, upper=False, unitriangular=True
+        )[:, :, 0]
+    return passage

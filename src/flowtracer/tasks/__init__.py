@@ -1,0 +1,1 @@
+"""Tasks with exact answers: problems, prompts and checkers."""
