@@ -19,13 +19,16 @@ class Edge(NamedTuple):
     flow: float
 
 
-def smallest_edge_set(flow: AnswerFlow, *, share: float = 0.9, row: int = 0) -> list[Edge]:
+def smallest_edge_set(
+    flow: AnswerFlow, *, share: float = 0.9, limit: int | None = None, row: int = 0
+) -> list[Edge]:
     """The fewest edges that together carry `share` of all edge flow, strongest first.
 
     That is the shortest prefix of the edges in falling order whose sum reaches `share` of the sum
     over all edges. Two passes, never T x T: the first adds up flow in bins that are monotone in the
     value (exponent and upper 8 bits of the mantissa), the second collects and sorts only what is at or above
-    the bin where the share is reached. Ties go to the earlier target, then source.
+    the bin where the share is reached. Ties go to the earlier target, then source. `limit` keeps only
+    the strongest so many of the set.
 
     Raises ValueError if `share` is not in (0, 1].
     """
@@ -55,7 +58,7 @@ def smallest_edge_set(flow: AnswerFlow, *, share: float = 0.9, row: int = 0) -> 
     order = value.argsort(descending=True, stable=True)
     reached = value[order].double().cumsum(0) >= share * total * (1 - 1e-12)
     count = int(reached.int().argmax()) + 1 if bool(reached.any()) else len(order)
-    kept = order[:count]
+    kept = order[: count if limit is None else min(count, limit)]
     return _edges(torch.cat(sources)[kept], torch.cat(targets)[kept], value[kept])
 
 

@@ -1,0 +1,30 @@
+"""The backbone: the tokens with the highest throughput."""
+
+import math
+
+import torch
+from torch import Tensor
+
+BACKBONE_RATIO = 0.4  # section 3.3 of the paper
+
+
+def select_backbone(
+    throughput: Tensor, candidates: Tensor, *, ratio: float = BACKBONE_RATIO
+) -> Tensor:
+    """The `ceil(ratio * n)` of each row's n candidates with the highest throughput, (B, T) bool.
+
+    Ties go to the earlier token (our choice). Tokens without flow are never chosen, even if fewer
+    than `ceil(ratio * n)` remain. Shapes: throughput (B, T), candidates (B, T) bool.
+
+    Raises ValueError if `ratio` is not in (0, 1].
+    """
+    if not 0 < ratio <= 1:
+        raise ValueError(f"ratio is {ratio}; it must be above 0 and at most 1")
+    # A ratio such as 0.4 is not exact in binary: without the margin, ceil(0.4 * 5) could be 3.
+    wanted = [math.ceil(ratio * n - 1e-9) for n in candidates.sum(1).tolist()]
+    scores = throughput.masked_fill(~candidates, -torch.inf)
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    place = torch.arange(throughput.shape[1], device=throughput.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, place)
+    limit = torch.tensor(wanted, device=throughput.device)[:, None]
+    return (rank < limit) & candidates & (throughput > 0)

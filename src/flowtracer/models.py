@@ -1,0 +1,128 @@
+"""Where models come from: a hub id, a local folder, a .gguf file, or the embedded default."""
+
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from flowtracer.attention.kernel import emulates
+
+EMBEDDED = "embedded"
+
+
+class ModelError(ValueError):
+    """A model cannot be loaded; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to answer and to be traced."""
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    name: str  # as the user gave it
+
+
+def load(
+    source: str | Path = EMBEDDED,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+) -> Loaded:
+    """Load a model and its tokenizer for inference.
+
+    source: "embedded" (the small Countdown model inside the package), a folder, a .gguf file
+        (needs the extra `flowtracer[gguf]`), or a hub id such as "Qwen/Qwen3-0.6B". Only
+        safetensors weights are read; remote code runs only if `trust_remote_code` is set.
+    dtype: "float32", "bfloat16", "float16", or "auto": the checkpoint's own, but float32 on a
+        processor that has to emulate half precision.
+    device: "auto" (CUDA if present, else the CPU) or any torch device.
+
+    Raises ModelError.
+    """
+    name = str(source)
+    path, extra = _locate(name)
+    common = {"trust_remote_code": trust_remote_code, **extra}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **common)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=_dtype(dtype), use_safetensors=True, **common
+        )
+    except ModelError:
+        raise
+    except Exception as error:  # transformers raises many kinds for one bad source
+        raise ModelError(_why(name, error, trust_remote_code)) from error
+    target = _device(device)
+    if dtype == "auto" and emulates(target, model.dtype):
+        model = model.float()
+    return Loaded(model.to(target).eval(), tokenizer, name)
+
+
+def _locate(name: str) -> tuple[str, dict[str, str]]:
+    """Path for `from_pretrained`, and the gguf file's name if it is one."""
+    if name == EMBEDDED:
+        return str(files("flowtracer") / "embedded"), {}
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"model {name}: there is no such file")
+        return str(path.parent), {"gguf_file": path.name}
+    looks_local = path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
+    if not looks_local:
+        return name, {}
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"model {name}: no folder with a config.json is there; give a folder saved by "
+            "transformers, a .gguf file or a hub id"
+        )
+    return str(path), {}
+
+
+def _dtype(name: str) -> str | torch.dtype:
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name != "auto" and name not in known:
+        raise ModelError(f"dtype {name} is unknown; use auto, {', '.join(known)}")
+    return known.get(name, "auto")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {name} cannot be used: {_first_line(error)}") from error
+
+
+def _why(name: str, error: Exception, trusted: bool) -> str:
+    text = str(error)
+    if "trust_remote_code" in text and not trusted:
+        return (
+            f"model {name} brings code of its own; if you trust it, allow it with "
+            "trust_remote_code (--trust-remote-code)"
+        )
+    if isinstance(error, ImportError):
+        return f"model {name} needs a package that is not installed: {_first_line(error)}"
+    if "safetensors" in text and ("does not appear" in text or "no file" in text.lower()):
+        return f"model {name} has no safetensors weights; other formats are not read"
+    if "offline" in text.lower() or "connect" in text.lower() or "resolve" in text.lower():
+        return f"model {name} is neither a local folder nor reachable on the hub: {_first_line(error)}"
+    return f"model {name} cannot be loaded: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def parameter_count(model: PreTrainedModel) -> str:
+    """Number of parameters for people: "1.1M", "135M", "4.0B"."""
+    count = sum(parameter.numel() for parameter in model.parameters())
+    unit = min(3, max(0, int(math.log10(max(count, 1))) // 3))
+    value = count / 1000**unit
+    return f"{value:.3g}{['', 'K', 'M', 'B'][unit]}"

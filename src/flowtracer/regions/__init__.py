@@ -1,0 +1,23 @@
+"""Where the question, the response and the answer are: on the text, and on tokens."""
+
+from flowtracer.regions.answers import ANSWER_RULES, AnswerRule, Span, find_answer
+from flowtracer.regions.offsets import TokenizedText, decode_with_offsets, encode_with_offsets
+from flowtracer.regions.prompts import Prompt, render_prompt, tokenize_prompt, user_spans
+from flowtracer.regions.tokens import TokenPositions, answer_weights, token_weights
+
+__all__ = [
+    "ANSWER_RULES",
+    "AnswerRule",
+    "Prompt",
+    "Span",
+    "TokenPositions",
+    "TokenizedText",
+    "answer_weights",
+    "decode_with_offsets",
+    "encode_with_offsets",
+    "find_answer",
+    "render_prompt",
+    "token_weights",
+    "tokenize_prompt",
+    "user_spans",
+]

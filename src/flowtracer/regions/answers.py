@@ -1,0 +1,178 @@
+"""Where the answer is in a response: a table of rules from text to weighted spans.
+
+Rules read text only. No answer is an empty list, never an exception, so that one odd response
+cannot stop a training step. All rules take time linear in the text.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """Characters start..stop of the response, and how strongly they draw flow."""
+
+    start: int
+    stop: int
+    weight: float = 1.0
+
+
+AnswerRule = str | re.Pattern[str] | Callable[[str], object] | Sequence[Span]
+
+_BOX = re.compile(r"\\boxed\s*\{")
+_BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+_GSM8K = re.compile(r"####[ \t]*([^\s#][^\n]*)")
+_LETTER_IN_BOX = re.compile(r"^(?:\\(?:text|textbf|mathrm|mathbf)\{)?[\s(\[*]*([A-Z])(?![A-Za-z])")
+# Repetitions are bounded: unbounded ones take cubic time on a long run of blanks.
+_STATED_LETTER = re.compile(
+    r"(?i:answer|choice|option)(?i:\s{1,3}is)?\s{0,3}:?\s{0,3}\*{0,2}\s{0,3}[(\[]?([A-Z])(?![A-Za-z])"
+)
+_BARE_LETTER = re.compile(r"^[ \t(\[*]{0,8}([A-Z])[ \t)\].:*]{0,8}$", re.MULTILINE)
+
+
+def find_answer(text: str, rule: AnswerRule = "boxed") -> list[Span]:
+    """Spans of the answer in a response; empty if the rule finds none.
+
+    rule: a name out of `ANSWER_RULES` (default "boxed", method of the paper), "regex:PATTERN" or a
+    compiled pattern (last match, its first group if it has one), a function from text to None, one
+    span or several, or the spans themselves. A span is (start, stop) or (start, stop, weight).
+
+    Raises ValueError for an unknown rule or a span outside the text.
+    """
+    if isinstance(rule, re.Pattern):
+        return _last_match(text, rule)
+    if isinstance(rule, str):
+        if rule.startswith("regex:"):
+            try:
+                return _last_match(text, re.compile(rule[len("regex:") :]))
+            except re.error as error:
+                raise ValueError(f"answer rule {rule!r} is not a valid pattern: {error}") from None
+        if rule not in ANSWER_RULES:
+            known = ", ".join(ANSWER_RULES)
+            raise ValueError(f"answer rule {rule!r} is unknown; use {known} or regex:PATTERN")
+        return ANSWER_RULES[rule](text)
+    return _checked(rule(text) if callable(rule) else rule, text)
+
+
+def last_box(text: str) -> list[Span]:
+    r"""Content of the last `\boxed{...}` whose braces balance; `\{` and `\}` do not count."""
+    box = _last_balanced_box(text)
+    return _trimmed(text, box[1], box[2]) if box else []
+
+
+def line_of_box(text: str) -> list[Span]:
+    """The whole line (or lines) that the box stands on."""
+    box = _last_balanced_box(text)
+    if not box:
+        return []
+    stop = text.find("\n", box[2])
+    return _trimmed(text, text.rfind("\n", 0, box[0]) + 1, len(text) if stop < 0 else stop)
+
+
+def explained_box(text: str) -> list[Span]:
+    """The paragraph that the box closes: the answer with its explanation (our reading)."""
+    box = _last_balanced_box(text)
+    if not box:
+        return []
+    stop = text.find("\n", box[2])
+    start = text.rfind("\n\n", 0, box[0])
+    return _trimmed(text, 0 if start < 0 else start + 2, len(text) if stop < 0 else stop)
+
+
+def choice_letter(text: str) -> list[Span]:
+    """The letter of a multiple choice: in the box, else as stated last, else alone on a line."""
+    for span in last_box(text):
+        found = _LETTER_IN_BOX.search(text[span.start : span.stop])
+        return [Span(span.start + found.start(1), span.start + found.end(1))] if found else []
+    return _last_match(text, _STATED_LETTER) or _last_match(text, _BARE_LETTER)
+
+
+def answer_tag(text: str) -> list[Span]:
+    """Content of the last `<answer>...</answer>`."""
+    stop = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, max(stop, 0))
+    return _trimmed(text, start + len("<answer>"), stop) if start >= 0 else []
+
+
+def gsm8k_line(text: str) -> list[Span]:
+    """What follows the last `####`."""
+    return _last_match(text, _GSM8K)
+
+
+def last_line(text: str) -> list[Span]:
+    """The last line that is not blank."""
+    stop = len(text.rstrip())
+    return _trimmed(text, text.rfind("\n", 0, stop) + 1, stop)
+
+
+def first_that_finds(text: str) -> list[Span]:
+    """The first of box, tag, `####` and last line that finds something, in this order."""
+    return last_box(text) or answer_tag(text) or gsm8k_line(text) or last_line(text)
+
+
+ANSWER_RULES: dict[str, Callable[[str], list[Span]]] = {
+    "boxed": last_box,
+    "line": line_of_box,
+    "explained": explained_box,
+    "choice": choice_letter,
+    "tag": answer_tag,
+    "gsm8k": gsm8k_line,
+    "last-line": last_line,
+    "auto": first_that_finds,
+}
+
+
+def _last_balanced_box(text: str) -> tuple[int, int, int] | None:
+    """Start of the box, start of its content, end of its content; one pass over the text."""
+    open_braces: list[tuple[int, int] | None] = []  # box start and content start, None: plain brace
+    best: tuple[int, int, int] | None = None
+    for found in _BOX_OR_BRACE.finditer(text):
+        token = found.group()
+        if token.startswith("\\boxed"):
+            open_braces.append((found.start(), found.end()))
+        elif token == "{":
+            open_braces.append(None)
+        elif token == "}" and open_braces:
+            box = open_braces.pop()
+            later = box and (best is None or box[0] > best[0])
+            if box and later and text[box[1] : found.start()].strip():
+                best = (*box, found.start())
+    return best
+
+
+def _last_match(text: str, pattern: re.Pattern[str]) -> list[Span]:
+    """The last match that is not blank; its first group where the pattern has one."""
+    group = 1 if pattern.groups else 0
+    spans: list[Span] = []
+    for found in pattern.finditer(text):
+        if found.start(group) >= 0:
+            spans = _trimmed(text, *found.span(group)) or spans
+    return spans
+
+
+def _trimmed(text: str, start: int, stop: int) -> list[Span]:
+    """The span without blanks at its ends; nothing if only blanks remain."""
+    inside = text[start:stop]
+    start += len(inside) - len(inside.lstrip())
+    stop = start + len(inside.strip())
+    return [Span(start, stop)] if stop > start else []
+
+
+def _checked(found: object, text: str) -> list[Span]:
+    """Spans out of what a function or a user gave."""
+    if found is None:
+        return []
+    given = [found] if isinstance(found, tuple) and found and isinstance(found[0], int) else found
+    try:
+        spans = [Span(*one) for one in given]  # type: ignore[attr-defined,misc]
+    except TypeError:
+        raise ValueError(
+            f"an answer must be (start, stop), (start, stop, weight) or a list of them, not {found!r}"
+        ) from None
+    for span in spans:
+        if not (0 <= span.start < span.stop <= len(text)) or not 0 < span.weight < float("inf"):
+            raise ValueError(
+                f"answer span {tuple(span)} does not fit a response of {len(text)} characters"
+                " (start < stop, weight > 0)"
+            )
+    return spans

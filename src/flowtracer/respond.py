@@ -1,0 +1,73 @@
+"""Let a model answer a prompt."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import StoppingCriteriaList
+
+MAX_NEW_TOKENS = 1024  # our choice: the shorter of the paper's two response lengths
+
+
+class _Report(StoppingCriteria):
+    """Never stops; says how many tokens there are after each one."""
+
+    def __init__(self, prompt_length: int, report: Callable[[int], None]) -> None:
+        self.prompt_length = prompt_length
+        self.report = report
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
+        self.report(input_ids.shape[1] - self.prompt_length)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def respond(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_ids: list[int],
+    *,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    temperature: float = 0.0,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> list[int]:
+    """Token ids of one response, without the end-of-text token.
+
+    temperature 0 (default) is greedy; above it, plain sampling (no top-k or top-p) with `seed`.
+    progress is called with the number of tokens so far. The caller's random state is untouched.
+
+    Raises ValueError if nothing but the end of text comes.
+    """
+    ids = torch.tensor([prompt_ids], device=model.device)
+    sampling = (
+        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        if temperature > 0
+        else {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
+    )
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(seed)
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+            stopping_criteria=StoppingCriteriaList(
+                [_Report(ids.shape[1], progress)] if progress else []
+            ),
+            **sampling,
+        )
+    response = output[0, ids.shape[1] :].tolist()
+    ends = _end_tokens(model, tokenizer)
+    while response and response[-1] in ends:
+        response.pop()
+    if not response:
+        raise ValueError("the model ended its response at once; try another prompt or temperature")
+    return response
+
+
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int | None]:
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ends = configured if isinstance(configured, list) else [configured]
+    return {*ends, tokenizer.eos_token_id}

@@ -1,0 +1,290 @@
+"""One text traced: capture, regions and flow put together, in plain numbers that can be saved."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from flowtracer.attention import mean_attention, select_layers
+from flowtracer.attention.capture import find_decoder
+from flowtracer.attention.layers import Layers
+from flowtracer.flow import (
+    AnswerFlow,
+    Edge,
+    Route,
+    answer_flow,
+    dominant_routes,
+    find_hubs,
+    select_backbone,
+    smallest_edge_set,
+    strongest_edges,
+)
+from flowtracer.flow.answer_flow import AnswerTokens
+from flowtracer.regions import (
+    AnswerRule,
+    TokenizedText,
+    TokenPositions,
+    answer_weights,
+    decode_with_offsets,
+    encode_with_offsets,
+    render_prompt,
+    tokenize_prompt,
+    user_spans,
+)
+from flowtracer.regions.prompts import Message
+from flowtracer.regions.tokens import token_weights
+from flowtracer.respond import MAX_NEW_TOKENS, respond
+
+Role = Literal["template", "user", "response", "answer"]
+
+EDGES_PER_TOKEN = 4  # our choice: enough to answer a click on any token
+BACKBONE_EDGE_SHARE = 0.9  # our choice
+BACKBONE_EDGE_LIMIT = 10_000  # our choice: keeps the page of an 8,000-token text below 3 MB
+
+
+class AnswerNotFound(ValueError):
+    """The answer rule found nothing in the response."""
+
+
+class Unit(NamedTuple):
+    """Tokens first..last that are shown as one piece: most are one token, bytes of a character more."""
+
+    first: int
+    last: int  # inclusive
+    text: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a trace was made."""
+
+    model: str
+    dtype: str
+    layers: tuple[int, ...]
+    answer_rule: str
+    answer_tokens: str
+    question: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Flow through one text. Per-token tuples all have one entry per token.
+
+    Tokens after the last answer token carry nothing: their scores are 0.
+    """
+
+    text: str  # prompt as the model saw it, then the response
+    ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]  # characters of `text` that each token stands for
+    roles: tuple[Role, ...]
+    answer_weights: tuple[float, ...]
+    potential: tuple[float, ...]
+    inflow: tuple[float, ...]
+    throughput: tuple[float, ...]
+    edges: tuple[Edge, ...]  # the strongest into and out of every token, and the backbone's
+    routes: tuple[Route, ...]
+    hubs: tuple[int, ...]
+    provenance: Provenance
+
+    @property
+    def response_start(self) -> int:
+        """Number of prompt tokens."""
+        return next(i for i, role in enumerate(self.roles) if role in ("response", "answer"))
+
+    @property
+    def response(self) -> str:
+        """Text of the response."""
+        return self.text[self.offsets[self.response_start][0] :]
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """What to show: tokens whose characters overlap are merged into one piece."""
+        units: list[Unit] = []
+        start = stop = 0
+        for token, (begin, end) in enumerate(self.offsets):
+            if units and begin < stop:
+                stop = max(stop, end)
+                units[-1] = Unit(units[-1].first, token, self.text[start:stop])
+            else:
+                start, stop = begin, end
+                units.append(Unit(token, token, self.text[start:stop]))
+        return tuple(units)
+
+    def backbone(self, ratio: float = 0.4) -> tuple[int, ...]:
+        """Response tokens with the highest throughput: the top 40% (section 3.3 of the paper)."""
+        candidates = torch.arange(len(self.ids)) >= self.response_start
+        chosen = select_backbone(torch.tensor([self.throughput]), candidates[None], ratio=ratio)
+        return tuple(chosen[0].nonzero()[:, 0].tolist())
+
+    def token_text(self, token: int) -> str:
+        """Text of one token (its whole character, for a token that is part of one)."""
+        start, stop = self.offsets[token]
+        return self.text[start:stop]
+
+    def save(self, path: str) -> None:
+        """Write the trace as JSON. See `flowtracer.load_trace`."""
+        from flowtracer.trace_file import save_trace
+
+        save_trace(self, path)
+
+    def _repr_html_(self) -> str:
+        from flowtracer.render import notebook_frame
+
+        return notebook_frame(self)
+
+
+def trace(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str | Sequence[Message],
+    response: str | Sequence[int] | None = None,
+    *,
+    answer: AnswerRule | TokenPositions = "boxed",
+    question: Literal["prompt", "user"] = "prompt",
+    layers: Layers = "middle",
+    answer_tokens: AnswerTokens = "absorb",
+    chat: bool | None = None,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    temperature: float = 0.0,
+    seed: int = 0,
+    model_name: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Trace:
+    r"""Trace how a response's answer draws on the prompt, through one forward pass.
+
+    Args:
+        prompt: the user's message (the chat template is applied if there is one) or a conversation.
+        response: its text or token ids. None: the model answers first (`max_new_tokens`,
+            `temperature`, `seed`, `progress` as in `flowtracer.respond.respond`).
+        answer: where the answer is; default the last `\boxed{}`. See `find_answer`.
+        question: "prompt" (default, our choice) lets flow enter at every prompt token, "user" only
+            at what the user wrote.
+        layers: see `select_layers`; answer_tokens: see `answer_flow`.
+        chat: False takes the prompt as it is, without template.
+
+    Raises:
+        AnswerNotFound: the rule finds no answer in the response.
+        ValueError: the text or a choice is not usable; AttentionCaptureError: nor is the model.
+    """
+    rendered = render_prompt(tokenizer, prompt, chat=chat)
+    asked = tokenize_prompt(tokenizer, rendered)
+    if response is None:
+        response = respond(
+            model,
+            tokenizer,
+            asked.ids,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            progress=progress,
+        )
+    if isinstance(response, str):
+        answered = encode_with_offsets(tokenizer, response)
+    else:
+        answered = decode_with_offsets(tokenizer, list(response))
+    if not answered.ids:
+        raise ValueError("the response is empty; give its text, or leave it out to have one made")
+    found = answer_weights(answer, answered)
+    if not bool(found.any()):
+        raise AnswerNotFound(_not_found(answer, answered.text))
+
+    users = token_weights(user_spans(asked.text, rendered.messages), asked.offsets) > 0
+    sources = users if question == "user" else torch.ones_like(users)
+    if question not in ("prompt", "user"):
+        raise ValueError(f"question is {question!r}; it must be 'prompt' or 'user'")
+    if not bool(sources.any()):
+        raise ValueError("the template hides the user's message; use question='prompt'")
+
+    ids = asked.ids + answered.ids
+    end = len(asked.ids) + int(found.nonzero().max()) + 1  # nothing after the answer matters
+    attention = mean_attention(model, torch.tensor([ids[:end]]), layers=layers)
+    asks = torch.cat([sources, torch.zeros(len(answered.ids), dtype=torch.bool)])[None, :end]
+    draws = torch.cat([torch.zeros(len(asked.ids)), found])[None, :end]
+    device = attention.device
+    flow = answer_flow(
+        attention, asks.to(device), draws.to(device), answer_tokens=answer_tokens
+    )
+    depth = find_decoder(model).config.get_text_config().num_hidden_layers
+    provenance = Provenance(
+        model=model_name or getattr(model.config, "_name_or_path", "") or type(model).__name__,
+        dtype=str(model.dtype).removeprefix("torch."),
+        layers=select_layers(layers, depth),
+        answer_rule=_rule_name(answer),
+        answer_tokens=answer_tokens,
+        question=question,
+        versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
+    )
+    return _assemble(asked, answered, users, found, asks.to(device), flow, provenance)
+
+
+def _assemble(
+    asked: TokenizedText,
+    answered: TokenizedText,
+    users: Tensor,
+    found: Tensor,
+    asks: Tensor,
+    flow: AnswerFlow,
+    provenance: Provenance,
+) -> Trace:
+    """Plain numbers for the whole text out of the flow up to the answer."""
+    start, total = len(asked.ids), len(asked.ids) + len(answered.ids)
+    shift = len(asked.text)
+    roles: list[Role] = ["user" if one else "template" for one in users.tolist()]
+    roles += ["answer" if weight > 0 else "response" for weight in found.tolist()]
+    throughput = _numbers(flow.throughput[0], total)
+    in_response = torch.arange(total) >= start
+    hubs = find_hubs(torch.tensor(throughput), in_response)
+    backbone = smallest_edge_set(flow, share=BACKBONE_EDGE_SHARE, limit=BACKBONE_EDGE_LIMIT)
+    kept = {(e.source, e.target): e for e in strongest_edges(flow, per_token=EDGES_PER_TOKEN)}
+    kept |= {(e.source, e.target): e for e in backbone}
+    edges = sorted(kept.values(), key=lambda e: (-e.flow, e.target, e.source))
+    return Trace(
+        text=asked.text + answered.text,
+        ids=(*asked.ids, *answered.ids),
+        offsets=(
+            *asked.offsets,
+            *((begin + shift, end + shift) for begin, end in answered.offsets),
+        ),
+        roles=tuple(roles),
+        answer_weights=(*[0.0] * start, *_numbers(found, len(found))),
+        potential=_numbers(flow.potential[0], total),
+        inflow=_numbers(flow.inflow[0], total),
+        throughput=throughput,
+        edges=tuple(Edge(e.source, e.target, _short(e.flow)) for e in edges),
+        routes=tuple(Route(r.tokens, _short(r.probability)) for r in dominant_routes(flow, asks)),
+        hubs=hubs.tokens,
+        provenance=provenance,
+    )
+
+
+def _numbers(values: Tensor, length: int) -> tuple[float, ...]:
+    """Six significant digits, filled up with zeros to `length`."""
+    numbers = [_short(value) for value in values.tolist()]
+    return (*numbers, *[0.0] * (length - len(numbers)))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _rule_name(rule: AnswerRule | TokenPositions) -> str:
+    if isinstance(rule, str):
+        return rule
+    if isinstance(rule, TokenPositions):
+        return f"token positions {list(rule.positions)}"
+    if hasattr(rule, "pattern"):
+        return f"regex:{rule.pattern}"
+    return getattr(rule, "__name__", "function") if callable(rule) else "given spans"
+
+
+def _not_found(rule: AnswerRule | TokenPositions, response: str) -> str:
+    tail = " ".join(response.split())[-60:]
+    return (
+        f"no answer found by the rule {_rule_name(rule)!r} in a response that ends in {tail!r}; "
+        "choose another rule, such as 'last-line' or 'auto'"
+    )

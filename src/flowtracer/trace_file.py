@@ -1,0 +1,132 @@
+"""Traces as JSON files, with a schema version, checked when they are read."""
+
+import json
+import math
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from flowtracer.flow import Edge, Route
+from flowtracer.trace import Provenance, Role, Trace
+
+SCHEMA = "flowtracer.trace"
+SCHEMA_VERSION = 1
+
+_PER_TOKEN = ("ids", "offsets", "roles", "answer_weights", "potential", "inflow", "throughput")
+
+
+class TraceFileError(ValueError):
+    """A file is not a readable trace; the message says which file and why."""
+
+
+def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
+    """Write a trace as UTF-8 JSON; a reader never sees a half-written file."""
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(trace_to_json(trace), ensure_ascii=True), encoding="utf-8")
+    partial.replace(target)
+
+
+def load_trace(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace that `save_trace` wrote.
+
+    Raises TraceFileError if the file is missing, damaged, or of another schema version.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TraceFileError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise TraceFileError(
+            f"{path}: is not a JSON file, or is cut off ({error}); trace the text again"
+        ) from error
+    try:
+        return trace_from_json(data)
+    except TraceFileError as error:
+        raise TraceFileError(f"{path}: {error}") from None
+
+
+def trace_to_json(trace: Trace) -> dict[str, Any]:
+    """Plain lists and dictionaries of a trace."""
+    return {"schema": SCHEMA, "version": SCHEMA_VERSION, **asdict(trace)}
+
+
+def trace_from_json(data: object) -> Trace:
+    """The trace in what `trace_to_json` made. Raises TraceFileError."""
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise TraceFileError("is not a flowtracer trace (no schema 'flowtracer.trace')")
+    if data.get("version") != SCHEMA_VERSION:
+        raise TraceFileError(
+            f"has schema version {data.get('version')!r}, this flowtracer reads {SCHEMA_VERSION}; "
+            "use the flowtracer that wrote it, or trace the text again"
+        )
+    try:
+        trace = Trace(
+            text=_typed(data["text"], str),
+            ids=tuple(_typed(one, int) for one in data["ids"]),
+            offsets=tuple((_typed(a, int), _typed(b, int)) for a, b in data["offsets"]),
+            roles=tuple(_role(one) for one in data["roles"]),
+            answer_weights=_numbers(data["answer_weights"]),
+            potential=_numbers(data["potential"]),
+            inflow=_numbers(data["inflow"]),
+            throughput=_numbers(data["throughput"]),
+            edges=tuple(Edge(_typed(i, int), _typed(k, int), _number(f)) for i, k, f in data["edges"]),
+            routes=tuple(
+                Route(tuple(_typed(token, int) for token in tokens), _number(probability))
+                for tokens, probability in data["routes"]
+            ),
+            hubs=tuple(_typed(one, int) for one in data["hubs"]),
+            provenance=_provenance(data["provenance"]),
+        )
+    except KeyError as error:
+        raise TraceFileError(f"is damaged: {error.args[0]!r} is missing") from None
+    except (TypeError, ValueError) as error:
+        raise TraceFileError(f"is damaged: {error}") from None
+    _check(trace)
+    return trace
+
+
+def _check(trace: Trace) -> None:
+    """Raise TraceFileError unless all parts speak of the same tokens."""
+    count = len(trace.ids)
+    for name in _PER_TOKEN:
+        if len(getattr(trace, name)) != count:
+            raise TraceFileError(f"is damaged: {name} has not one entry for each of {count} tokens")
+    if not any(role in ("response", "answer") for role in trace.roles):
+        raise TraceFileError("is damaged: it has no response")
+    if any(not 0 <= start <= stop <= len(trace.text) for start, stop in trace.offsets):
+        raise TraceFileError("is damaged: offsets lie outside the text")
+    tokens = [*trace.hubs, *(token for route in trace.routes for token in route.tokens)]
+    tokens += [token for edge in trace.edges for token in (edge.source, edge.target)]
+    if any(not 0 <= token < count for token in tokens):
+        raise TraceFileError("is damaged: it names tokens that do not exist")
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not of type {kind.__name__}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a finite number")
+    return float(value)
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(_number(value) for value in values)
+
+
+def _role(value: Any) -> Role:
+    if value not in get_args(Role):
+        raise ValueError(f"{value!r} is not a role")
+    return value
+
+
+def _provenance(data: Any) -> Provenance:
+    fields = dict(data)
+    fields["layers"] = tuple(_typed(one, int) for one in fields["layers"])
+    fields["versions"] = {str(key): str(value) for key, value in fields["versions"].items()}
+    return Provenance(**fields)
