@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+from flowtracer.atomic import replacing
 from flowtracer.flow import Edge, Route
-from flowtracer.trace import Provenance, Role, Trace
+from flowtracer.tracing import Provenance, Role, Trace
 
 SCHEMA = "flowtracer.trace"
 SCHEMA_VERSION = 1
@@ -22,10 +23,8 @@ class TraceFileError(ValueError):
 
 def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
     """Write a trace as UTF-8 JSON; a reader never sees a half-written file."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(trace_to_json(trace), ensure_ascii=True), encoding="utf-8")
-    partial.replace(target)
+    with replacing(Path(path)) as partial:
+        partial.write_text(json.dumps(trace_to_json(trace), ensure_ascii=True), encoding="utf-8")
 
 
 def load_trace(path: str | os.PathLike[str]) -> Trace:

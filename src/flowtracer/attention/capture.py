@@ -6,7 +6,7 @@ exactly what it was afterwards. `output_attentions=True` is not used: it keeps L
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -35,6 +35,7 @@ class _Capture:
 
     layers: tuple[int, ...]
     mean: Tensor  # (B, T, T) float32
+    progress: Callable[[int, int], None] | None
     seen: set[int] = field(default_factory=set)
 
 
@@ -53,6 +54,7 @@ def mean_attention(
     *,
     layers: Layers = "middle",
     position_ids: Tensor | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Attention averaged over the chosen layers and all their heads, (B, T, T) float32.
 
@@ -66,6 +68,7 @@ def mean_attention(
         attention_mask: (B, T), 0 at padding, on either side. None: no padding.
         layers: see `select_layers`. Default "middle", section 3.3 of the paper.
         position_ids: (B, T). None: counted from each row's first token.
+        progress: called with the layers done and the layers to do.
 
     Raises:
         AttentionCaptureError: the model's attention does not go through transformers' interface.
@@ -92,7 +95,7 @@ def mean_attention(
 
     batch, length = input_ids.shape
     mean = torch.zeros(batch, length, length, dtype=torch.float32, device=device)
-    capture = _Capture(chosen, mean)
+    capture = _Capture(chosen, mean, progress)
     with _one_at_a_time, torch.no_grad(), _switched(decoder, type(model).__name__):
         token = _capture.set(capture)
         try:
@@ -194,6 +197,8 @@ def _attention(
             f"supported are {SUPPORTED}"
         )
     kwargs.pop("dropout", None)
+    if capture.progress:
+        capture.progress(layer + 1, capture.layers[-1] + 1)
     if layer not in capture.layers and softcap is None and s_aux is None:
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs

@@ -27,7 +27,7 @@ class AnswerFlow:
     throughput: Tensor  # tau = inflow + outflow = 2 f, the sink edge counted as outflow
     attention: Tensor = field(repr=False)  # (B, T, T), the input, not a copy
     passage: Tensor = field(repr=False)  # g = f / h, float64
-    reach: Tensor = field(repr=False)  # h in float64
+    reach: Tensor = field(repr=False)  # h in float64; in float32 the smallest values are 0
     sinks: Tensor = field(repr=False)  # how strongly each token draws, 0 outside the answer
     relays: Tensor = field(repr=False)  # 1 where a token passes flow on, 0 where it absorbs
 

@@ -1,5 +1,6 @@
 """The most probable single paths that the flow takes."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -53,7 +54,7 @@ def dominant_routes(
         link[i, : len(order.values)] = links[order.indices]
 
     fed = question[row].cpu() & (reach > 0).cpu()
-    entry = -(reach.log().cpu()) - fed.sum().log()
+    entry = -reach.log().cpu() - math.log(max(1, int(fed.sum())))
     totals = torch.where(fed, entry, -torch.inf)[:, None] + best
     top = totals.flatten().topk(min(count, totals.numel()))
     return [

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -39,6 +40,7 @@ from flowtracer.regions.prompts import Message
 from flowtracer.regions.tokens import token_weights
 from flowtracer.respond import MAX_NEW_TOKENS, respond
 
+Progress = Callable[[str, int, int], None]
 Role = Literal["template", "user", "response", "answer"]
 
 EDGES_PER_TOKEN = 4  # our choice: enough to answer a click on any token
@@ -153,19 +155,21 @@ def trace(
     temperature: float = 0.0,
     seed: int = 0,
     model_name: str | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Trace:
     r"""Trace how a response's answer draws on the prompt, through one forward pass.
 
     Args:
         prompt: the user's message (the chat template is applied if there is one) or a conversation.
         response: its text or token ids. None: the model answers first (`max_new_tokens`,
-            `temperature`, `seed`, `progress` as in `flowtracer.respond.respond`).
+            `temperature` and `seed` as in `flowtracer.respond.respond`).
         answer: where the answer is; default the last `\boxed{}`. See `find_answer`.
         question: "prompt" (default, our choice) lets flow enter at every prompt token, "user" only
             at what the user wrote.
         layers: see `select_layers`; answer_tokens: see `answer_flow`.
         chat: False takes the prompt as it is, without template.
+        progress: called with "answering" or "tracing", how many tokens or layers are done, and how
+            many there are at most.
 
     Raises:
         AnswerNotFound: the rule finds no answer in the response.
@@ -181,7 +185,7 @@ def trace(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
-            progress=progress,
+            progress=progress and (lambda done: progress("answering", done, max_new_tokens)),
         )
     if isinstance(response, str):
         answered = encode_with_offsets(tokenizer, response)
@@ -202,7 +206,12 @@ def trace(
 
     ids = asked.ids + answered.ids
     end = len(asked.ids) + int(found.nonzero().max()) + 1  # nothing after the answer matters
-    attention = mean_attention(model, torch.tensor([ids[:end]]), layers=layers)
+    attention = mean_attention(
+        model,
+        torch.tensor([ids[:end]]),
+        layers=layers,
+        progress=progress and (lambda done, of: progress("tracing", done, of)),
+    )
     asks = torch.cat([sources, torch.zeros(len(answered.ids), dtype=torch.bool)])[None, :end]
     draws = torch.cat([torch.zeros(len(asked.ids)), found])[None, :end]
     device = attention.device
@@ -211,7 +220,7 @@ def trace(
     )
     depth = find_decoder(model).config.get_text_config().num_hidden_layers
     provenance = Provenance(
-        model=model_name or getattr(model.config, "_name_or_path", "") or type(model).__name__,
+        model=model_name or _model_name(model),
         dtype=str(model.dtype).removeprefix("torch."),
         layers=select_layers(layers, depth),
         answer_rule=_rule_name(answer),
@@ -260,6 +269,12 @@ def _assemble(
         hubs=hubs.tokens,
         provenance=provenance,
     )
+
+
+def _model_name(model: PreTrainedModel) -> str:
+    """Hub id, or the name of the folder the model came from: a path would say more than it should."""
+    source = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
+    return Path(source).name if Path(source).exists() else source
 
 
 def _numbers(values: Tensor, length: int) -> tuple[float, ...]:

@@ -1,0 +1,123 @@
+"""What the command line is asked to trace: a sample, a problem, two files, or a row of a file."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowtracer.models import EMBEDDED, Loaded
+from flowtracer.regions import encode_with_offsets
+
+SAMPLE_PROBLEM = "Make 33 from 3, 7, 18."
+SAMPLE_TEMPERATURE = 1.0
+SAMPLE_SEED = 2  # three failed attempts, then the solution
+PROMPT_FIELDS = ("prompt", "messages", "question", "problem")
+RESPONSE_FIELDS = ("response", "completion", "output")
+
+
+@dataclass(frozen=True)
+class TracedText:
+    """A prompt, and its response unless the model is to answer."""
+
+    prompt: str | list[dict[str, str]]
+    response: str | None = None
+    temperature: float = 0.0
+    seed: int = 0
+
+
+def text_to_trace(
+    *,
+    model: str,
+    problem: str | None,
+    prompt_file: Path | None,
+    response_file: Path | None,
+    jsonl: Path | None,
+    row: int,
+) -> TracedText:
+    """Read the one input that was chosen. Raises ValueError for none, several or unreadable ones."""
+    chosen = [
+        name
+        for name, given in (("--problem", problem), ("--prompt-file", prompt_file), ("--jsonl", jsonl))
+        if given is not None
+    ]
+    if len(chosen) > 1:
+        raise ValueError(f"give one of {' and '.join(chosen)}, not both")
+    if response_file is not None and prompt_file is None:
+        raise ValueError("--response-file needs --prompt-file, the prompt it answers")
+    if problem is not None:
+        return TracedText(problem)
+    if prompt_file is not None:
+        response = None if response_file is None else _read(response_file)
+        return TracedText(_read(prompt_file), response)
+    if jsonl is not None:
+        return _row(jsonl, row)
+    if model != EMBEDDED:
+        raise ValueError("say what to trace: --problem TEXT, --prompt-file FILE or --jsonl FILE")
+    return TracedText(SAMPLE_PROBLEM, temperature=SAMPLE_TEMPERATURE, seed=SAMPLE_SEED)
+
+
+def check_vocabulary(loaded: Loaded, traced: TracedText) -> None:
+    """Raise ValueError if the embedded model is asked what it has no words for."""
+    if loaded.name != EMBEDDED or not isinstance(traced.prompt, str):
+        return
+    text, ids, offsets = encode_with_offsets(loaded.tokenizer, traced.prompt)
+    unknown = [
+        text[start:stop].strip()
+        for token, (start, stop) in zip(ids, offsets, strict=True)
+        if token == loaded.tokenizer.unk_token_id
+    ]
+    if unknown:
+        raise ValueError(
+            f"the embedded model only knows problems like {SAMPLE_PROBLEM!r} with numbers up to 200, "
+            f"not {unknown[0]!r}; choose another model with --model"
+        )
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: is not UTF-8 text; convert it first") from None
+    if not text.strip():
+        raise ValueError(f"{path}: is empty")
+    return text
+
+
+def _row(path: Path, number: int) -> TracedText:
+    """Row `number` of a JSON Lines file, blank lines not counted; other rows are not parsed."""
+    line, count = "", 0
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for text in file:
+                if text.strip():
+                    line = text
+                    count += 1
+                    if count > number >= 0:
+                        break
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: is not UTF-8 text; convert it first") from None
+    if not 0 <= number < count:
+        raise ValueError(f"{path}: has no row {number}; it has {count} rows and 0 is the first")
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}, row {number}: is not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"{path}, row {number}: is not a JSON object")
+    prompt = _first(record, PROMPT_FIELDS)
+    if not isinstance(prompt, str | list):
+        raise ValueError(
+            f"{path}, row {number}: has no prompt; one of {', '.join(PROMPT_FIELDS)} is needed"
+        )
+    response = _first(record, RESPONSE_FIELDS)
+    if response is not None and not isinstance(response, str):
+        raise ValueError(f"{path}, row {number}: the response is not a text")
+    return TracedText(prompt, response)
+
+
+def _first(record: dict[str, Any], names: tuple[str, ...]) -> Any:
+    return next((record[name] for name in names if record.get(name) is not None), None)

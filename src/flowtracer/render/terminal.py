@@ -1,0 +1,63 @@
+"""A trace in the terminal: coloured text and a table of hubs."""
+
+from rich.console import Console, Group
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from flowtracer.render.scale import colour, full_scale, ink, strength
+from flowtracer.render.visible import one_line, visible
+from flowtracer.tracing import Trace
+
+MOST_HUBS = 12  # our choice: what fits beside the text on a screen
+
+
+def coloured_text(trace: Trace) -> Text:
+    """The running text; the answer is bold and underlined, the template dim, for eyes and pipes."""
+    full = full_scale(trace.throughput, [role == "response" for role in trace.roles])
+    text = Text()
+    for unit in trace.units:
+        score = max(trace.throughput[unit.first : unit.last + 1])
+        role = trace.roles[unit.last]
+        background = colour(strength(score, full)) if score > 0 else None
+        style = Style(
+            color=ink(background) if background else None,
+            bgcolor=background,
+            bold=role == "answer",
+            underline=role == "answer",
+            italic=role == "template",
+            dim=role == "template" and background is None,
+        )
+        for n, line in enumerate(visible(unit.text).split("\n")):
+            if n:
+                text.append("\n")
+            text.append(line, style)
+    return text
+
+
+def hub_table(trace: Trace) -> Table:
+    """The strongest hubs of the response, each with the piece its strongest edge goes to."""
+    table = Table(title="Hubs: where the flow gathers", title_justify="left", box=None)
+    for heading in ("rank", "position", "token", "throughput", "flows mostly to"):
+        table.add_column(heading, justify="left" if heading.startswith(("t", "f")) else "right")
+    order = sorted(range(len(trace.ids)), key=lambda i: (-trace.throughput[i], i))
+    rank = {token: place for place, token in enumerate(order, 1)}
+    strongest = sorted(trace.hubs, key=lambda token: rank[token])[:MOST_HUBS]
+    onward: dict[int, int] = {}
+    for edge in trace.edges:  # strongest first
+        onward.setdefault(edge.source, edge.target)
+    for token in strongest:
+        target = onward.get(token)
+        table.add_row(
+            str(rank[token]),
+            str(token),
+            Text(one_line(trace.token_text(token))),
+            f"{trace.throughput[token]:.4f}",
+            Text("the answer" if target is None else one_line(trace.token_text(target))),
+        )
+    return table
+
+
+def show(trace: Trace, console: Console) -> None:
+    """Print text and hubs."""
+    console.print(Group(coloured_text(trace), Text(), hub_table(trace)), soft_wrap=False)
