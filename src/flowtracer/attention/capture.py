@@ -191,9 +191,9 @@ def _attention(
     """transformers' attention signature; query (B, Hq, T, D), key and value (B, Hkv, T, D)."""
     capture = _capture.get()
     layer = module.layer_idx
-    if kwargs.get("position_bias") is not None:
+    if kwargs.get("position_bias") is not None or getattr(module, "is_causal", True) is False:
         raise AttentionCaptureError(
-            f"{type(module).__name__} adds a position bias, which is not captured; "
+            f"{type(module).__name__} looks ahead or adds a position bias, which is not captured; "
             f"supported are {SUPPORTED}"
         )
     kwargs.pop("dropout", None)
