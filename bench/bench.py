@@ -38,7 +38,7 @@ def question_and_answer(length: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def plain_forward(loaded: Loaded, ids: torch.Tensor) -> None:
     with torch.no_grad():
-        loaded.model(input_ids=ids, use_cache=False).logits
+        loaded.model(input_ids=ids, use_cache=False)
 
 
 def flow_credit(loaded: Loaded, ids: torch.Tensor) -> None:
@@ -86,10 +86,14 @@ def times_in_turns(loaded: Loaded, length: int, names: list[str], repeats: int) 
 def time_answer_flow(length: int, repeats: int = 15) -> float:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(1, length, length, generator=generator)
-    attention = logits.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf).softmax(-1)
+    attention = logits.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf).softmax(
+        -1
+    )
     masks = question_and_answer(length)
     answer_flow(attention, *masks)
-    return statistics.median(seconds(lambda: answer_flow(attention, *masks)) for _ in range(repeats))
+    return statistics.median(
+        seconds(lambda: answer_flow(attention, *masks)) for _ in range(repeats)
+    )
 
 
 def resident(field: str) -> float:
@@ -181,7 +185,11 @@ def table(result: dict) -> str:
         ours, eager = cases["flow"], cases.get("output_attentions")
         lines.append(
             f"| {int(length):,} | {ours['mb']:,.0f} MB "
-            + (f"| {eager['mb']:,.0f} MB | **{eager['mb'] / ours['mb']:.0f}** " if eager else "| | ")
+            + (
+                f"| {eager['mb']:,.0f} MB | **{eager['mb'] / ours['mb']:.0f}** "
+                if eager
+                else "| | "
+            )
             + f"| {ours['seconds']:.1f} s |"
         )
     lines += ["", f"answer_flow alone at T = 2,048: {result['answer_flow_2048_seconds']:.3f} s."]
@@ -195,7 +203,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16", help="bfloat16, float32 or auto")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--lengths", type=int, nargs="*", default=[512, 1024, 2048])
-    parser.add_argument("--longest-eager", type=int, default=2048, help="output_attentions up to here")
+    parser.add_argument(
+        "--longest-eager", type=int, default=2048, help="output_attentions up to here"
+    )
     parser.add_argument("--memory-lengths", type=int, nargs="*", default=[2048, 8192, 16384])
     parser.add_argument("--out", type=Path, help="write the raw figures here as JSON")
     parser.add_argument("--measure-memory", nargs=2, help=argparse.SUPPRESS)

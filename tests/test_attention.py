@@ -88,7 +88,9 @@ def eager_mean(model, ids, mask, layers):
 @pytest.mark.parametrize("padding", ["none", "left", "right", "both"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_capture_equals_eager(name, padding, monkeypatch):
-    monkeypatch.setattr(kernel, "_block_size", lambda query: 7)  # several blocks, the last one short
+    monkeypatch.setattr(
+        kernel, "_block_size", lambda query: 7
+    )  # several blocks, the last one short
     model = random_model(name)
     ids, mask = texts(padding)
     for layers in ("middle", "all", (0, 3)):
@@ -280,7 +282,11 @@ def test_a_model_that_looks_both_ways_is_refused():
     [
         (torch.ones(4, dtype=torch.long), None, r"input_ids has shape \(4,\)"),
         (torch.ones(1, 0, dtype=torch.long), None, r"input_ids has shape \(1, 0\)"),
-        (torch.ones(1, 4, dtype=torch.long), torch.ones(1, 5), r"attention_mask has shape \(1, 5\)"),
+        (
+            torch.ones(1, 4, dtype=torch.long),
+            torch.ones(1, 5),
+            r"attention_mask has shape \(1, 5\)",
+        ),
     ],
 )
 def test_shapes_that_disagree_are_refused(ids, mask, message):
@@ -337,7 +343,9 @@ def test_batch_mates_padding_and_tail_change_nothing_on_a_real_model(name, embed
         pad = (left, right)
         mates = torch.randint(5, 200, (1, 120), generator=generator)
         rows = torch.cat([mates, torch.nn.functional.pad(ids, pad)])
-        real = torch.cat([torch.ones_like(mates), torch.nn.functional.pad(torch.ones_like(ids), pad)])
+        real = torch.cat(
+            [torch.ones_like(mates), torch.nn.functional.pad(torch.ones_like(ids), pad)]
+        )
         both = [torch.nn.functional.pad(mask, pad).expand(2, -1) for mask in (question, answer)]
         attention = mean_attention(loaded.model, rows, real)
         padded = answer_flow(attention, *both).throughput[1]

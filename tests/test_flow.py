@@ -16,7 +16,9 @@ MODES = ("absorb", "relay")
 def random_attention(length: int, seed: int, *, batch: int = 1, sharpness: float = 1.0):
     """Causal attention with rows that sum to 1, (batch, length, length) float64."""
     generator = torch.Generator().manual_seed(seed)
-    logits = sharpness * torch.randn(batch, length, length, generator=generator, dtype=torch.float64)
+    logits = sharpness * torch.randn(
+        batch, length, length, generator=generator, dtype=torch.float64
+    )
     hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
     return logits.masked_fill(hidden, -torch.inf).softmax(-1)
 

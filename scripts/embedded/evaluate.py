@@ -1,6 +1,6 @@
 """Measure the embedded model on held-out problems, and write its card.
 
-    python scripts/embedded/evaluate.py build/embedded/model --card build/embedded/model/README.md
+python scripts/embedded/evaluate.py build/embedded/model --card build/embedded/model/README.md
 """
 
 import argparse
@@ -33,7 +33,9 @@ def respond(model, tokenizer, problems: list[Problem], *, sample: bool, seed: in
             for problem in problems[start : start + 250]
         ]
         batch = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False)
-        choice = {"do_sample": True, "temperature": 1.0, "top_k": 0} if sample else {"do_sample": False}
+        choice = (
+            {"do_sample": True, "temperature": 1.0, "top_k": 0} if sample else {"do_sample": False}
+        )
         output = model.generate(**batch, max_new_tokens=LONGEST, **choice)
         texts += tokenizer.batch_decode(
             output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True

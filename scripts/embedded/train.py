@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
 from tokenizer import build_tokenizer
 from traces import training_problems, write_trace
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 IGNORE = -100
 

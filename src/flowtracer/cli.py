@@ -2,16 +2,17 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
     from flowtracer.inputs import TracedText
+    from flowtracer.models import Loaded
     from flowtracer.tracing import Progress, Trace
 
 app = typer.Typer(
@@ -159,7 +160,12 @@ def show(
 
 
 def _trace(
-    traced: "TracedText", model: str, *, load_options: dict, trace_options: dict, check
+    traced: "TracedText",
+    model: str,
+    *,
+    load_options: dict[str, Any],
+    trace_options: dict[str, Any],
+    check: "Callable[[Loaded, TracedText], None]",
 ) -> "Trace":
     """Load the model, answer if there is no response, and trace, with progress on stderr."""
     from transformers.utils import logging
@@ -187,8 +193,15 @@ def _trace(
 @contextmanager
 def _progress(console: Console) -> "Iterator[Progress]":
     """A bar for answering (tokens) and one for tracing (layers)."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -200,7 +213,7 @@ def _progress(console: Console) -> "Iterator[Progress]":
     )
     units = {"answering": "tokens at most", "tracing": "layers"}
     with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:

@@ -37,7 +37,11 @@ def text_to_trace(
     """Read the one input that was chosen. Raises ValueError for none, several or unreadable ones."""
     chosen = [
         name
-        for name, given in (("--problem", problem), ("--prompt-file", prompt_file), ("--jsonl", jsonl))
+        for name, given in (
+            ("--problem", problem),
+            ("--prompt-file", prompt_file),
+            ("--jsonl", jsonl),
+        )
         if given is not None
     ]
     if len(chosen) > 1:

@@ -50,7 +50,7 @@ def load(
     common = {"trust_remote_code": trust_remote_code, **extra}
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **common)
-        model = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             path, dtype=_dtype(dtype), use_safetensors=True, **common
         )
     except ModelError:
@@ -60,7 +60,8 @@ def load(
     target = _device(device)
     if dtype == "auto" and emulates(target, model.dtype):
         model = model.float()
-    return Loaded(model.to(target).eval(), tokenizer, name)
+    torch.nn.Module.to(model, target)
+    return Loaded(model.eval(), tokenizer, name)
 
 
 def _locate(name: str) -> tuple[str, dict[str, str]]:
@@ -111,7 +112,9 @@ def _why(name: str, error: Exception, trusted: bool) -> str:
     if "safetensors" in text and ("does not appear" in text or "no file" in text.lower()):
         return f"model {name} has no safetensors weights; other formats are not read"
     if "offline" in text.lower() or "connect" in text.lower() or "resolve" in text.lower():
-        return f"model {name} is neither a local folder nor reachable on the hub: {_first_line(error)}"
+        return (
+            f"model {name} is neither a local folder nor reachable on the hub: {_first_line(error)}"
+        )
     return f"model {name} cannot be loaded: {_first_line(error)}"
 
 

@@ -1,11 +1,16 @@
 """Let a model answer a prompt."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
-from transformers import StoppingCriteriaList
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 MAX_NEW_TOKENS = 1024  # our choice: the shorter of the paper's two response lengths
 
@@ -40,7 +45,7 @@ def respond(
     Raises ValueError if nothing but the end of text comes.
     """
     ids = torch.tensor([prompt_ids], device=model.device)
-    sampling = (
+    sampling: dict[str, Any] = (
         {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         if temperature > 0
         else {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
@@ -48,7 +53,8 @@ def respond(
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.manual_seed(seed)
-        output = model.generate(
+        generate: Callable[..., Tensor] = model.generate  # type: ignore[assignment]
+        output = generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=max_new_tokens,

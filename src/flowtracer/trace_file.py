@@ -70,7 +70,9 @@ def trace_from_json(data: object) -> Trace:
             potential=_numbers(data["potential"]),
             inflow=_numbers(data["inflow"]),
             throughput=_numbers(data["throughput"]),
-            edges=tuple(Edge(_typed(i, int), _typed(k, int), _number(f)) for i, k, f in data["edges"]),
+            edges=tuple(
+                Edge(_typed(i, int), _typed(k, int), _number(f)) for i, k, f in data["edges"]
+            ),
             routes=tuple(
                 Route(tuple(_typed(token, int) for token in tokens), _number(probability))
                 for tokens, probability in data["routes"]

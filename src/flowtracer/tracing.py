@@ -1,5 +1,6 @@
 """One text traced: capture, regions and flow put together, in plain numbers that can be saved."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -128,7 +129,7 @@ class Trace:
         start, stop = self.offsets[token]
         return self.text[start:stop]
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace as JSON. See `flowtracer.load_trace`."""
         from flowtracer.trace_file import save_trace
 
@@ -215,9 +216,7 @@ def trace(
     asks = torch.cat([sources, torch.zeros(len(answered.ids), dtype=torch.bool)])[None, :end]
     draws = torch.cat([torch.zeros(len(asked.ids)), found])[None, :end]
     device = attention.device
-    flow = answer_flow(
-        attention, asks.to(device), draws.to(device), answer_tokens=answer_tokens
-    )
+    flow = answer_flow(attention, asks.to(device), draws.to(device), answer_tokens=answer_tokens)
     depth = find_decoder(model).config.get_text_config().num_hidden_layers
     provenance = Provenance(
         model=model_name or _model_name(model),

@@ -22,7 +22,10 @@ from flowtracer.attention.kernel import attend
 from flowtracer.attention.layers import Layers, select_layers
 
 INTERFACE = "flowtracer_mean"
-SUPPORTED = "decoder-only models of transformers that use its AttentionInterface (Llama, Mistral, Qwen, Gemma, Phi, gpt-oss and their like)"
+SUPPORTED = (
+    "decoder-only models of transformers that use its AttentionInterface (Llama, Mistral, Qwen, "
+    "Gemma, Phi, gpt-oss and their like)"
+)
 
 
 class AttentionCaptureError(ValueError):
@@ -83,7 +86,7 @@ def mean_attention(
         )
     decoder = find_decoder(model)
     chosen = select_layers(layers, decoder.config.get_text_config().num_hidden_layers)
-    device = decoder.get_input_embeddings().weight.device
+    device = next(decoder.get_input_embeddings().parameters()).device
     input_ids = input_ids.to(device)
     padded = attention_mask is not None and not bool(attention_mask.all())
     if attention_mask is not None and padded:
@@ -152,7 +155,7 @@ def _switched(decoder: PreTrainedModel, name: str) -> Iterator[None]:
     # Both registrations are needed: without the mask's, padding and windows are silently lost.
     AttentionInterface.register(INTERFACE, _attention)
     AttentionMaskInterface.register(INTERFACE, sdpa_mask)
-    configs = {
+    configs: dict[int, Any] = {
         id(module.config): module.config
         for module in decoder.modules()
         if isinstance(getattr(module, "config", None), type(decoder.config))
@@ -190,7 +193,7 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """transformers' attention signature; query (B, Hq, T, D), key and value (B, Hkv, T, D)."""
     capture = _capture.get()
-    layer = module.layer_idx
+    layer: int = module.layer_idx  # type: ignore[assignment]
     if kwargs.get("position_bias") is not None or getattr(module, "is_causal", True) is False:
         raise AttentionCaptureError(
             f"{type(module).__name__} looks ahead or adds a position bias, which is not captured; "
@@ -200,10 +203,10 @@ def _attention(
     if capture.progress:
         capture.progress(layer + 1, capture.layers[-1] + 1)
     if layer not in capture.layers and softcap is None and s_aux is None:
-        output, _ = sdpa_attention_forward(
+        plain, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
-        return output, None
+        return plain, None
     last = layer == capture.layers[-1]
     wanted = layer in capture.layers
     output = attend(

@@ -18,7 +18,7 @@ def select_layers(layers: Layers, depth: int) -> tuple[int, ...]:
     first, last = depth // 3, max(2 * depth // 3, depth // 3 + 1)
     named = {
         "middle": range(first, last),
-        "early": range(0, first),
+        "early": range(first),
         "late": range(last, depth),
         "all": range(depth),
     }
@@ -45,7 +45,9 @@ def _parse(text: str) -> list[int]:
     numbers: list[int] = []
     try:
         for part in text.split(","):
-            low, dash, high = part.strip().partition("-") if part.strip()[:1] != "-" else (part, "", "")
+            low, dash, high = (
+                part.strip().partition("-") if part.strip()[:1] != "-" else (part, "", "")
+            )
             numbers.extend(range(int(low), int(high) + 1) if dash else [int(low)])
     except ValueError:
         raise ValueError(

@@ -89,10 +89,7 @@ def answer_flow(
     check_flow_input(attention, question, answer, answer_tokens)
     dtype = working_dtype(attention.device)
     sink = answer.to(dtype)
-    if answer_tokens == "absorb":
-        relays = (sink == 0).to(dtype)
-    else:
-        relays = torch.ones_like(sink)
+    relays = (sink == 0).to(dtype) if answer_tokens == "absorb" else torch.ones_like(sink)
 
     potential = solve_potential(attention, sink, relays)
     potential = torch.where(potential < torch.finfo(dtype).tiny, 0.0, potential)

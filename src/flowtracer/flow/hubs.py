@@ -24,7 +24,7 @@ def find_hubs(throughput: Tensor, response: Tensor, *, radius: int = 2) -> Hubs:
 
     The paper speaks of periodic hubs without a definition; radius 2 and the median are our choice.
     (The mean would be set by the few answer tokens, which carry nearly everything.)
-   
+
     Of equal neighbours the earlier one is the hub. Shapes: throughput and response (T,); only
     tokens where `response` is True take part. Distances count tokens of the whole sequence.
     """

@@ -164,7 +164,7 @@ def _checked(found: object, text: str) -> list[Span]:
         return []
     given = [found] if isinstance(found, tuple) and found and isinstance(found[0], int) else found
     try:
-        spans = [Span(*one) for one in given]  # type: ignore[attr-defined,misc]
+        spans = [Span(*one) for one in given]  # type: ignore[attr-defined]
     except TypeError:
         raise ValueError(
             f"an answer must be (start, stop), (start, stop, weight) or a list of them, not {found!r}"

@@ -48,9 +48,7 @@ def decode_with_offsets(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> T
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    decoded = tokenizer.decode(
-        ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-    )
+    decoded = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     assert isinstance(decoded, str)
     return decoded
 

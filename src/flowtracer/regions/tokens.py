@@ -39,7 +39,7 @@ def token_weights(spans: Iterable[Span], offsets: Sequence[tuple[int, int]]) -> 
     """Weight of every token, (T,) float: the largest weight of the spans it overlaps, else 0.
 
     A token overlaps a span if they share a character, so a token that straddles the edge of the
-    box belongs to the answer, and so do all tokens that together make one of its characters.    """
+    box belongs to the answer, and so do all tokens that together make one of its characters."""
     bounds = torch.tensor(offsets, dtype=torch.long).reshape(-1, 2)
     weights = torch.zeros(len(bounds))
     for start, stop, weight in spans:

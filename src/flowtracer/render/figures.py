@@ -6,6 +6,7 @@ The same trace gives the same bytes: no dates, no random ids.
 import os
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def save_figures(
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write one figure as .png or .svg, the same bytes every time."""
-    settings = {"svg.hashsalt": "flowtracer", "svg.fonttype": "none"}
+    settings: Any = {"svg.hashsalt": "flowtracer", "svg.fonttype": "none"}
     with matplotlib.rc_context(settings), replacing(path) as partial:
         if path.suffix == ".svg":
             FigureCanvasSVG(figure).print_svg(partial, metadata={"Date": None, "Creator": None})

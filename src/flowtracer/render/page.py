@@ -21,9 +21,7 @@ def page_html(trace: Trace) -> str:
     # In a script element only "</script" and "<!--" can end or change it: no "<" is left.
     data = json.dumps(page_data(trace), ensure_ascii=True, separators=(",", ":"))
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    answer = "".join(
-        unit.text for unit in trace.units if trace.roles[unit.last] == "answer"
-    )
+    answer = "".join(unit.text for unit in trace.units if trace.roles[unit.last] == "answer")
     return Template((assets / "page.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(f"Flow to {one_line(answer)[:60]} - {trace.provenance.model}"),
         style=(assets / "page.css").read_text(encoding="utf-8"),

@@ -88,7 +88,7 @@ def attempts(numbers: tuple[int, ...]) -> tuple[Attempt, ...]:
 @cache
 def all_problems(count: int = 3) -> tuple[Problem, ...]:
     """Every solvable problem with `count` numbers in 1..25 and a target in 1..100 (our choice)."""
-    problems = []
+    problems: list[Problem] = []
     for numbers in combinations_with_replacement(range(1, LARGEST_NUMBER + 1), count):
         values = {attempt.value for attempt in attempts(numbers)}
         reachable = sorted(value for value in values if value <= LARGEST_TARGET)

@@ -188,7 +188,7 @@
       row.insertCell().append(goButton(edge[other]));
       row.insertCell().textContent = data.first[edge[other]];
       const bar = make("span", `bar ${className}`);
-      bar.style.width = `${Math.max(1, (60 * edge.flow) / list[0].flow)}px`;
+      bar.style.width = `${Math.max(1, (50 * edge.flow) / list[0].flow)}px`;
       row.insertCell().append(bar);
       row.insertCell().textContent = percent(edge.flow);
     }
@@ -336,14 +336,18 @@
     paint();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+  const fitPanel = () => {
+    document.documentElement.style.setProperty("--head", `${document.querySelector("header").offsetHeight}px`);
+  };
   let pending = 0;
   const redraw = () => {
     cancelAnimationFrame(pending);
-    pending = requestAnimationFrame(() => { drawStrip(); drawArcs(); drawLinks(); });
+    pending = requestAnimationFrame(() => { fitPanel(); drawStrip(); drawArcs(); drawLinks(); });
   };
   addEventListener("resize", redraw);
 
   build();
+  fitPanel();
   paint();
   select(-1, false);
   document.documentElement.dataset.ready = "yes";

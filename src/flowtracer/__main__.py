@@ -1,0 +1,5 @@
+"""`python -m flowtracer`."""
+
+from flowtracer.cli import main
+
+main()
