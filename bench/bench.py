@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from flowtracer import answer_flow, mean_attention
+from flowtracer import TokenPositions, answer_flow, mean_attention, trace
 from flowtracer.attention.kernel import emulates
 from flowtracer.models import Loaded, load
 
@@ -60,10 +60,19 @@ def output_attentions(loaded: Loaded, ids: torch.Tensor) -> None:
         loaded.model.set_attn_implementation(before)
 
 
+def full_trace(loaded: Loaded, ids: torch.Tensor) -> None:
+    """A whole `trace` of the same number of tokens: edges, routes and hubs included."""
+    prompt = "Add up the numbers. "
+    response = ids[0, len(loaded.tokenizer(prompt)["input_ids"]) :].tolist()
+    answer = TokenPositions(tuple(range(-10, -2)))
+    trace(loaded.model, loaded.tokenizer, prompt, response, answer=answer, chat=False)
+
+
 CASES: dict[str, Callable[[Loaded, torch.Tensor], None]] = {
     "plain": plain_forward,
     "flow": flow_credit,
     "output_attentions": output_attentions,
+    "trace": full_trace,
 }
 
 
@@ -178,11 +187,12 @@ def table(result: dict) -> str:
         )
     lines += [
         "",
-        "| T | extra memory, ours | extra memory, output_attentions | how many times less | time |",
-        "|---|---|---|---|---|",
+        "| T | extra memory, ours | extra memory, output_attentions | how many times less "
+        "| extra memory, whole trace | its time |",
+        "|---|---|---|---|---|---|",
     ]
     for length, cases in result["memory"].items():
-        ours, eager = cases["flow"], cases.get("output_attentions")
+        ours, eager, whole = cases["flow"], cases.get("output_attentions"), cases.get("trace")
         lines.append(
             f"| {int(length):,} | {ours['mb']:,.0f} MB "
             + (
@@ -190,7 +200,7 @@ def table(result: dict) -> str:
                 if eager
                 else "| | "
             )
-            + f"| {ours['seconds']:.1f} s |"
+            + (f"| {whole['mb']:,.0f} MB | {whole['seconds']:.0f} s |" if whole else "| | |")
         )
     lines += ["", f"answer_flow alone at T = 2,048: {result['answer_flow_2048_seconds']:.3f} s."]
     return "\n".join(lines)
@@ -211,7 +221,7 @@ def main() -> None:
     parser.add_argument("--measure-memory", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.memory_cases = [
-        (n, ["flow", "output_attentions"] if n <= options.longest_eager else ["flow"])
+        (n, ["flow", "output_attentions"] if n <= options.longest_eager else ["flow", "trace"])
         for n in options.memory_lengths
     ]
     loaded = load(options.model, dtype=options.dtype, device="cpu")

@@ -1,5 +1,6 @@
 """Static figures and terminal text: deterministic, complete, and safe with any token."""
 
+import sys
 import xml.etree.ElementTree as ElementTree
 from io import StringIO
 
@@ -7,6 +8,7 @@ import pytest
 from made_traces import HOSTILE, made_trace
 from rich.console import Console
 
+from flowtracer.render.cloud import piece_counts, word_cloud
 from flowtracer.render.figures import COLUMNS, mean_percentiles, save_figures, token_graph
 from flowtracer.render.scale import colour, full_scale, ink, strength
 from flowtracer.render.terminal import show
@@ -80,6 +82,27 @@ def test_hostile_markup_is_not_markup_in_the_terminal():
     out = StringIO()
     show(made, Console(file=out, width=100, force_terminal=False))
     assert "[red]q[/red][/][link=x]9" in out.getvalue()
+
+
+def test_the_word_cloud_counts_the_highest_and_lowest_pieces(hostile, tmp_path):
+    pytest.importorskip("wordcloud")
+    made = made_trace(["q"], [*"abcdefghij", "9"], answer=-1, seed=1)
+    ranked = sorted(range(1, 11), key=lambda i: made.throughput[i])
+    low, high = ({made.token_text(i): 1 for i in part} for part in (ranked[:4], ranked[-4:]))
+    assert piece_counts(made, highest=True) == high
+    assert piece_counts(made, highest=False) == low
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        save_figures(hostile, tmp_path / name, formats=("png",), cloud=True)
+    assert (tmp_path / "a" / "cloud.png").read_bytes() == (
+        tmp_path / "b" / "cloud.png"
+    ).read_bytes()
+
+
+def test_without_the_package_the_word_cloud_says_what_to_install(hostile, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wordcloud", None)
+    with pytest.raises(ValueError, match="flowtracer\\[wordcloud\\]"):
+        word_cloud(hostile)
 
 
 @pytest.mark.parametrize(

@@ -1,70 +1,12 @@
 """answer_flow against a slow oracle that enumerates every path, and its invariants at any size."""
 
-import itertools
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_graphs import MODES, flow_by_enumeration, masks, random_attention
 
 from flowtracer import answer_flow
-from flowtracer.flow import dominant_routes, smallest_edge_set, strongest_edges
-
-MODES = ("absorb", "relay")
-
-
-def random_attention(length: int, seed: int, *, batch: int = 1, sharpness: float = 1.0):
-    """Causal attention with rows that sum to 1, (batch, length, length) float64."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = sharpness * torch.randn(
-        batch, length, length, generator=generator, dtype=torch.float64
-    )
-    hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
-    return logits.masked_fill(hidden, -torch.inf).softmax(-1)
-
-
-def masks(length: int, question, answer):
-    q = torch.zeros(1, length, dtype=torch.bool)
-    a = torch.zeros(1, length, dtype=torch.bool)
-    q[0, list(question)] = True
-    a[0, list(answer)] = True
-    return q, a
-
-
-def paths_by_enumeration(attention, question, answer, mode):
-    """Every increasing path from any token to an answer token, with its product of influences."""
-    length = attention.shape[0]
-    ends = {i for i in range(length) if answer[i]}
-    for size in range(1, length + 1):
-        for path in itertools.combinations(range(length), size):
-            if path[-1] not in ends:
-                continue
-            if mode == "absorb" and any(token in ends for token in path[:-1]):
-                continue
-            product = 1.0
-            for source, target in itertools.pairwise(path):
-                product *= float(attention[target, source])
-            if product > 0:
-                yield path, product
-
-
-def flow_by_enumeration(attention, question, answer, mode):
-    """h, f and edge flow as sums over paths."""
-    length = attention.shape[0]
-    paths = list(paths_by_enumeration(attention, question, answer, mode))
-    potential = [sum(p for path, p in paths if path[0] == i) for i in range(length)]
-    fed = [i for i in range(length) if question[i] and potential[i] > 0]
-    inflow = [0.0] * length
-    edges = torch.zeros(length, length, dtype=torch.float64)
-    for path, product in paths:
-        if path[0] in fed:
-            probability = product / potential[path[0]] / len(fed)
-            for token in path:
-                inflow[token] += probability
-            for source, target in itertools.pairwise(path):
-                edges[source, target] += probability
-    exact = torch.float64
-    return torch.tensor(potential, dtype=exact), torch.tensor(inflow, dtype=exact), edges
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -85,33 +27,6 @@ def test_flow_equals_the_sum_over_enumerated_paths(length, mode):
         torch.testing.assert_close(flow.potential[0], potential, rtol=1e-12, atol=1e-15)
         torch.testing.assert_close(flow.inflow[0], inflow, rtol=1e-12, atol=1e-15)
         torch.testing.assert_close(flow.edges()[0], edges, rtol=1e-12, atol=1e-15)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_routes_are_the_most_probable_enumerated_paths(mode):
-    for seed in range(8):
-        attention = random_attention(7, seed, sharpness=3.0)
-        q, a = masks(7, (0, 1), (4, 6))
-        flow = answer_flow(attention, q, a, answer_tokens=mode)
-        slow = {
-            path: product / float(flow.potential[0, path[0]]) / 2
-            for path, product in paths_by_enumeration(attention[0], q[0], a[0], mode)
-            if path[0] in (0, 1)
-        }
-        best = sorted(slow.values(), reverse=True)[:6]
-        routes = dominant_routes(flow, q, count=6)
-        assert [r.probability for r in routes] == pytest.approx(best, rel=1e-9)
-        for route in routes:
-            assert slow[route.tokens] == pytest.approx(route.probability, rel=1e-9)
-
-
-def test_all_routes_together_are_the_whole_unit():
-    attention = random_attention(6, 3)
-    q, a = masks(6, (0, 1), (5,))
-    flow = answer_flow(attention, q, a)
-    routes = dominant_routes(flow, q, count=100)
-    assert sum(route.probability for route in routes) == pytest.approx(1.0)
-    assert len({route.tokens for route in routes}) == len(routes) == 24
 
 
 def check_invariants(attention, q, a, mode, tolerance):
@@ -253,46 +168,6 @@ def test_answer_weights_divide_the_flow():
     q, _ = masks(3, [0], [2])
     flow = answer_flow(attention, q, torch.tensor([[0.0, 3.0, 1.0]]))
     assert flow.inflow[0].tolist() == pytest.approx([1.0, 0.75, 0.25])
-
-
-def test_edges_of_strips_are_the_rows_of_all_edges():
-    attention = random_attention(50, 9)
-    q, a = masks(50, range(5), [48, 49])
-    for mode in MODES:
-        flow = answer_flow(attention, q, a, answer_tokens=mode)
-        strips = torch.cat([flow.edges_into(s, min(s + 7, 50)) for s in range(0, 50, 7)], dim=1)
-        assert torch.equal(strips.transpose(1, 2), flow.edges())
-
-
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 1.0])
-def test_smallest_edge_set_is_a_prefix_of_the_sorted_edges(share, monkeypatch):
-    monkeypatch.setattr("flowtracer.flow.edges.STRIP", 16)
-    attention = random_attention(70, 4, batch=2, sharpness=3.0)
-    q, a = (mask.expand(2, -1) for mask in masks(70, range(9), range(60, 64)))
-    flow = answer_flow(attention, q, a)
-    values = flow.edges()[1].flatten().sort(descending=True).values
-    values = values[values > 0]
-    needed = int((values.cumsum(0) >= share * values.sum() * (1 - 1e-12)).int().argmax()) + 1
-    found = smallest_edge_set(flow, share=share, row=1)
-    assert [e.flow for e in found] == pytest.approx(values[:needed].tolist(), rel=1e-12)
-    for edge in found:
-        assert flow.edges()[1, edge.source, edge.target] == edge.flow
-    assert smallest_edge_set(flow, share=share, row=1, limit=3) == found[:3]
-
-
-def test_strongest_edges_hold_the_best_of_every_token(monkeypatch):
-    monkeypatch.setattr("flowtracer.flow.edges.STRIP", 16)
-    attention = random_attention(70, 4, sharpness=3.0)
-    q, a = masks(70, range(9), range(60, 64))
-    flow = answer_flow(attention, q, a)
-    edges = flow.edges()[0]
-    slow = set()
-    for token in range(70):
-        into = [(float(v), int(i)) for i, v in enumerate(edges[:, token]) if v > 0]
-        out = [(float(v), int(k)) for k, v in enumerate(edges[token]) if v > 0]
-        slow |= {(i, token, v) for v, i in sorted(into, reverse=True)[:3]}
-        slow |= {(token, k, v) for v, k in sorted(out, reverse=True)[:3]}
-    assert {tuple(edge) for edge in strongest_edges(flow, per_token=3)} == slow
 
 
 @pytest.mark.parametrize(

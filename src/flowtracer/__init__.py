@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from flowtracer.flow import AnswerFlow, answer_flow
     from flowtracer.models import ModelError, load
     from flowtracer.regions import TokenPositions, find_answer
+    from flowtracer.trace_data import Trace
     from flowtracer.trace_file import TraceFileError, load_trace, save_trace
-    from flowtracer.tracing import AnswerNotFound, Trace, trace
+    from flowtracer.tracing import AnswerNotFound, trace
 
 _HOME = {
     "AnswerFlow": "flow",
@@ -25,7 +26,7 @@ _HOME = {
     "AttentionCaptureError": "attention",
     "ModelError": "models",
     "TokenPositions": "regions",
-    "Trace": "tracing",
+    "Trace": "trace_data",
     "TraceFileError": "trace_file",
     "answer_flow": "flow",
     "find_answer": "regions",

@@ -13,7 +13,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from flowtracer.inputs import TracedText
     from flowtracer.models import Loaded
-    from flowtracer.tracing import Progress, Trace
+    from flowtracer.trace_data import Trace
+    from flowtracer.tracing import Progress
 
 app = typer.Typer(
     help="Find out how reasoning flows from a prompt to its answer inside a language model.",
@@ -100,6 +101,9 @@ def trace(
     ] = "absorb",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = DEFAULT_OUT,
     figures: Annotated[bool, typer.Option(help="Write PNG and SVG figures.")] = True,
+    word_cloud: Annotated[
+        bool, typer.Option("--word-cloud", help="A word cloud too (needs flowtracer[wordcloud]).")
+    ] = False,
     chat: Annotated[bool, typer.Option(help="Use the tokenizer's chat template.")] = True,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
@@ -141,7 +145,7 @@ def trace(
         },
         check=check_vocabulary,
     )
-    _show(result, out, figures)
+    _show(result, out, figures, word_cloud)
 
 
 @app.command()
@@ -149,6 +153,9 @@ def show(
     trace_file: Annotated[Path, typer.Argument(help="A trace.json that `trace` wrote.")],
     out: Annotated[Path | None, typer.Option(help="Folder; default: beside the file.")] = None,
     figures: Annotated[bool, typer.Option(help="Write PNG and SVG figures.")] = True,
+    word_cloud: Annotated[
+        bool, typer.Option("--word-cloud", help="A word cloud too (needs flowtracer[wordcloud]).")
+    ] = False,
 ) -> None:
     """Print a saved trace and write its page and figures again, without any model."""
     from flowtracer.trace_file import load_trace
@@ -156,7 +163,7 @@ def show(
     result = load_trace(trace_file)
     folder = trace_file.parent if out is None else out
     folder.mkdir(parents=True, exist_ok=True)
-    _show(result, folder, figures)
+    _show(result, folder, figures, word_cloud)
 
 
 def _trace(
@@ -223,7 +230,7 @@ def _progress(console: Console) -> "Iterator[Progress]":
         yield report
 
 
-def _show(result: "Trace", out: Path, figures: bool) -> None:
+def _show(result: "Trace", out: Path, figures: bool, word_cloud: bool) -> None:
     """Print the trace and write its files into a folder that exists."""
     from flowtracer.render import save_page
     from flowtracer.render.terminal import show as show_text
@@ -236,7 +243,7 @@ def _show(result: "Trace", out: Path, figures: bool) -> None:
     if figures:
         from flowtracer.render.figures import save_figures
 
-        written += save_figures(result, out)
+        written += save_figures(result, out, cloud=word_cloud)
     names = ", ".join(path.name for path in written)
     console.print(f"\nWrote {names} to {out.resolve()}", soft_wrap=True, highlight=False)
     console.print(

@@ -1,11 +1,9 @@
 """One text traced: capture, regions and flow put together, in plain numbers that can be saved."""
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +19,6 @@ from flowtracer.flow import (
     answer_flow,
     dominant_routes,
     find_hubs,
-    select_backbone,
     smallest_edge_set,
     strongest_edges,
 )
@@ -40,9 +37,9 @@ from flowtracer.regions import (
 from flowtracer.regions.prompts import Message
 from flowtracer.regions.tokens import token_weights
 from flowtracer.respond import MAX_NEW_TOKENS, respond
+from flowtracer.trace_data import Provenance, Role, Trace
 
 Progress = Callable[[str, int, int], None]
-Role = Literal["template", "user", "response", "answer"]
 
 EDGES_PER_TOKEN = 4  # our choice: enough to answer a click on any token
 BACKBONE_EDGE_SHARE = 0.9  # our choice
@@ -51,94 +48,6 @@ BACKBONE_EDGE_LIMIT = 10_000  # our choice: keeps the page of an 8,000-token tex
 
 class AnswerNotFound(ValueError):
     """The answer rule found nothing in the response."""
-
-
-class Unit(NamedTuple):
-    """Tokens first..last that are shown as one piece: most are one token, bytes of a character more."""
-
-    first: int
-    last: int  # inclusive
-    text: str
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """How a trace was made."""
-
-    model: str
-    dtype: str
-    layers: tuple[int, ...]
-    answer_rule: str
-    answer_tokens: str
-    question: str
-    versions: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Flow through one text. Per-token tuples all have one entry per token.
-
-    Tokens after the last answer token carry nothing: their scores are 0.
-    """
-
-    text: str  # prompt as the model saw it, then the response
-    ids: tuple[int, ...]
-    offsets: tuple[tuple[int, int], ...]  # characters of `text` that each token stands for
-    roles: tuple[Role, ...]
-    answer_weights: tuple[float, ...]
-    potential: tuple[float, ...]
-    inflow: tuple[float, ...]
-    throughput: tuple[float, ...]
-    edges: tuple[Edge, ...]  # the strongest into and out of every token, and the backbone's
-    routes: tuple[Route, ...]
-    hubs: tuple[int, ...]
-    provenance: Provenance
-
-    @property
-    def response_start(self) -> int:
-        """Number of prompt tokens."""
-        return next(i for i, role in enumerate(self.roles) if role in ("response", "answer"))
-
-    @property
-    def response(self) -> str:
-        """Text of the response."""
-        return self.text[self.offsets[self.response_start][0] :]
-
-    @property
-    def units(self) -> tuple[Unit, ...]:
-        """What to show: tokens whose characters overlap are merged into one piece."""
-        units: list[Unit] = []
-        start = stop = 0
-        for token, (begin, end) in enumerate(self.offsets):
-            if units and begin < stop:
-                stop = max(stop, end)
-                units[-1] = Unit(units[-1].first, token, self.text[start:stop])
-            else:
-                start, stop = begin, end
-                units.append(Unit(token, token, self.text[start:stop]))
-        return tuple(units)
-
-    def backbone(self, ratio: float = 0.4) -> tuple[int, ...]:
-        """Response tokens with the highest throughput: the top 40% (section 3.3 of the paper)."""
-        candidates = torch.arange(len(self.ids)) >= self.response_start
-        chosen = select_backbone(torch.tensor([self.throughput]), candidates[None], ratio=ratio)
-        return tuple(chosen[0].nonzero()[:, 0].tolist())
-
-    def token_text(self, token: int) -> str:
-        """Text of one token (its whole character, for a token that is part of one)."""
-        start, stop = self.offsets[token]
-        return self.text[start:stop]
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trace as JSON. See `flowtracer.load_trace`."""
-        from flowtracer.trace_file import save_trace
-
-        save_trace(self, path)
-
-    def _repr_html_(self) -> str:
-        from flowtracer.render import notebook_frame
-
-        return notebook_frame(self)
 
 
 def trace(

@@ -158,7 +158,7 @@ def _switched(decoder: PreTrainedModel, name: str) -> Iterator[None]:
     configs: dict[int, Any] = {
         id(module.config): module.config
         for module in decoder.modules()
-        if isinstance(getattr(module, "config", None), type(decoder.config))
+        if hasattr(getattr(module, "config", None), "_attn_implementation_internal")
     }
     before = [(config, config._attn_implementation) for config in configs.values()]
     training = [module for module in decoder.modules() if module.training]

@@ -37,15 +37,20 @@ def smallest_edge_set(
     flow = flow.row(row)
     length = flow.attention.shape[1]
     mass = torch.zeros(BINS, dtype=torch.float64, device=flow.attention.device)
+    count = torch.zeros(BINS, dtype=torch.long, device=flow.attention.device)
     for start in range(0, length, STRIP):
         strip = _strip(flow, start).flatten()
-        mass += torch.bincount(_bin(strip), weights=strip.double(), minlength=BINS)
+        bins = _bin(strip)
+        mass += torch.bincount(bins, weights=strip.double(), minlength=BINS)
+        count += torch.bincount(bins, minlength=BINS)
     falling = mass.flip(0).cumsum(0)
     total = falling[-1]
     if total == 0:  # every question token is an answer token: nothing moves
         return []
-    crossed = int((falling >= share * total * (1 - 1e-12)).int().argmax())
-    lowest = BINS - 1 - crossed
+    enough = falling >= share * total * (1 - 1e-12)
+    if limit is not None:  # nothing below the bin in which the limit is reached is collected
+        enough |= count.flip(0).cumsum(0) >= limit
+    lowest = BINS - 1 - int(enough.int().argmax())
 
     sources, targets, values = [], [], []
     for start in range(0, length, STRIP):
@@ -57,8 +62,8 @@ def smallest_edge_set(
     value = torch.cat(values)
     order = value.argsort(descending=True, stable=True)
     reached = value[order].double().cumsum(0) >= share * total * (1 - 1e-12)
-    count = int(reached.int().argmax()) + 1 if bool(reached.any()) else len(order)
-    kept = order[: count if limit is None else min(count, limit)]
+    needed = int(reached.int().argmax()) + 1 if bool(reached.any()) else len(order)
+    kept = order[: needed if limit is None else min(needed, limit)]
     return _edges(torch.cat(sources)[kept], torch.cat(targets)[kept], value[kept])
 
 

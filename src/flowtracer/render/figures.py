@@ -19,7 +19,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from flowtracer.atomic import replacing
 from flowtracer.render.scale import colour, full_scale, ink, strength
 from flowtracer.render.visible import one_line, visible
-from flowtracer.tracing import Trace, Unit
+from flowtracer.trace_data import Trace, Unit
 
 COLUMNS = 110  # characters in a line of the graph
 MOST_LINES = 50  # longer texts show their end, where the answer is
@@ -27,14 +27,23 @@ MOST_ARCS = 60  # our choice: more cannot be told apart in print
 BARS = 14
 DPI = 200
 FONT = FontProperties(family="DejaVu Sans Mono")
+PRINTED_FONT = findfont(FONT)
 LINE_HEIGHT = 1.9  # in character heights; arcs run between the lines
 
 
 def save_figures(
-    trace: Trace, folder: str | os.PathLike[str], *, formats: tuple[str, ...] = ("png", "svg")
+    trace: Trace,
+    folder: str | os.PathLike[str],
+    *,
+    formats: tuple[str, ...] = ("png", "svg"),
+    cloud: bool = False,
 ) -> list[Path]:
-    """Write `graph` and `bars` in every format into a folder that exists; the paths written."""
+    """Write `graph` and `bars` (and `cloud`) in every format into a folder; the paths written."""
     figures = {"graph": token_graph(trace), "bars": ranked_bars(trace)}
+    if cloud:
+        from flowtracer.render.cloud import word_cloud
+
+        figures["cloud"] = word_cloud(trace)
     return [
         save_figure(figure, Path(folder) / f"{name}.{kind}")
         for name, figure in figures.items()
@@ -103,7 +112,7 @@ def ranked_bars(trace: Trace) -> Figure:
         "low-flow": (ranked[::-1][:count], "#aea371"),
     }
     for axes, (title, (rows, tint)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-        names = [f"{_printable(one_line(text))}  ×{n}" for text, (_, n) in rows]
+        names = [f"{printable(one_line(text))}  ×{n}" for text, (_, n) in rows]
         values = [mean for _, (mean, _) in rows]
         axes.barh(range(len(rows)), values, color=tint, height=0.72)
         axes.set_yticks(range(len(rows)), names, fontproperties=FONT, parse_math=False)
@@ -146,7 +155,7 @@ def _lay_out(units: tuple[Unit, ...]) -> tuple[list[list[tuple[int, int, str]]],
     places: list[list[tuple[int, int, str]]] = []
     for unit in units:
         pieces: list[tuple[int, int, str]] = []
-        for n, part in enumerate(_printable(visible(unit.text)).split("\n")):
+        for n, part in enumerate(printable(visible(unit.text)).split("\n")):
             if n:
                 line, column = line + 1, 0
             if column + len(part) > COLUMNS and column:
@@ -191,7 +200,7 @@ def _draw_arcs(axes: Axes, trace: Trace, centre: dict[int, tuple[float, float]])
         )  # fmt: skip
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text with characters that the figure's font lacks replaced by a box."""
-    known = get_font(findfont(FONT)).get_charmap()
+    known = get_font(PRINTED_FONT).get_charmap()
     return "".join(c if c == "\n" or ord(c) in known else "□" for c in text)
