@@ -165,14 +165,17 @@ def _checked(found: object, text: str) -> list[Span]:
     given = [found] if isinstance(found, tuple) and found and isinstance(found[0], int) else found
     try:
         spans = [Span(*one) for one in given]  # type: ignore[attr-defined]
+        fits = [
+            0 <= span.start < span.stop <= len(text) and 0 < span.weight < float("inf")
+            for span in spans
+        ]
     except TypeError:
         raise ValueError(
             f"an answer must be (start, stop), (start, stop, weight) or a list of them, not {found!r}"
         ) from None
-    for span in spans:
-        if not (0 <= span.start < span.stop <= len(text)) or not 0 < span.weight < float("inf"):
-            raise ValueError(
-                f"answer span {tuple(span)} does not fit a response of {len(text)} characters"
-                " (start < stop, weight > 0)"
-            )
+    if not all(fits):
+        raise ValueError(
+            f"answer span {tuple(spans[fits.index(False)])} does not fit a response of {len(text)} "
+            "characters (start < stop, weight > 0)"
+        )
     return spans
