@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from flowtracer.regions import ANSWER_RULES, Span, find_answer
 
-SOLUTION = "We try \\boxed{1}.\n\nSo half of it,\n"
-    "the answer is \\boxed{\\frac{1}{2} \\text{ or } {3}} here.\nEnd."
+SOLUTION = """We try \\boxed{1}.
+
+So half of it,
+the answer is \\boxed{\\frac{1}{2} \\text{ or } {3}} here.
+End."""
 
 
 def found(text, rule):
