@@ -120,7 +120,7 @@ def mean_attention(
         )
     if attention_mask is not None:
         real = attention_mask.to(mean.dtype)
-        mean *= real[:, :, None] * real[:, None, :]
+        mean.mul_(real[:, :, None]).mul_(real[:, None, :])
     return mean
 
 

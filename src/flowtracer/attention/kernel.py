@@ -64,7 +64,8 @@ def attend(
                 logits = logits + seen
         weights = _softmax(logits, sinks)
         if mean_into is not None:
-            mean_into[:, start:stop, :stop].add_(weights.sum(1), alpha=share / heads)
+            mean = weights.sum(1).to(mean_into.device)  # layers may live on several devices
+            mean_into[:, start:stop, :stop].add_(mean, alpha=share / heads)
         if output is not None and values is not None:
             mixed = weights.to(dtype).view(batch, kv_heads, groups * rows, stop)
             mixed = (mixed @ values[:, :, :stop]).view(batch, heads, rows, -1)
