@@ -93,6 +93,12 @@ def test_a_model_that_looks_both_ways_is_refused():
         mean_attention(model, torch.ones(1, 4, dtype=torch.long))
 
 
+def test_a_text_that_cannot_fit_is_refused_at_once():
+    ids = torch.ones(1, 3_000_000, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"attention of 3,000,000 tokens needs 36000\.0 GB"):
+        mean_attention(random_model("llama"), ids)
+
+
 @pytest.mark.parametrize(
     ("ids", "mask", "message"),
     [

@@ -20,6 +20,7 @@ from transformers.masking_utils import sdpa_mask
 
 from flowtracer.attention.kernel import attend
 from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.memory import check_memory
 
 INTERFACE = "flowtracer_mean"
 SUPPORTED = (
@@ -75,7 +76,7 @@ def mean_attention(
 
     Raises:
         AttentionCaptureError: the model's attention does not go through transformers' interface.
-        ValueError: shapes disagree or a layer does not exist.
+        ValueError: shapes disagree, a layer does not exist, or T x T does not fit into memory.
     """
     if input_ids.ndim != 2 or input_ids.shape[1] == 0:
         raise ValueError(f"input_ids has shape {tuple(input_ids.shape)}; it must be (B, T), T >= 1")
@@ -97,6 +98,7 @@ def mean_attention(
         attention_mask = None  # lets the kernel use plain causality
 
     batch, length = input_ids.shape
+    check_memory(4 * batch * length * length, device, length)
     mean = torch.zeros(batch, length, length, dtype=torch.float32, device=device)
     capture = _Capture(chosen, mean, progress)
     with _one_at_a_time, torch.no_grad(), _switched(decoder, type(model).__name__):
