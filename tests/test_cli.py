@@ -49,7 +49,7 @@ def test_without_options_a_real_solution_is_traced(first_command):
     assert result.returncode == 0, result.stderr
     assert {path.name for path in out.iterdir()} == FILES
     assert (out / "trace.html").resolve().as_uri() in result.stdout
-    assert "Hubs" in result.stdout
+    assert "hubs where the flow gathers" in result.stdout
     made = load_trace(out / "trace.json")
     assert "not 33" in made.response and "yes" in made.response
     assert "\\boxed{" in made.response

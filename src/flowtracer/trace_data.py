@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -56,6 +57,11 @@ class Trace:
     def response_start(self) -> int:
         """Number of prompt tokens."""
         return next(i for i, role in enumerate(self.roles) if role in ("response", "answer"))
+
+    @property
+    def hub_spacing(self) -> tuple[int, ...]:
+        """Tokens from each hub to the next."""
+        return tuple(later - earlier for earlier, later in pairwise(self.hubs))
 
     @property
     def response(self) -> str:

@@ -1,5 +1,6 @@
 """What the page needs to know of a trace, in units (pieces of text) instead of tokens."""
 
+from statistics import median
 from typing import Any
 
 from flowtracer.flow import BACKBONE_RATIO
@@ -53,6 +54,7 @@ def page_data(trace: Trace) -> dict[str, Any]:
         "meta": {
             "model": trace.provenance.model,
             "layers": _ranges(trace.provenance.layers),
+            "hub spacing": f"{median(trace.hub_spacing):g} (median)" if trace.hub_spacing else "-",
             "answer": trace.provenance.answer_rule,
             "question": trace.provenance.question,
             "answer tokens": trace.provenance.answer_tokens,

@@ -1,5 +1,7 @@
 """A trace in the terminal: coloured text and a table of hubs."""
 
+from statistics import median
+
 from rich.console import Console, Group
 from rich.style import Style
 from rich.table import Table
@@ -37,7 +39,9 @@ def coloured_text(trace: Trace) -> Text:
 
 def hub_table(trace: Trace) -> Table:
     """The strongest hubs of the response, each with the piece its strongest edge goes to."""
-    table = Table(title="Hubs: where the flow gathers", title_justify="left", box=None)
+    apart = f", {median(trace.hub_spacing):g} tokens apart (median)" if trace.hub_spacing else ""
+    title = f"{len(trace.hubs)} hubs where the flow gathers{apart}"
+    table = Table(title=title, title_justify="left", box=None)
     for heading in ("rank", "position", "token", "throughput", "flows mostly to"):
         table.add_column(heading, justify="left" if heading.startswith(("t", "f")) else "right")
     order = sorted(range(len(trace.ids)), key=lambda i: (-trace.throughput[i], i))
