@@ -16,8 +16,8 @@ torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 @pytest.fixture(scope="session")
 def embedded() -> Loaded:
-    """The model inside the package."""
-    return load("embedded")
+    """The model inside the package, in float32 as the real ones."""
+    return load("embedded", dtype="float32")
 
 
 @pytest.fixture(scope="session")

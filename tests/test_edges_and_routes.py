@@ -46,7 +46,7 @@ def test_edges_of_strips_are_the_rows_of_all_edges():
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 1.0])
 def test_smallest_edge_set_is_a_prefix_of_the_sorted_edges(share, monkeypatch):
-    monkeypatch.setattr("flowtracer.flow.edges.STRIP", 16)
+    monkeypatch.setattr("flowtracer.flow.edges.STRIP_EDGES", 16 * 70)
     attention = random_attention(70, 4, batch=2, sharpness=3.0)
     q, a = (mask.expand(2, -1) for mask in masks(70, range(9), range(60, 64)))
     flow = answer_flow(attention, q, a)
@@ -61,7 +61,7 @@ def test_smallest_edge_set_is_a_prefix_of_the_sorted_edges(share, monkeypatch):
 
 
 def test_strongest_edges_hold_the_best_of_every_token(monkeypatch):
-    monkeypatch.setattr("flowtracer.flow.edges.STRIP", 16)
+    monkeypatch.setattr("flowtracer.flow.edges.STRIP_EDGES", 16 * 70)
     attention = random_attention(70, 4, sharpness=3.0)
     q, a = masks(70, range(9), range(60, 64))
     flow = answer_flow(attention, q, a)

@@ -24,9 +24,9 @@ def test_the_embedded_model_loads_ready_to_use(embedded):
     )
 
 
-def test_auto_dtype_is_the_stored_one_unless_it_would_be_emulated(embedded):
+def test_auto_dtype_is_the_stored_one_unless_it_would_be_emulated():
     expected = torch.float32 if emulates(torch.device("cpu"), torch.bfloat16) else torch.bfloat16
-    assert embedded.model.dtype == expected
+    assert load("embedded").model.dtype == expected
     assert load("embedded", dtype="float32").model.dtype == torch.float32
     assert load("embedded", dtype="bfloat16").model.dtype == torch.bfloat16
 

@@ -7,8 +7,10 @@ in, nothing is read from a model.
 import torch
 from torch import Tensor
 
-CPU_BLOCK_BYTES = 2 << 20  # our choice, measured: probabilities of a block stay in cache
+CPU_BLOCK = 64  # queries; our choice, measured: fewer starve the products, more overflow the cache
+CPU_BLOCK_BYTES = 32 << 20
 DEVICE_BLOCK_BYTES = 256 << 20
+STRIPS = 16  # our choice: few key widths, as a CPU compiles every matrix shape it meets
 
 
 def attend(
@@ -27,7 +29,8 @@ def attend(
 
     `P = softmax(cap(scaling * q k^T) + mask)` with `cap(s) = softcap * tanh(s / softcap)` (Gemma 2);
     a sink (gpt-oss) adds one logit per head that takes probability and is then dropped, so that
-    rows of P may sum to less than 1. P is computed in float32.
+    rows of P may sum to less than 1. P is computed in float32, rounded to the model's dtype as in
+    transformers' eager attention, and averaged in float32.
 
     Shapes: query (B, Hq, T, D), key and value (B, Hkv, T, D) with Hq a multiple of Hkv, sinks (Hq,).
     mask: None for plain causal attention, else (B or 1, 1 or Hq, T, T), bool (True = visible) or
@@ -35,48 +38,59 @@ def attend(
     Without `value` only the mean is wanted and None comes back; else the output (B, T, Hq, D).
     """
     batch, heads, length, width = query.shape
-    kv_heads = key.shape[1]
-    groups = heads // kv_heads
+    pairs = batch * key.shape[1]  # of a text and a head of keys
+    grouped = heads // key.shape[1]
     dtype = torch.float32 if emulates(query.device, query.dtype) else query.dtype
-    scaled = (query * scaling).to(dtype).view(batch, kv_heads, groups, length, width)
-    keys = key.to(dtype).transpose(2, 3)
-    values = None if value is None else value.to(dtype)
+    scaled = (query * scaling).to(dtype).reshape(pairs, grouped, length, width)
     output = None
     if value is not None:
         output = query.new_empty(batch, length, heads, value.shape[-1])
 
     block = _block_size(query)
-    for start in range(0, length, block):
-        stop = min(start + block, length)
-        rows = stop - start
-        queries = scaled[:, :, :, start:stop].reshape(batch, kv_heads, groups * rows, width)
-        logits = (queries @ keys[..., :stop]).view(batch, heads, rows, stop)
-        if softcap is not None:
-            logits = logits.div_(softcap).tanh_().mul_(softcap)
-        if mask is None:
-            future = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu(1)
-            logits[..., start:].masked_fill_(future, -torch.inf)
-        else:
-            seen = mask[:, :, start:stop, :stop]
-            if seen.dtype == torch.bool:
-                logits = logits.masked_fill_(~seen, torch.finfo(logits.dtype).min)
+    strip = max(block, -(-length // (STRIPS * block)) * block)
+    # Reused by every block: fresh memory of this size costs as much as the arithmetic on it.
+    space = scaled.new_empty(2, batch * heads * min(block, length) * length)
+    future = torch.ones(strip, strip, dtype=torch.bool, device=query.device).triu(1)
+    for first in range(0, length, strip):
+        seen = min(first + strip, length)  # keys that some query of this strip can see
+        keys = key[:, :, :seen].to(dtype).reshape(pairs, seen, width).transpose(1, 2)
+        values = None
+        if value is not None:
+            values = value[:, :, :seen].to(dtype).reshape(pairs, seen, -1)
+        for start in range(first, seen, block):
+            stop = min(start + block, seen)
+            rows = stop - start
+            logits, weights = (
+                part[: batch * heads * rows * seen].view(batch, heads, rows, seen) for part in space
+            )
+            queries = scaled[:, :, start:stop].reshape(pairs, grouped * rows, width)
+            torch.bmm(queries, keys, out=logits.view(pairs, grouped * rows, seen))
+            if softcap is not None:
+                logits.div_(softcap).tanh_().mul_(softcap)
+            if mask is None:
+                hidden = future[start - first : stop - first, : seen - first]
+                logits[..., first:].masked_fill_(hidden, -torch.inf)
+            elif mask.dtype == torch.bool:
+                hidden = ~mask[:, :, start:stop, :seen]
+                logits.masked_fill_(hidden, torch.finfo(dtype).min)
             else:
-                logits = logits + seen
-        weights = _softmax(logits, sinks)
-        if mean_into is not None:
-            mean = weights.sum(1).to(mean_into.device)  # layers may live on several devices
-            mean_into[:, start:stop, :stop].add_(mean, alpha=share / heads)
-        if output is not None and values is not None:
-            mixed = weights.to(dtype).view(batch, kv_heads, groups * rows, stop)
-            mixed = (mixed @ values[:, :, :stop]).view(batch, heads, rows, -1)
-            output[:, start:stop] = mixed.transpose(1, 2)
+                logits.add_(mask[:, :, start:stop, :seen])
+            if sinks is None:
+                torch.softmax(logits, -1, out=weights)
+            else:
+                weights.copy_(_softmax_with_sinks(logits, sinks))
+            if mean_into is not None:
+                mean = weights.sum(1, dtype=torch.float32)
+                # Layers may live on several devices.
+                mean_into[:, start:stop, :seen].add_(mean.to(mean_into.device), alpha=share / heads)
+            if output is not None and values is not None:
+                mixed = torch.bmm(weights.view(pairs, grouped * rows, seen), values)
+                output[:, start:stop] = mixed.view(batch, heads, rows, -1).transpose(1, 2)
     return output
 
 
-def _softmax(logits: Tensor, sinks: Tensor | None) -> Tensor:
+def _softmax_with_sinks(logits: Tensor, sinks: Tensor) -> Tensor:
     """Probabilities in float32 of (B, H, rows, keys); sinks (H,) take their part and are dropped."""
-    if sinks is None:
-        return logits.softmax(-1, dtype=torch.float32)
     logits = logits.float()
     sink = sinks.float().view(1, -1, 1, 1)
     top = torch.maximum(logits.amax(-1, keepdim=True), sink)
@@ -94,7 +108,9 @@ def emulates(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _block_size(query: Tensor) -> int:
-    """Queries per block so that the block's float32 probabilities fit the budget."""
+    """Queries per block, a power of two from 16 on, so that the block's logits fit the budget."""
     batch, heads, length, _ = query.shape
-    budget = CPU_BLOCK_BYTES if query.device.type == "cpu" else DEVICE_BLOCK_BYTES
-    return max(16, min(length, budget // (4 * batch * heads * length)))
+    on_cpu = query.device.type == "cpu"
+    budget = CPU_BLOCK_BYTES if on_cpu else DEVICE_BLOCK_BYTES
+    fits = max(16, budget // (query.element_size() * batch * heads * length))
+    return min(1 << fits.bit_length() - 1, CPU_BLOCK if on_cpu else length)

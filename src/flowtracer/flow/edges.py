@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowtracer.flow.answer_flow import AnswerFlow
 
-STRIP = 256  # tokens per strip, our choice: 8 MiB at T = 8192
+STRIP_EDGES = 1 << 19  # edges looked at together, our choice: 4 MiB for each thing known of them
 BINS = 1 << 16
 
 
@@ -38,7 +38,7 @@ def smallest_edge_set(
     length = flow.attention.shape[1]
     mass = torch.zeros(BINS, dtype=torch.float64, device=flow.attention.device)
     count = torch.zeros(BINS, dtype=torch.long, device=flow.attention.device)
-    for start in range(0, length, STRIP):
+    for start in range(0, length, _rows(length)):
         strip = _strip(flow, start).flatten()
         bins = _bin(strip)
         mass += torch.bincount(bins, weights=strip.double(), minlength=BINS)
@@ -53,7 +53,7 @@ def smallest_edge_set(
     lowest = BINS - 1 - int(enough.int().argmax())
 
     sources, targets, values = [], [], []
-    for start in range(0, length, STRIP):
+    for start in range(0, length, _rows(length)):
         strip = _strip(flow, start)
         target, source = torch.nonzero((_bin(strip) >= lowest) & (strip > 0), as_tuple=True)
         values.append(strip[target, source])
@@ -79,7 +79,7 @@ def strongest_edges(flow: AnswerFlow, *, per_token: int = 4, row: int = 0) -> li
     best = torch.zeros(keep, length, dtype=flow.attention.dtype, device=device)  # out of each token
     best_target = torch.zeros(keep, length, dtype=torch.long, device=device)
     sources, targets, values = [], [], []
-    for start in range(0, length, STRIP):
+    for start in range(0, length, _rows(length)):
         strip = _strip(flow, start)  # (targets, sources)
         numbers = torch.arange(start, start + strip.shape[0], device=device)
         into, source = strip.topk(keep, dim=1)
@@ -104,8 +104,14 @@ def strongest_edges(flow: AnswerFlow, *, per_token: int = 4, row: int = 0) -> li
 
 
 def _strip(flow: AnswerFlow, start: int) -> Tensor:
-    """Flow into tokens start..start + STRIP of a single row, (targets, sources)."""
-    return flow.edges_into(start, min(start + STRIP, flow.attention.shape[1]))[0]
+    """Flow into the strip of tokens that begins at `start`, of a single row, (targets, sources)."""
+    length = flow.attention.shape[1]
+    return flow.edges_into(start, min(start + _rows(length), length))[0]
+
+
+def _rows(length: int) -> int:
+    """Targets per strip."""
+    return max(8, STRIP_EDGES // length)
 
 
 def _bin(values: Tensor) -> Tensor:
