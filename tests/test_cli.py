@@ -51,7 +51,7 @@ def test_without_options_a_real_solution_is_traced(first_command):
     assert (out / "trace.html").resolve().as_uri() in result.stdout
     assert "hubs where the flow gathers" in result.stdout
     made = load_trace(out / "trace.json")
-    assert "not 33" in made.response and "yes" in made.response
+    assert "not 4." in made.response and "yes" in made.response
     assert "\\boxed{" in made.response
     arrived = sum(f for f, role in zip(made.inflow, made.roles, strict=True) if role == "answer")
     assert arrived == pytest.approx(1.0, abs=1e-4)
@@ -161,7 +161,7 @@ def test_a_damaged_trace_gets_one_sentence(content, tmp_path, in_process):
 def test_unknown_options_get_usage_and_no_traceback(tmp_path):
     result = run("trace", "--colour", "red", cwd=tmp_path)
     assert result.returncode == 2
-    assert "No such option: --colour" in result.stderr
+    assert "No such option" in result.stderr and "--colour" in result.stderr
     assert "Traceback" not in result.stderr
 
 

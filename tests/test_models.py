@@ -24,9 +24,12 @@ def test_the_embedded_model_loads_ready_to_use(embedded):
     )
 
 
-def test_auto_dtype_is_the_stored_one_unless_it_would_be_emulated():
+def test_auto_dtype_is_the_stored_one_unless_it_would_be_emulated(embedded, tmp_path):
+    embedded.tokenizer.save_pretrained(tmp_path)
+    load("embedded", dtype="bfloat16").model.save_pretrained(tmp_path)
     expected = torch.float32 if emulates(torch.device("cpu"), torch.bfloat16) else torch.bfloat16
-    assert load("embedded").model.dtype == expected
+    assert load(tmp_path).model.dtype == expected
+    assert load("embedded").model.dtype == torch.float32
     assert load("embedded", dtype="float32").model.dtype == torch.float32
     assert load("embedded", dtype="bfloat16").model.dtype == torch.bfloat16
 

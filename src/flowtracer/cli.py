@@ -140,8 +140,8 @@ def trace(
             "answer_tokens": answer_tokens,
             "chat": None if chat else False,
             "max_new_tokens": max_new_tokens,
-            "temperature": traced.temperature if temperature == 0.0 else temperature,
-            "seed": traced.seed if temperature == 0.0 else seed,
+            "temperature": temperature,
+            "seed": seed,
         },
         check=check_vocabulary,
     )

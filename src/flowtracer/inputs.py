@@ -8,9 +8,9 @@ from typing import Any
 from flowtracer.models import EMBEDDED, Loaded
 from flowtracer.regions import encode_with_offsets
 
-SAMPLE_PROBLEM = "Make 33 from 3, 7, 18."
-SAMPLE_TEMPERATURE = 1.0
-SAMPLE_SEED = 2  # three failed attempts, then the solution
+SAMPLE_PROBLEM = (
+    "Make 4 from 16, 20, 24."  # not seen in training; two attempts fail, the third works
+)
 PROMPT_FIELDS = ("prompt", "messages", "question", "problem")
 RESPONSE_FIELDS = ("response", "completion", "output")
 
@@ -21,8 +21,6 @@ class TracedText:
 
     prompt: str | list[dict[str, str]]
     response: str | None = None
-    temperature: float = 0.0
-    seed: int = 0
 
 
 def text_to_trace(
@@ -57,7 +55,7 @@ def text_to_trace(
         return _row(jsonl, row)
     if model != EMBEDDED:
         raise ValueError("say what to trace: --problem TEXT, --prompt-file FILE or --jsonl FILE")
-    return TracedText(SAMPLE_PROBLEM, temperature=SAMPLE_TEMPERATURE, seed=SAMPLE_SEED)
+    return TracedText(SAMPLE_PROBLEM)
 
 
 def check_vocabulary(loaded: Loaded, traced: TracedText) -> None:

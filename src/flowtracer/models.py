@@ -40,7 +40,8 @@ def load(
         (needs the extra `flowtracer[gguf]`), or a hub id such as "Qwen/Qwen3-0.6B". Only
         safetensors weights are read; remote code runs only if `trust_remote_code` is set.
     dtype: "float32", "bfloat16", "float16", or "auto": the checkpoint's own, but float32 on a
-        processor that has to emulate half precision.
+        processor that has to emulate half precision, and for the embedded model, which is so small
+        that the same numbers on every machine are worth more.
     device: "auto" (CUDA if present, else the CPU) or any torch device.
 
     Raises ModelError.
@@ -58,7 +59,7 @@ def load(
     except Exception as error:  # transformers raises many kinds for one bad source
         raise ModelError(_why(name, error, trust_remote_code)) from error
     target = _device(device)
-    if dtype == "auto" and emulates(target, model.dtype):
+    if dtype == "auto" and (name == EMBEDDED or emulates(target, model.dtype)):
         model = model.float()
     torch.nn.Module.to(model, target)
     return Loaded(model.eval(), tokenizer, name)
