@@ -109,7 +109,7 @@ def ranked_bars(trace: Trace) -> Figure:
     figure = Figure(figsize=(9, 0.9 + 0.27 * count), layout="constrained")
     panels = {
         "high-flow": (ranked[:count], "#083370"),
-        "low-flow": (ranked[::-1][:count], "#aea371"),
+        "low-flow": (ranked[count:][::-1][:count], "#aea371"),
     }
     for axes, (title, (rows, tint)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         names = [f"{printable(one_line(text))}  ×{n}" for text, (_, n) in rows]
