@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from flowtracer.attention import mean_attention, select_layers
-from flowtracer.attention.capture import find_decoder
+from flowtracer.attention import depth_of, mean_attention, select_layers
 from flowtracer.attention.layers import Layers
 from flowtracer.flow import (
     AnswerFlow,
@@ -126,11 +125,10 @@ def trace(
     draws = torch.cat([torch.zeros(len(asked.ids)), found])[None, :end]
     device = attention.device
     flow = answer_flow(attention, asks.to(device), draws.to(device), answer_tokens=answer_tokens)
-    depth = find_decoder(model).config.get_text_config().num_hidden_layers
     provenance = Provenance(
         model=model_name or _model_name(model),
         dtype=str(model.dtype).removeprefix("torch."),
-        layers=select_layers(layers, depth),
+        layers=select_layers(layers, depth_of(model)),
         answer_rule=_rule_name(answer),
         answer_tokens=answer_tokens,
         question=question,

@@ -1,6 +1,13 @@
 """From a model and token ids to the mean attention of chosen layers."""
 
-from flowtracer.attention.capture import AttentionCaptureError, mean_attention
+from flowtracer.attention.capture import mean_attention, read_attention
+from flowtracer.attention.decoder import AttentionCaptureError, depth_of
 from flowtracer.attention.layers import select_layers
 
-__all__ = ["AttentionCaptureError", "mean_attention", "select_layers"]
+__all__ = [
+    "AttentionCaptureError",
+    "depth_of",
+    "mean_attention",
+    "read_attention",
+    "select_layers",
+]

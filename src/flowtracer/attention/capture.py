@@ -1,4 +1,4 @@
-"""Mean attention of a model's chosen layers from one truncated forward pass.
+"""Attention of a model's chosen layers from one truncated forward pass.
 
 transformers lets an attention function be registered by name; ours sees queries, keys and values
 after rotary embedding and norms. The model is switched to it for the length of one call and is
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,19 +19,20 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from flowtracer.attention.decoder import (
+    SUPPORTED,
+    AttentionCaptureError,
+    depth_of,
+    find_decoder,
+    first_layers_only,
+    is_sharded,
+)
 from flowtracer.attention.kernel import attend
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.attention.memory import check_memory
 
 INTERFACE = "flowtracer_mean"
-SUPPORTED = (
-    "decoder-only models of transformers that use its AttentionInterface (Llama, Mistral, Qwen, "
-    "Gemma, Phi, gpt-oss and their like)"
-)
-
-
-class AttentionCaptureError(ValueError):
-    """The model's attention cannot be captured; the message names its class and what can."""
+ReadLayerBlock = Callable[[int, int, Tensor], None]
 
 
 @dataclass
@@ -38,8 +40,9 @@ class _Capture:
     """What one forward pass is to collect."""
 
     layers: tuple[int, ...]
-    mean: Tensor  # (B, T, T) float32
+    read: ReadLayerBlock
     progress: Callable[[int, int], None] | None
+    stop_early: bool
     seen: set[int] = field(default_factory=set)
 
 
@@ -85,8 +88,49 @@ def mean_attention(
             f"attention_mask has shape {tuple(attention_mask.shape)} but input_ids has "
             f"{tuple(input_ids.shape)}"
         )
+    chosen = select_layers(layers, depth_of(model))
+    device = next(find_decoder(model).get_input_embeddings().parameters()).device
+    batch, length = input_ids.shape
+    check_memory(4 * batch * length * length, device, length)
+    mean = torch.zeros(batch, length, length, dtype=torch.float32, device=device)
+
+    def add(layer: int, start: int, weights: Tensor) -> None:
+        heads, rows, seen = weights.shape[1:]
+        part = weights.sum(1, dtype=torch.float32).to(device)  # layers may live on several devices
+        mean[:, start : start + rows, :seen].add_(part, alpha=1 / (heads * len(chosen)))
+
+    read_attention(
+        model,
+        input_ids,
+        attention_mask,
+        add,
+        layers=chosen,
+        position_ids=position_ids,
+        progress=progress,
+    )
+    if attention_mask is not None:
+        real = attention_mask.to(mean)
+        mean.mul_(real[:, :, None]).mul_(real[:, None, :])
+    return mean
+
+
+def read_attention(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    read: ReadLayerBlock,
+    *,
+    layers: tuple[int, ...],
+    position_ids: Tensor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Show the chosen layers' attention to `read` while one truncated forward pass runs.
+
+    `read(layer, start, P)` gets the probabilities of queries start..start + rows of one layer,
+    (B, heads, rows, keys), keys from the first on; rows of padding hold numbers without meaning. P
+    must be used at once: its memory is reused. Everything else as in `mean_attention`.
+    """
     decoder = find_decoder(model)
-    chosen = select_layers(layers, decoder.config.get_text_config().num_hidden_layers)
     device = next(decoder.get_input_embeddings().parameters()).device
     input_ids = input_ids.to(device)
     padded = attention_mask is not None and not bool(attention_mask.all())
@@ -97,58 +141,32 @@ def mean_attention(
     else:
         attention_mask = None  # lets the kernel use plain causality
 
-    batch, length = input_ids.shape
-    check_memory(4 * batch * length * length, device, length)
-    mean = torch.zeros(batch, length, length, dtype=torch.float32, device=device)
-    capture = _Capture(chosen, mean, progress)
+    sharded = is_sharded(model)
+    capture = _Capture(layers, read, progress, stop_early=not sharded)
+    inputs: dict[str, Any] = {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "position_ids": position_ids,
+        "use_cache": False,
+    }
     with _one_at_a_time, torch.no_grad(), _switched(decoder, type(model).__name__):
         token = _capture.set(capture)
         try:
-            decoder(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                use_cache=False,
-            )
+            if sharded:
+                with first_layers_only(decoder, layers[-1] + 1):
+                    model(**inputs, logits_to_keep=1)
+            else:
+                decoder(**inputs)
         except _AllSeen:
             pass
         finally:
             _capture.reset(token)
-    missing = sorted(set(chosen) - capture.seen)
+    missing = sorted(set(layers) - capture.seen)
     if missing:
         raise AttentionCaptureError(
             f"{type(decoder).__name__}: layers {missing} have no softmax attention to capture; "
             f"choose other layers or use {SUPPORTED}"
         )
-    if attention_mask is not None:
-        real = attention_mask.to(mean.dtype)
-        mean.mul_(real[:, :, None]).mul_(real[:, None, :])
-    return mean
-
-
-def find_decoder(model: nn.Module) -> PreTrainedModel:
-    """The stack of layers without head, out of compiled and PEFT wrappers.
-
-    Raises AttentionCaptureError for anything that is not a decoder-only model of transformers.
-    """
-    inner: Any = getattr(model, "_orig_mod", model)
-    if hasattr(inner, "get_base_model"):  # PEFT; the adapters live inside the base model
-        if any(getattr(c, "is_prompt_learning", False) for c in inner.peft_config.values()):
-            raise AttentionCaptureError(
-                f"{type(inner).__name__}: prompt-learning adapters add tokens that have no place in "
-                "the text; merge or remove the adapter"
-            )
-        inner = inner.get_base_model()
-    inner = getattr(inner, "_orig_mod", inner)
-    if not isinstance(inner, PreTrainedModel):
-        raise AttentionCaptureError(
-            f"{type(model).__name__} is not a transformers model; supported are {SUPPORTED}"
-        )
-    if getattr(inner.config, "is_encoder_decoder", False):
-        raise AttentionCaptureError(
-            f"{type(inner).__name__} is an encoder-decoder; supported are {SUPPORTED}"
-        )
-    return inner.get_decoder()
 
 
 @contextmanager
@@ -209,7 +227,7 @@ def _attention(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return plain, None
-    last = layer == capture.layers[-1]
+    last = layer == capture.layers[-1] and capture.stop_early
     wanted = layer in capture.layers
     output = attend(
         query,
@@ -219,8 +237,7 @@ def _attention(
         mask=attention_mask,
         softcap=softcap,
         sinks=s_aux,
-        mean_into=capture.mean if wanted else None,
-        share=1 / len(capture.layers),
+        read=partial(capture.read, layer) if wanted else None,
     )
     if wanted:
         capture.seen.add(layer)

@@ -1,11 +1,15 @@
-"""Exact attention of one layer, query block by query block, with its mean over heads kept.
+"""Exact attention of one layer, query block by query block, with every block shown to a reader.
 
 Never holds more than `heads * block * T` probabilities. Pure tensor code: masks and positions come
 in, nothing is read from a model.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+ReadBlock = Callable[[int, Tensor], None]
 
 CPU_BLOCK = 64  # queries; our choice, measured: fewer starve the products, more overflow the cache
 CPU_BLOCK_BYTES = 32 << 20
@@ -22,20 +26,20 @@ def attend(
     mask: Tensor | None = None,
     softcap: float | None = None,
     sinks: Tensor | None = None,
-    mean_into: Tensor | None = None,
-    share: float = 1.0,
+    read: ReadBlock | None = None,
 ) -> Tensor | None:
-    """Attention output of one layer; adds `share * (mean over heads of the probabilities)`.
+    """Attention output of one layer; `read` gets its probabilities, a block of queries at a time.
 
     `P = softmax(cap(scaling * q k^T) + mask)` with `cap(s) = softcap * tanh(s / softcap)` (Gemma 2);
     a sink (gpt-oss) adds one logit per head that takes probability and is then dropped, so that
-    rows of P may sum to less than 1. P is computed in float32, rounded to the model's dtype as in
-    transformers' eager attention, and averaged in float32.
+    rows of P may sum to less than 1. P is computed in float32, and rounded to the model's
+    dtype as in transformers' eager attention.
 
     Shapes: query (B, Hq, T, D), key and value (B, Hkv, T, D) with Hq a multiple of Hkv, sinks (Hq,).
     mask: None for plain causal attention, else (B or 1, 1 or Hq, T, T), bool (True = visible) or
-    additive; it must already be causal. mean_into: (B, T, T) float32, changed in place.
-    Without `value` only the mean is wanted and None comes back; else the output (B, T, Hq, D).
+    additive; it must already be causal. `read(start, P)` gets P of queries
+    start..start + rows, (B, Hq, rows, keys) with the keys after `keys` unseen; its memory is reused
+    for the next block. Without `value` None comes back; else the output (B, T, Hq, D).
     """
     batch, heads, length, width = query.shape
     pairs = batch * key.shape[1]  # of a text and a head of keys
@@ -79,10 +83,8 @@ def attend(
                 torch.softmax(logits, -1, out=weights)
             else:
                 weights.copy_(_softmax_with_sinks(logits, sinks))
-            if mean_into is not None:
-                mean = weights.sum(1, dtype=torch.float32)
-                # Layers may live on several devices.
-                mean_into[:, start:stop, :seen].add_(mean.to(mean_into.device), alpha=share / heads)
+            if read is not None:
+                read(start, weights)
             if output is not None and values is not None:
                 mixed = torch.bmm(weights.view(pairs, grouped * rows, seen), values)
                 output[:, start:stop] = mixed.view(batch, heads, rows, -1).transpose(1, 2)

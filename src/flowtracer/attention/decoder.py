@@ -1,0 +1,70 @@
+"""What a model consists of for the capture: its stack of layers, wrapped or sharded as it may be."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+SUPPORTED = (
+    "decoder-only models of transformers that use its AttentionInterface (Llama, Mistral, Qwen, "
+    "Gemma, Phi, gpt-oss and their like)"
+)
+
+
+class AttentionCaptureError(ValueError):
+    """The model's attention cannot be captured; the message names its class and what can."""
+
+
+def depth_of(model: nn.Module) -> int:
+    """Number of layers."""
+    return find_decoder(model).config.get_text_config().num_hidden_layers
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether FSDP or ZeRO-3 holds only a part of each weight in this process.
+
+    Such a model must be entered at its top and left at its end, or its hooks do not gather and free
+    the weights, and every process must make the same calls.
+    """
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        return True
+    return any(hasattr(one, "ds_id") or hasattr(one, "_local_tensor") for one in model.parameters())
+
+
+@contextmanager
+def first_layers_only(decoder: PreTrainedModel, count: int) -> Iterator[None]:
+    """Most models loop over `layers[:config.num_hidden_layers]`; the others just run all of them."""
+    config = decoder.config.get_text_config()
+    before = config.num_hidden_layers
+    config.num_hidden_layers = count
+    try:
+        yield
+    finally:
+        config.num_hidden_layers = before
+
+
+def find_decoder(model: nn.Module) -> PreTrainedModel:
+    """The stack of layers without head, out of compiled and PEFT wrappers.
+
+    Raises AttentionCaptureError for anything that is not a decoder-only model of transformers.
+    """
+    inner: Any = getattr(model, "_orig_mod", model)
+    if hasattr(inner, "get_base_model"):  # PEFT; the adapters live inside the base model
+        if any(getattr(c, "is_prompt_learning", False) for c in inner.peft_config.values()):
+            raise AttentionCaptureError(
+                f"{type(inner).__name__}: prompt-learning adapters add tokens that have no place in "
+                "the text; merge or remove the adapter"
+            )
+        inner = inner.get_base_model()
+    inner = getattr(inner, "_orig_mod", inner)
+    if not isinstance(inner, PreTrainedModel):
+        raise AttentionCaptureError(
+            f"{type(model).__name__} is not a transformers model; supported are {SUPPORTED}"
+        )
+    if getattr(inner.config, "is_encoder_decoder", False):
+        raise AttentionCaptureError(
+            f"{type(inner).__name__} is an encoder-decoder; supported are {SUPPORTED}"
+        )
+    return inner.get_decoder()
