@@ -87,6 +87,18 @@ def answer_flow(
     Values are computed in float64 and influence below its smallest normal number counts as none.
     """
     check_flow_input(attention, question, answer, answer_tokens)
+    flow = send_flow(attention, question, answer, answer_tokens=answer_tokens)
+    check_reachable(question & (flow.reach > 0))
+    return flow
+
+
+def send_flow(
+    attention: Tensor, question: Tensor, answer: Tensor, *, answer_tokens: AnswerTokens = "absorb"
+) -> AnswerFlow:
+    """`answer_flow` without its checks: a row in which nothing reaches the answer has no flow at all.
+
+    For a training step, where one odd response must not raise.
+    """
     dtype = working_dtype(attention.device)
     sink = answer.to(dtype)
     relays = (sink == 0).to(dtype) if answer_tokens == "absorb" else torch.ones_like(sink)
@@ -96,8 +108,7 @@ def answer_flow(
     reachable = potential > 0
 
     fed = question & reachable
-    check_reachable(fed)
-    source = fed.to(dtype) / fed.sum(1, keepdim=True)
+    source = fed.to(dtype) / fed.sum(1, keepdim=True).clamp(min=1)
     entering = torch.where(fed, source / potential, 0.0)
     passage = torch.where(reachable, solve_passage(attention, entering, relays), 0.0)
     inflow = potential * passage

@@ -1,0 +1,21 @@
+"""The score this project is about: throughput of answer-targeted flow."""
+
+import torch
+from torch import Tensor
+
+from flowtracer.credit.scores.scorer import Evidence, ScoreOptions
+from flowtracer.flow import send_flow
+
+
+def flow(evidence: Evidence, options: ScoreOptions) -> Tensor:
+    """Throughput `tau = 2 h g` (equations 1 to 4 of the paper), (B, T); see `answer_flow`.
+
+    A row whose attention is not finite, or in which nothing reaches the answer, scores 0.
+    """
+    assert evidence.attention is not None
+    attention, batch = evidence.attention, evidence.batch
+    sound = attention.flatten(1).isfinite().all(1)
+    if not bool(sound.all()):
+        attention = torch.where(sound[:, None, None], attention, 0.0)
+    sent = send_flow(attention, batch.question, batch.answer, answer_tokens=options.answer_tokens)
+    return sent.throughput.nan_to_num(nan=0.0, posinf=0.0)
