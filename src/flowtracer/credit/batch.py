@@ -1,6 +1,7 @@
 """Token sequences to give credit to, and what is known of each token."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,12 +16,15 @@ class ScoreBatch:
     question: Tensor  # bool, where flow enters
     candidates: Tensor  # bool, the response's own tokens: no padding, no tool output
     answer: Tensor  # float, weight of each answer token, 0 elsewhere
+    structural: Tensor | None = None  # bool, delimiters, for scorers and selections that ask
 
     def take(self, rows: Tensor, columns: slice = slice(None)) -> "ScoreBatch":
         """Some rows (indices or bool) and a range of columns."""
-        return ScoreBatch(
-            **{one.name: getattr(self, one.name)[rows, columns] for one in fields(self)}
-        )
+        taken: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            taken[one.name] = None if value is None else value[rows, columns]
+        return ScoreBatch(**taken)
 
     @property
     def scorable(self) -> Tensor:

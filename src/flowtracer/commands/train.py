@@ -1,0 +1,35 @@
+"""`flowtracer train`: one run from a YAML file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowtracer.commands.extras import needing
+
+EPILOG = (
+    "Any other option is one of TRL's GRPOConfig or ModelConfig, of the task (--task, --task_source, "
+    "--task_split, --task_limit, --reward) or of the credit (--method, --emphasis, --weighting, "
+    "--select_share, --select_by, --select_end, --select_among, --credit_layers, --answer, "
+    "--answer_tokens, --question), and wins over the file: "
+    "flowtracer train configs/countdown.yaml --method grpo --seed 1"
+)
+
+
+def train(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(help="YAML file; see the folder configs.")],
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what output_dir holds, begin anew.")
+    ] = False,
+) -> None:
+    """Train with GRPO and credit for the tokens that carry the answer.
+
+    Run it again with the same settings after a kill and it goes on from the last checkpoint, as if
+    nothing had happened.
+    """
+    with needing("train"):
+        from flowtracer.training.arguments import read_settings
+        from flowtracer.training.run import train as run
+    folder = run(read_settings(config, context.args), restart=restart)
+    print(f"The trained model, metrics.jsonl and curves.png are in {folder}")

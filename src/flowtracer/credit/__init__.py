@@ -1,0 +1,27 @@
+"""From a model and sampled responses to a weight per token, to be multiplied into advantages."""
+
+from flowtracer.credit.batch import ScoreBatch
+from flowtracer.credit.credit import Credit, TokenCredit, apply_credit, concentration, token_credit
+from flowtracer.credit.responses import score_batch, structural_vocabulary
+from flowtracer.credit.scores import SCORERS, ScoreOptions, score_tokens
+from flowtracer.credit.selection import Selection, select
+from flowtracer.credit.weighting import CONTINUOUS, Weighting, weigh
+
+__all__ = [
+    "CONTINUOUS",
+    "SCORERS",
+    "Credit",
+    "ScoreBatch",
+    "ScoreOptions",
+    "Selection",
+    "TokenCredit",
+    "Weighting",
+    "apply_credit",
+    "concentration",
+    "score_batch",
+    "score_tokens",
+    "select",
+    "structural_vocabulary",
+    "token_credit",
+    "weigh",
+]

@@ -1,0 +1,141 @@
+"""Credit for a batch: scores, selection and weights put together.
+
+Nothing about one odd response raises here: a response that cannot be scored has weight 1 everywhere
+and is counted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from flowtracer.attention.layers import Layers
+from flowtracer.credit.batch import ScoreBatch, chunks
+from flowtracer.credit.scores import ScoreOptions, score_tokens
+from flowtracer.credit.scores.table import find_scorer
+from flowtracer.credit.selection import Selection, select
+from flowtracer.credit.weighting import Weighting, weigh
+from flowtracer.flow.answer_flow import AnswerTokens
+from flowtracer.regions import ANSWER_RULES
+
+CHUNK = 1 << 25  # numbers of (rows, T, T) in one forward, our choice: 128 MiB of attention
+CONCENTRATION_SHARE = 0.2  # our choice
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Which tokens of a response get how much of its advantage; the defaults are the paper's.
+
+    scorer: a name out of `SCORERS`. selection, weighting: top 40% by 1.5 (section 3.3).
+    layers: "middle" (section 3.3). answer: where the answer is (see `find_answer`), "boxed" (5.2).
+    answer_tokens, question: as in `trace`; our choices. seed: of random scores.
+    """
+
+    scorer: str = "flow"
+    selection: Selection = field(default_factory=Selection)
+    weighting: Weighting = field(default_factory=Weighting)
+    layers: Layers = "middle"
+    answer: str = "boxed"
+    answer_tokens: AnswerTokens = "absorb"
+    question: Literal["prompt", "user"] = "prompt"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        find_scorer(self.scorer)
+        if self.answer not in ANSWER_RULES and not self.answer.startswith("regex:"):
+            known = ", ".join(ANSWER_RULES)
+            raise ValueError(
+                f"answer rule {self.answer!r} is unknown; use {known} or regex:PATTERN"
+            )
+        for name, allowed in (
+            ("answer_tokens", ("absorb", "relay")),
+            ("question", ("prompt", "user")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; use {' or '.join(map(repr, allowed))}"
+                )
+
+    @property
+    def needs_structure(self) -> bool:
+        """Whether it has to know which tokens are delimiters."""
+        return self.scorer == "delimiters" or self.selection.among != "all"
+
+
+@dataclass(frozen=True)
+class TokenCredit:
+    """Weights of a batch and what they came from; all (B, T) but `scored` and `answered` (B,)."""
+
+    weights: Tensor  # float32, 1 wherever credit says nothing
+    scores: Tensor
+    chosen: Tensor  # bool
+    answered: Tensor  # bool, responses with an answer and candidates
+    scored: Tensor  # bool, responses whose scores are not all 0
+
+
+def token_credit(
+    model: nn.Module,
+    batch: ScoreBatch,
+    credit: Credit,
+    *,
+    wanted: Tensor | None = None,
+    same_everywhere: Callable[[int], int] = lambda forwards: forwards,
+    chunk: int = CHUNK,
+) -> TokenCredit:
+    """Weight of every token, 1 on padding, prompt, tool output and responses without an answer.
+
+    Args:
+        wanted: (B,) bool, rows worth the work; a row of zero advantage is not.
+        same_everywhere: given the number of forwards this process wants, how many all processes
+            make; the others are made on one token, so that a sharded model's calls match.
+        chunk: numbers of (rows, T, T) in one forward.
+    """
+    answered = batch.scorable
+    rows = answered if wanted is None else answered & wanted
+    scorer = find_scorer(credit.scorer)
+    parts = chunks(batch, rows.nonzero()[:, 0], after_answer=scorer.after_answer, most=chunk)
+    options = ScoreOptions(credit.layers, credit.answer_tokens, credit.seed)
+    scores = torch.zeros(batch.input_ids.shape, dtype=torch.float32, device=batch.input_ids.device)
+    for part in parts:
+        found = score_tokens(
+            model, batch.take(part.rows, part.columns), [credit.scorer], options=options
+        )[credit.scorer]
+        scores[part.rows, part.columns] = found.to(scores)
+    for _ in range(len(parts), same_everywhere(len(parts))):
+        score_tokens(model, _smallest(batch), [credit.scorer], options=options)
+
+    scores = torch.where(batch.candidates, scores, 0.0).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0)
+    scored = scores.sum(1) > 0
+    eligible = batch.candidates & (rows & scored)[:, None]
+    chosen = select(scores, eligible, credit.selection, structural=batch.structural)
+    weights = weigh(scores, chosen, eligible, credit.weighting)
+    return TokenCredit(weights, scores, chosen, answered, scored)
+
+
+def apply_credit(advantages: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
+    """Per-token advantages (B, T): `A * w` where the mask is set, `A` elsewhere (equation 5).
+
+    To be applied last, after any whitening or clipping: `min(r w A, clip(r) w A)` is
+    `w min(r A, clip(r) A)` for w >= 0, so weighting the advantage weights the loss of the token.
+
+    Shapes: advantages (B,), (B, 1) or (B, T), weights and mask (B, T).
+    """
+    if advantages.dim() == 1:
+        advantages = advantages[:, None]
+    return advantages * torch.where(mask.bool(), weights, 1.0).to(advantages)
+
+
+def concentration(scores: Tensor, candidates: Tensor) -> Tensor:
+    """Share of a response's score that its top 20% of tokens hold, (B,); 0 where nothing scored."""
+    held = torch.where(candidates, scores, 0.0)
+    top = select(held, candidates, Selection(share=CONCENTRATION_SHARE))
+    return (held * top).sum(1) / held.sum(1).clamp(min=torch.finfo(held.dtype).tiny)
+
+
+def _smallest(batch: ScoreBatch) -> ScoreBatch:
+    """Two tokens that any scorer can score."""
+    ids = batch.input_ids[:1, :1].expand(1, 2)
+    first = torch.tensor([[True, False]], device=ids.device)
+    return ScoreBatch(ids, torch.ones_like(ids), first, ~first, (~first).float(), first)

@@ -1,0 +1,74 @@
+"""Accuracy and pass@k over problems, with bootstrap intervals. Pure functions on arrays."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 10_000  # our choice
+CONFIDENCE = 0.95
+
+Rewards = NDArray[np.float64]  # (problems, samples)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and where it lies with 95% confidence."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.1f}% [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+def mean_accuracy(rewards: Rewards, *, seed: int = 0) -> Interval:
+    """Mean over samples, then over problems; the bootstrap draws whole problems.
+
+    rewards: (N, k), N problems with k samples each, in [0, 1].
+    """
+    return bootstrap(rewards.mean(1), seed=seed)
+
+
+def pass_at(rewards: Rewards, k: int, *, seed: int = 0) -> Interval:
+    """Chance that at least one of k samples is right: `1 - C(n - c, k) / C(n, k)` per problem.
+
+    The unbiased estimator of Chen et al. 2021 (arXiv 2107.03374), n samples of which c are right.
+    Raises ValueError if there are fewer than k samples.
+    """
+    samples = rewards.shape[1]
+    if not 1 <= k <= samples:
+        raise ValueError(f"pass@{k} needs at least {k} samples a problem; there are {samples}")
+    wrong = samples - (rewards > 0).sum(1)
+    # C(w, k) / C(n, k) as a product, so that nothing overflows.
+    factors = np.arange(samples - k + 1, samples + 1)
+    ratios = np.clip(wrong[:, None] - (samples - factors)[None, :], 0, None) / factors
+    return bootstrap(1 - ratios.prod(1), seed=seed)
+
+
+def bootstrap(
+    values: NDArray[np.float64],
+    *,
+    seed: int = 0,
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]] = lambda drawn: drawn.mean(-1),
+) -> Interval:
+    """Percentile bootstrap of a statistic of (N,) values; one value gives an interval of no width."""
+    if len(values) == 0:
+        raise ValueError("there is nothing to average: no problem was evaluated")
+    generator = np.random.default_rng(seed)
+    figures = []
+    for _ in range(0, RESAMPLES, 500):  # parts, so that memory stays small for many problems
+        drawn = generator.integers(0, len(values), (500, len(values)))
+        figures.append(statistic(values[drawn]))
+    tails = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.concatenate(figures), [tails, 1 - tails])
+    return Interval(float(statistic(values)), float(low), float(high))
+
+
+def paired_difference(a: Rewards, b: Rewards, *, seed: int = 0) -> Interval:
+    """Mean accuracy of `a` minus that of `b` on the same problems, both (N, k)."""
+    if len(a) != len(b):
+        raise ValueError(f"paired results need the same problems; there are {len(a)} and {len(b)}")
+    return bootstrap(a.mean(1) - b.mean(1), seed=seed)

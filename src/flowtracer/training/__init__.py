@@ -1,0 +1,5 @@
+"""Training with credit, on TRL. Nothing else in the package imports this."""
+
+from flowtracer.training.grpo import FlowCreditMixin, FlowGRPOTrainer
+
+__all__ = ["FlowCreditMixin", "FlowGRPOTrainer"]

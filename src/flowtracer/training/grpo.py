@@ -1,0 +1,164 @@
+"""Credit inside TRL's GRPO trainer.
+
+One method is overridden, and only what it returns is changed: advantages (B,) become (B, C), times
+the weight of each completion token. TRL's loss accepts that shape; what is relied on is listed in
+`RELIED_ON` and tested.
+"""
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import GRPOTrainer
+
+from flowtracer.attention.decoder import find_decoder, is_sharded
+from flowtracer.credit import (
+    Credit,
+    TokenCredit,
+    apply_credit,
+    concentration,
+    score_batch,
+    structural_vocabulary,
+    token_credit,
+)
+from flowtracer.credit.batch import ScoreBatch
+from flowtracer.credit.scores.table import find_scorer
+
+RELIED_ON = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
+
+
+class FlowCreditMixin:
+    """Adds token-level credit to a GRPO trainer of TRL; put it before the trainer's class.
+
+    Pass `credit=Credit(...)`; everything else is the trainer's own. Logged with each step, under
+    `credit/`: share of completion tokens chosen, share of responses without an answer, share of
+    responses with an answer that could not be scored, mean weight, concentration (share of the score
+    in a response's top 20%), seconds, and share of the time since the last batch was generated.
+
+    Raises ValueError for settings under which token-level credit has no meaning, and
+    AttentionCaptureError for a model whose attention cannot be read.
+    """
+
+    def __init__(self, *args: Any, credit: Credit | None = None, **kwargs: Any) -> None:
+        self.credit = Credit() if credit is None else credit
+        super().__init__(*args, **kwargs)
+        check_settings(self)
+        self._delimiters: Tensor | None = None
+        self._began: float | None = None
+
+    def _generate_and_score_completions(self: Any, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        began = time.perf_counter()
+        output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        if not self.model.training or self.credit.weighting.neutral:
+            return output
+        start = time.perf_counter()
+        batch = self._credit_batch(inputs, output)
+        advantages = output["advantages"]
+        informative = advantages.abs().reshape(len(advantages), -1).amax(1) > 0
+        model = self.accelerator.unwrap_model(self.model)
+        with self.accelerator.autocast():
+            given = token_credit(
+                self.model if is_sharded(self.model) else model,
+                batch,
+                self.credit,
+                wanted=informative,
+                same_everywhere=self._most_forwards,
+            )
+        columns = slice(output["prompt_ids"].shape[1], None)
+        own = batch.candidates[:, columns]
+        output["advantages"] = apply_credit(advantages, given.weights[:, columns], own)
+        seconds = time.perf_counter() - start
+        self._log_credit(batch, given, informative, seconds)
+        if self._began is not None:
+            self._metrics["train"]["credit/share_of_step"].append(
+                self._credit_seconds / (began - self._began)
+            )
+        self._began, self._credit_seconds = began, seconds
+        return output
+
+    def _credit_batch(
+        self: Any, inputs: list[dict[str, Any]], output: dict[str, Any]
+    ) -> ScoreBatch:
+        tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
+        if self.credit.needs_structure and self._delimiters is None:
+            self._delimiters = structural_vocabulary(tokenizer)
+        users = None
+        if self.credit.question == "user":
+            prompts = [row["prompt"] for row in inputs]
+            users = [
+                [{"role": "user", "content": one}] if isinstance(one, str) else one
+                for one in prompts
+            ]
+        return score_batch(
+            tokenizer,
+            prompt_ids=output["prompt_ids"],
+            prompt_mask=output["prompt_mask"],
+            completion_ids=output["completion_ids"],
+            completion_mask=output["completion_mask"],
+            tool_mask=output.get("tool_mask"),
+            answer=self.credit.answer,
+            users=users,
+            delimiters=self._delimiters,
+        )
+
+    def _most_forwards(self: Any, forwards: int) -> int:
+        if self.accelerator.num_processes == 1:
+            return forwards
+        mine = torch.tensor([forwards], device=self.accelerator.device)
+        return int(self.accelerator.gather(mine).max())
+
+    def _log_credit(
+        self: Any, batch: ScoreBatch, given: TokenCredit, informative: Tensor, seconds: float
+    ) -> None:
+        """Means over all processes' responses; sums are gathered, so unequal parts weigh right."""
+        worked = informative & given.answered
+        tokens = batch.candidates & worked[:, None]
+        real = batch.candidates.any(1)
+        spread = concentration(given.scores[worked], batch.candidates[worked])
+        sums = torch.stack(
+            [
+                (given.chosen & tokens).sum(),
+                torch.where(tokens, given.weights, 0.0).sum(),
+                tokens.sum(),
+                (real & ~given.answered).sum(),
+                real.sum(),
+                (worked & ~given.scored).sum(),
+                spread.sum(),
+                worked.sum(),
+            ]
+        ).float()
+        chosen, weight, count, unanswered, responses, unscored, spread, rows = (
+            self.accelerator.gather(sums[None]).sum(0).tolist()
+        )
+        for name, value in {
+            "selected": chosen / max(count, 1),
+            "mean_weight": weight / count if count else 1.0,
+            "no_answer": unanswered / max(responses, 1),
+            "not_scored": unscored / max(rows, 1),
+            "concentration": spread / max(rows, 1),
+            "responses": rows,
+            "seconds": seconds,
+        }.items():
+            self._metrics["train"][f"credit/{name}"].append(value)
+
+
+class FlowGRPOTrainer(FlowCreditMixin, GRPOTrainer):
+    """TRL's GRPOTrainer with credit for the tokens that carry the answer."""
+
+
+def check_settings(trainer: Any) -> None:
+    """Refuse what token-level credit cannot work with, before anything is trained."""
+    args = trainer.args
+    level = getattr(trainer, "importance_sampling_level", "token")
+    if level != "token":
+        raise ValueError(
+            f"importance_sampling_level is {level!r}: one ratio per sequence leaves no place for "
+            "credit per token; use importance_sampling_level='token'"
+        )
+    if getattr(args, "use_liger_loss", False) or hasattr(trainer, "liger_grpo_loss"):
+        raise ValueError(
+            "the Liger GRPO loss takes one advantage per sequence; switch it off to use credit"
+        )
+    find_scorer(trainer.credit.scorer)
+    find_decoder(trainer.accelerator.unwrap_model(trainer.model))

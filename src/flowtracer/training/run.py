@@ -1,0 +1,134 @@
+"""One training run from its settings: task, model, trainer, resume, metrics, curves."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from transformers import AutoTokenizer
+from trl import GRPOTrainer, get_peft_config
+
+from flowtracer.atomic import replacing
+from flowtracer.models import EMBEDDED, model_path
+from flowtracer.tasks import load_task
+from flowtracer.training.arguments import RunSettings
+from flowtracer.training.curves import save_curves
+from flowtracer.training.grpo import FlowGRPOTrainer
+from flowtracer.training.metrics import METRICS_FILE, MetricsFile, read_metrics
+
+SETTINGS_FILE = "run.json"
+
+
+def train(settings: RunSettings, *, restart: bool = False) -> Path:
+    """Train, or go on where a run with the same settings stopped; returns the folder of the model.
+
+    The folder holds the trained model (for plain transformers), `metrics.jsonl`, `curves.png`,
+    `run.json` with the settings, and the last checkpoints.
+
+    Raises ValueError if the folder belongs to a run with other settings or is in use.
+    """
+    folder = Path(settings.trainer.output_dir or "trainer_output")
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.trainer.process_index != 0:
+        return _train(settings, folder, None if restart else last_checkpoint(folder))
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            _claim(settings, folder, restart=restart)
+            return _train(settings, folder, None if restart else last_checkpoint(folder))
+    except Timeout:
+        raise ValueError(f"{folder} is in use by another run; choose another output_dir") from None
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
+    for path in sorted(found, key=lambda one: int(one.name[11:]), reverse=True):
+        if _complete(path):
+            return path
+    return None
+
+
+def _complete(checkpoint: Path) -> bool:
+    """The trainer writes its state last."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def described(settings: RunSettings) -> dict[str, Any]:
+    """The settings that decide what a run computes, in plain values."""
+    trainer = settings.trainer.to_dict()
+    for where in ("output_dir", "logging_dir", "run_name", "report_to", "save_total_limit"):
+        trainer.pop(where, None)
+    parts = {
+        "task": asdict(settings.task),
+        "credit": asdict(settings.credit),
+        "trainer": trainer,
+        "model": asdict(settings.model),
+    }
+    return json.loads(json.dumps(parts, default=str))
+
+
+def _claim(settings: RunSettings, folder: Path, *, restart: bool) -> None:
+    """Write the settings down, or see that they are those of the run in this folder."""
+    path, mine = folder / SETTINGS_FILE, described(settings)
+    if path.exists() and not restart:
+        theirs = json.loads(path.read_text())
+        changed = [
+            f"{name} is {mine[part].get(name)!r}, was {theirs.get(part, {}).get(name)!r}"
+            for part in mine
+            for name in mine[part]
+            if mine[part].get(name) != theirs.get(part, {}).get(name)
+        ]
+        if changed:
+            raise ValueError(
+                f"{folder} holds a run with other settings ({'; '.join(changed[:3])}); "
+                "choose another output_dir or pass --restart"
+            )
+        return
+    (folder / METRICS_FILE).unlink(missing_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(mine, indent=1) + "\n")
+
+
+def _train(settings: RunSettings, folder: Path, checkpoint: Path | None) -> Path:
+    args = settings.trainer
+    task = load_task(
+        settings.task.task,
+        split=settings.task.task_split,
+        source=settings.task.task_source,
+        limit=settings.task.task_limit,
+        seed=args.seed,
+        reward=settings.task.reward,
+    )
+    source = model_path(settings.model.model_name_or_path or EMBEDDED)
+    given = args.model_init_kwargs if isinstance(args.model_init_kwargs, dict) else {}
+    chosen = {
+        "dtype": settings.model.dtype or "float32",
+        "revision": settings.model.model_revision,
+        "use_safetensors": True,
+    }
+    if settings.model.attn_implementation:
+        chosen["attn_implementation"] = settings.model.attn_implementation
+    args.model_init_kwargs = given | chosen
+    common: dict[str, Any] = {
+        "model": source,
+        "args": args,
+        "reward_funcs": task.reward,
+        "train_dataset": task.dataset(),
+        "processing_class": AutoTokenizer.from_pretrained(source, padding_side="left"),
+        "peft_config": get_peft_config(settings.model),
+        "callbacks": [MetricsFile(folder)],
+    }
+    credit = settings.credit.credit(answer=task.answer_rule, seed=args.seed)
+    trainer = GRPOTrainer(**common) if credit is None else FlowGRPOTrainer(**common, credit=credit)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    trainer.save_model(str(folder))
+    if trainer.is_world_process_zero():
+        rows = read_metrics(folder / METRICS_FILE)
+        if any("reward" in row for row in rows):
+            save_curves({settings.credit.method: rows}, folder / "curves.png")
+    return folder
