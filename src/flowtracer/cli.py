@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from flowtracer.commands import evaluate as evaluate_command
+from flowtracer.commands import study as study_command
+from flowtracer.commands import train as train_command
+
 if TYPE_CHECKING:
     from flowtracer.inputs import TracedText
     from flowtracer.models import Loaded
@@ -24,6 +28,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 DEFAULT_OUT = Path("flowtracer-out")
+
+# Options that are not ours go to TRL's parser.
+app.command(
+    epilog=train_command.EPILOG,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(train_command.train)
+app.command("eval")(evaluate_command.evaluate)
+app.add_typer(study_command.app, name="study")
 
 
 def main() -> None:

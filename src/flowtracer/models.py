@@ -65,6 +65,17 @@ def load(
     return Loaded(model.eval(), tokenizer, name)
 
 
+def model_path(name: str) -> str:
+    """Where transformers finds a model of this name: "embedded", a folder or a hub id.
+
+    Raises ModelError, also for a .gguf file, which cannot be trained.
+    """
+    path, extra = _locate(name)
+    if extra:
+        raise ModelError(f"model {name}: a .gguf file cannot be trained; give a folder or a hub id")
+    return path
+
+
 def _locate(name: str) -> tuple[str, dict[str, str]]:
     """Path for `from_pretrained`, and the gguf file's name if it is one."""
     if name == EMBEDDED:

@@ -32,6 +32,10 @@ class ScoreBatch:
         return self.question.any(1) & (self.answer > 0).any(1) & self.candidates.any(1)
 
 
+WORTHWHILE = 2048  # tokens, our choice: a forward of so many is not dominated by its fixed cost
+PADDING = 1.25  # our choice: rows of a forward differ by at most a quarter once it is worthwhile
+
+
 @dataclass(frozen=True)
 class ScoreChunk:
     """Rows (R,) of a batch and the columns they need."""
@@ -42,6 +46,8 @@ class ScoreChunk:
 
 def chunks(batch: ScoreBatch, rows: Tensor, *, after_answer: bool, most: int) -> list[ScoreChunk]:
     """Split rows into parts of similar length without needless columns.
+
+    Attention costs its width squared, so rows are sorted by length before they are split.
 
     rows: (R,) indices. after_answer: whether what follows the last answer token is needed. most:
     numbers of (rows, T, T) that a part may take, unless a single row takes more.
@@ -55,8 +61,11 @@ def chunks(batch: ScoreBatch, rows: Tensor, *, after_answer: bool, most: int) ->
     for index in sorted(range(len(rows)), key=lambda i: stop[i] - first[i]):
         if parts:
             held, begin, end = parts[-1]
+            worthwhile = len(held) * (end - begin) >= WORTHWHILE
+            shortest = stop[held[0]] - first[held[0]]
             begin, end = min(begin, first[index]), max(end, stop[index])
-            if (len(held) + 1) * (end - begin) ** 2 <= most:
+            padded = worthwhile and end - begin > PADDING * shortest
+            if (len(held) + 1) * (end - begin) ** 2 <= most and not padded:
                 parts[-1] = ([*held, index], begin, end)
                 continue
         parts.append(([index], first[index], stop[index]))

@@ -7,7 +7,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from flowtracer.credit.batch import ScoreBatch
-from flowtracer.regions import answer_weights, decode_with_offsets, user_spans
+from flowtracer.regions import (
+    answer_weights,
+    decode_all_with_offsets,
+    decode_with_offsets,
+    user_spans,
+)
 from flowtracer.regions.prompts import Message
 from flowtracer.regions.tokens import token_weights
 
@@ -58,13 +63,17 @@ def answer_tokens(
     """Weight of each completion token as answer, (B, C) float; a row without an answer is all 0."""
     weights = torch.zeros(ids.shape, dtype=torch.float32)
     special = set(tokenizer.all_special_ids)
-    for row, (tokens, real) in enumerate(zip(ids.tolist(), mask.tolist(), strict=True)):
+    places: list[list[int]] = []
+    texts: list[list[int]] = []
+    for tokens, real in zip(ids.tolist(), mask.tolist(), strict=True):
         kept = [place for place, one in enumerate(real) if one]
         while kept and tokens[kept[-1]] in special:  # an end-of-text token is not a last line
             kept.pop()
-        if kept:
-            text = decode_with_offsets(tokenizer, [tokens[place] for place in kept])
-            weights[row, kept] = answer_weights(rule, text)
+        places.append(kept)
+        texts.append([tokens[place] for place in kept])
+    for row, text in enumerate(decode_all_with_offsets(tokenizer, texts)):
+        if text.ids:
+            weights[row, places[row]] = answer_weights(rule, text)
     return weights.to(ids.device)
 
 

@@ -67,6 +67,22 @@ def bootstrap(
     return Interval(float(statistic(values)), float(low), float(high))
 
 
+def two_level_bootstrap(values: NDArray[np.float64], *, seed: int = 0) -> Interval:
+    """Mean of (S, N) values, S training runs on the same N problems; draws runs and problems.
+
+    With few runs the interval is rough, but it does not pretend that a single run is the method.
+    """
+    generator = np.random.default_rng(seed)
+    runs, problems = values.shape
+    figures = np.empty(RESAMPLES)
+    for index in range(RESAMPLES):
+        mean = values[generator.integers(0, runs, runs)].mean(0)
+        figures[index] = mean[generator.integers(0, problems, problems)].mean()
+    tails = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(figures, [tails, 1 - tails])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
 def paired_difference(a: Rewards, b: Rewards, *, seed: int = 0) -> Interval:
     """Mean accuracy of `a` minus that of `b` on the same problems, both (N, k)."""
     if len(a) != len(b):

@@ -1,7 +1,12 @@
 """Where the question, the response and the answer are: on the text, and on tokens."""
 
 from flowtracer.regions.answers import ANSWER_RULES, AnswerRule, Span, find_answer
-from flowtracer.regions.offsets import TokenizedText, decode_with_offsets, encode_with_offsets
+from flowtracer.regions.offsets import (
+    TokenizedText,
+    decode_all_with_offsets,
+    decode_with_offsets,
+    encode_with_offsets,
+)
 from flowtracer.regions.prompts import Prompt, render_prompt, tokenize_prompt, user_spans
 from flowtracer.regions.tokens import TokenPositions, answer_weights, token_weights
 
@@ -13,6 +18,7 @@ __all__ = [
     "TokenPositions",
     "TokenizedText",
     "answer_weights",
+    "decode_all_with_offsets",
     "decode_with_offsets",
     "encode_with_offsets",
     "find_answer",

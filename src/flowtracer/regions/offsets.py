@@ -4,6 +4,7 @@ Spans tile the text: a gap that a tokenizer leaves (it trims spaces, say) goes t
 it. Tokens that together make one character all get that character's span.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -39,12 +40,24 @@ def decode_with_offsets(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> T
     If encoding the text again gives the same ids, the tokenizer's own offsets are used; sampled ids
     need not be what the tokenizer would have chosen, and then they are decoded one after another.
     """
-    if tokenizer.is_fast:
-        text = _decode(tokenizer, ids)
-        encoded = encode_with_offsets(tokenizer, text)
-        if encoded.ids == list(ids):
-            return encoded
-    return _decode_step_by_step(tokenizer, list(ids))
+    return decode_all_with_offsets(tokenizer, [ids])[0]
+
+
+def decode_all_with_offsets(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[list[int]]
+) -> list[TokenizedText]:
+    """`decode_with_offsets` of many texts; a fast tokenizer encodes them together."""
+    if not tokenizer.is_fast or not rows:
+        return [_decode_step_by_step(tokenizer, list(ids)) for ids in rows]
+    texts = [_decode(tokenizer, ids) for ids in rows]
+    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    again = zip(rows, texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    return [
+        TokenizedText(text, found, _tiled(offsets, len(text)))
+        if found == list(ids)
+        else _decode_step_by_step(tokenizer, list(ids))
+        for ids, text, found, offsets in again
+    ]
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
