@@ -1,6 +1,7 @@
 """One training run from its settings: task, model, trainer, resume, metrics, curves."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,21 @@ def _complete(checkpoint: Path) -> bool:
     return True
 
 
+def _at_the_end(checkpoint: Path) -> bool:
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return bool(state["global_step"] >= state["max_steps"])
+
+
+def _hand_over(checkpoint: Path, folder: Path) -> Path:
+    """The model of the last step, should a kill have come before it was saved."""
+    state = ("optimizer", "scheduler", "rng_state", "trainer_state", "training_args", "scaler")
+    for path in checkpoint.iterdir():
+        if path.is_file() and not path.name.startswith(state) and not (folder / path.name).exists():
+            with replacing(folder / path.name) as partial:
+                shutil.copyfile(path, partial)
+    return folder
+
+
 def described(settings: RunSettings) -> dict[str, Any]:
     """The settings that decide what a run computes, in plain values."""
     trainer = settings.trainer.to_dict()
@@ -95,6 +111,9 @@ def _claim(settings: RunSettings, folder: Path, *, restart: bool) -> None:
 
 
 def _train(settings: RunSettings, folder: Path, checkpoint: Path | None) -> Path:
+    if checkpoint is not None and _at_the_end(checkpoint):
+        # The trainer would make one more step than it was told to.
+        return _hand_over(checkpoint, folder)
     args = settings.trainer
     task = load_task(
         settings.task.task,
