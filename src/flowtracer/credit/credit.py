@@ -96,6 +96,7 @@ def token_credit(
     rows = answered if wanted is None else answered & wanted
     scorer = find_scorer(credit.scorer)
     parts = chunks(batch, rows.nonzero()[:, 0], after_answer=scorer.after_answer, most=chunk)
+    total = same_everywhere(len(parts))  # before the first forward, or processes wait for each other
     options = ScoreOptions(credit.layers, credit.answer_tokens, credit.seed)
     scores = torch.zeros(batch.input_ids.shape, dtype=torch.float32, device=batch.input_ids.device)
     for part in parts:
@@ -103,7 +104,7 @@ def token_credit(
             model, batch.take(part.rows, part.columns), [credit.scorer], options=options
         )[credit.scorer]
         scores[part.rows, part.columns] = found.to(scores)
-    for _ in range(len(parts), same_everywhere(len(parts))):
+    for _ in range(len(parts), total):
         score_tokens(model, _smallest(batch), [credit.scorer], options=options)
 
     scores = torch.where(batch.candidates, scores, 0.0).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0)

@@ -1,0 +1,58 @@
+"""Credit of a model sharded by FSDP2 over two processes; see test_distributed.py.
+
+torchrun --nproc_per_node 2 tests/distributed_capture.py OUT
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from distributed_step import PROMPT, RESPONSES
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from flowtracer.attention.decoder import is_sharded
+from flowtracer.credit import Credit, score_batch, token_credit
+from flowtracer.models import load
+
+
+def most(forwards: int) -> int:
+    count = torch.tensor(forwards)
+    dist.all_reduce(count, dist.ReduceOp.MAX)
+    return int(count)
+
+
+def main() -> None:
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    loaded = load("embedded")
+    tokenizer = loaded.tokenizer
+    asked = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
+    texts = [RESPONSES[0], RESPONSES[3]] if rank == 0 else [RESPONSES[2], RESPONSES[2]]
+    given = [tokenizer(one, add_special_tokens=False)["input_ids"] for one in texts]
+    width = max(map(len, given))
+    batch = score_batch(
+        tokenizer,
+        prompt_ids=torch.tensor([asked] * 2),
+        prompt_mask=torch.ones(2, len(asked), dtype=torch.long),
+        completion_ids=torch.tensor([row + [0] * (width - len(row)) for row in given]),
+        completion_mask=torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in given]),
+    )
+    alone = token_credit(loaded.model, batch, Credit())
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for layer in loaded.model.model.layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(loaded.model, mesh=mesh)
+    assert is_sharded(loaded.model)
+    # chunk=1: the first process makes two forwards of its own, the second none.
+    sharded = token_credit(loaded.model, batch, Credit(), same_everywhere=most, chunk=1)
+    assert torch.equal(alone.weights, sharded.weights)
+    assert loaded.model.config.num_hidden_layers == len(loaded.model.model.layers)
+    assert loaded.model(batch.input_ids).logits.shape[:2] == batch.input_ids.shape
+    Path(f"{sys.argv[1]}.{rank}").write_text(str(int((sharded.weights == 1.5).sum())))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
