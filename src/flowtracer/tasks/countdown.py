@@ -107,6 +107,65 @@ def held_out_problems(how_many: int, seed: int) -> list[Problem]:
     ]
 
 
+def reachable(numbers: tuple[int, ...]) -> dict[int, str]:
+    """Every value that combining all `numbers` can reach, each with one expression.
+
+    The same values as `attempts`, without listing every way, so that four numbers take
+    milliseconds.
+    """
+    found: dict[int, str] = {}
+    seen: set[tuple[int, ...]] = set()
+
+    def search(pool: list[tuple[int, str]]) -> None:
+        values = tuple(sorted(value for value, _ in pool))
+        if values in seen:
+            return
+        seen.add(values)
+        if len(pool) == 1:
+            value, text = pool[0]
+            found[value] = text[1:-1]
+            return
+        for i, j in combinations(range(len(pool)), 2):
+            rest = [item for k, item in enumerate(pool) if k not in (i, j)]
+            (a, text_a), (b, text_b) = sorted((pool[i], pool[j]), reverse=True)
+            for _, operator, _, result in _combine(a, b):
+                if result <= LARGEST_INTERMEDIATE:
+                    search([*rest, (result, f"({text_a} {operator} {text_b})")])
+
+    search([(number, str(number)) for number in sorted(numbers)])
+    return found
+
+
+def sampled_problems(
+    how_many: int, seed: int, *, count: int = 4, held_out: bool
+) -> list[tuple[Problem, str]]:
+    """Different problems with `count` numbers, each with a solution, drawn without listing all.
+
+    Numbers in 1..25 and targets in 1..100 as in `all_problems`; the numbers are drawn evenly, then
+    a target out of those on this side of the split. Raises ValueError if there are too few.
+    """
+    generator = random.Random(seed)
+    drawn: dict[tuple[tuple[int, ...], int], tuple[Problem, str]] = {}
+    tries = 0
+    while len(drawn) < how_many:
+        tries += 1
+        if tries > 100 * how_many + 1000:
+            raise ValueError(f"there are fewer than {how_many} such problems; ask for fewer")
+        numbers = tuple(generator.randint(1, LARGEST_NUMBER) for _ in range(count))
+        solutions = reachable(numbers)
+        targets = [
+            value
+            for value in sorted(solutions)
+            if value <= LARGEST_TARGET and value not in numbers
+            if Problem(numbers, value).held_out == held_out
+        ]
+        if targets:
+            problem = Problem(numbers, generator.choice(targets))
+            key = tuple(sorted(numbers)), problem.target
+            drawn.setdefault(key, (problem, solutions[problem.target]))
+    return list(drawn.values())
+
+
 _OPERATIONS = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,

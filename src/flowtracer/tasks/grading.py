@@ -1,0 +1,121 @@
+r"""Graders: from a response and an example to 1.0 or 0.0.
+
+The answer is what stands in the last `\boxed{...}` (`regions.answers`, method of the paper). A
+grader never raises, hangs or runs anything because of what a model wrote; odd text is 0.0.
+"""
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from flowtracer.regions.answers import find_answer
+from flowtracer.tasks.answer_text import clean, key, number, without_unit
+from flowtracer.tasks.countdown import LONGEST_EXPRESSION, Problem, is_solution
+from flowtracer.tasks.equality import decide, equal
+
+if TYPE_CHECKING:
+    from flowtracer.tasks.task import Example
+
+LONGEST_RESPONSE = 2_000_000  # characters; our choice, the end of a longer response is graded
+MINERVA_TOLERANCE = 0.01  # relative; our choice: references have two or three digits
+
+_ARITHMETIC = re.compile(r"[0-9+\-*/()\s]+")
+_SIMPLE_FRACTION = re.compile(r"\\[dt]?frac\s{0,3}\{([^{}]+)\}\s{0,3}\{([^{}]+)\}")
+_OPERATORS = {"\\times": "*", "\\cdot": "*", "\\div": "/", "×": "*", "·": "*", "÷": "/", "−": "-",
+              "\\left": "", "\\right": "", "\\,": "", "\\;": "", "\\ ": " ", "[": "(", "]": ")",
+              "$": ""}  # fmt: skip
+
+
+def grade_math(response: str, example: "Example") -> float:
+    """1.0 if the box holds the reference answer, compared by `equality.equal`.
+
+    Of `example.extra` it reads OlympiadBench's fields: multiple (all values are required, in any
+    order), unit, and tolerance (absolute).
+    """
+    return _graded_maths(response, example, relative=0.0)
+
+
+def grade_minerva(response: str, example: "Example") -> float:
+    """As `grade_math`, but numbers may be one per cent away from the reference."""
+    return _graded_maths(response, example, relative=MINERVA_TOLERANCE)
+
+
+def grade_number(response: str, example: "Example") -> float:
+    """1.0 if the box, or the text behind the last `####`, is the number of the reference."""
+    given = _answer(response, "boxed") or _answer(response, "gsm8k")
+    if len(given) > 300:  # as long as the answers that `equality` reads
+        return 0.0
+    one, other = (_amount(text) for text in (example.answer, given))
+    if not number(one) or not number(other):
+        return 0.0
+    return float(decide(one, other, lambda a, b: a == b) is True)
+
+
+def grade_choice(response: str, example: "Example") -> float:
+    """1.0 for the letter of the right option, or for its text in the box.
+
+    Without a box the letter is found as `regions.answers.choice_letter` does. The texts of the
+    options are `example.extra["choices"]`, in order, where the data has them.
+    """
+    reference = example.answer.strip().strip("().").upper()
+    boxed = key(clean(_answer(response, "boxed")[:2000])).casefold()
+    choices = [key(clean(str(text))).casefold() for text in example.extra.get("choices") or ()]
+    if len(boxed) > 1 and boxed in choices:
+        return float(chr(ord("A") + choices.index(boxed)) == reference)
+    letter = _answer(response, "choice") or (boxed if len(boxed) == 1 else "")
+    return float(bool(letter) and letter.upper() == reference)
+
+
+def grade_countdown(response: str, example: "Example") -> float:
+    """1.0 if the box holds an expression that solves the problem in `example.extra`.
+
+    LaTeX operators are read as plain ones, and a closing "= target" is allowed.
+    """
+    text = _answer(response, "boxed")
+    if len(text) > 2 * LONGEST_EXPRESSION:
+        return 0.0
+    for written, plain in _OPERATORS.items():
+        text = text.replace(written, plain)
+    text = _SIMPLE_FRACTION.sub(r"((\1)/(\2))", text)
+    target = int(example.extra["target"])
+    expression, sign, result = text.partition("=")
+    if (sign and result.strip() != str(target)) or not _ARITHMETIC.fullmatch(expression):
+        return 0.0
+    problem = Problem(tuple(int(one) for one in example.extra["numbers"]), target)
+    return float(is_solution(" ".join(expression.split()), problem))
+
+
+def _answer(response: str, rule: str) -> str:
+    text = response[-LONGEST_RESPONSE:]
+    for span in find_answer(text, rule):
+        return text[span.start : span.stop]
+    return ""
+
+
+def _graded_maths(response: str, example: "Example", *, relative: float) -> float:
+    given = _answer(response, "boxed")
+    if not given:
+        return 0.0
+    extra = example.extra
+    right = equal(
+        example.answer,
+        given,
+        several=str(extra.get("multiple", "")).lower() == "true",
+        unit=str(extra.get("unit") or ""),
+        tolerance=_float(extra.get("tolerance")),
+        relative=relative,
+    )
+    return float(right)
+
+
+def _float(value: object) -> float:
+    try:
+        number_given = float(str(value))
+    except ValueError:
+        return 0.0
+    return number_given if math.isfinite(number_given) else 0.0
+
+
+def _amount(text: str) -> str:
+    """A number of money or things, freed from what it is set equal to and from its unit."""
+    return without_unit(clean(text).rpartition("=")[2].strip(), plain=True)

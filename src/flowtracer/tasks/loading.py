@@ -1,0 +1,197 @@
+"""Benchmark tasks by name, and the user's own from a .jsonl file."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from flowtracer.tasks.countdown import (
+    Problem,
+    all_problems,
+    held_out_problems,
+    reachable,
+    sampled_problems,
+)
+from flowtracer.tasks.grading import (
+    grade_choice,
+    grade_countdown,
+    grade_math,
+    grade_minerva,
+    grade_number,
+)
+from flowtracer.tasks.sources import Hub, example_of, rows_of_file, rows_of_folder, rows_of_hub
+from flowtracer.tasks.task import Example, Task
+
+DATA_VARIABLE = "FLOWTRACER_DATA"  # environment variable that names the data folder
+TEST_PROBLEMS = 1000  # generated problems to test on; our choice, as many as the model card uses
+TRAINING_PROBLEMS = 5000  # generated problems with four numbers to train on; our choice
+
+# Wordings are our choice; the box is what the paper asks for.
+BOXED = "\n\nReason step by step and put the final answer in \\boxed{}."
+CHOICE = "\n\nReason step by step and put the letter of the right option in \\boxed{}."
+COUNTDOWN = (
+    "\n\nUse every given number exactly once, with +, -, *, / and parentheses, so that the result "
+    "is the target. Reason step by step and put the final expression, such as (1 + 2) * 3, in "
+    "\\boxed{}."
+)
+
+Grader = Callable[[str, Example], float]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An entry of `TASKS`: how to ask and grade, and where the rows are on the hub.
+
+    hub is None for tasks whose problems are generated.
+    """
+
+    instruction: str
+    grade: Grader
+    hub: Hub | None = None
+    answer_rule: str = "boxed"
+
+
+_TRAIN_ONLY = {"test": "train"}  # benchmarks whose only split on the hub is called train
+TASKS: dict[str, Source] = {
+    "countdown": Source("", grade_countdown),  # the embedded model knows the bare question only
+    "countdown4": Source(COUNTDOWN, grade_countdown),
+    "gsm8k": Source(BOXED, grade_number, Hub("openai/gsm8k", "main")),
+    "math500": Source(BOXED, grade_math, Hub("HuggingFaceH4/MATH-500")),
+    "math": Source(BOXED, grade_math, Hub("nlile/hendrycks-MATH-benchmark")),
+    "aime24": Source(BOXED, grade_number, Hub("HuggingFaceH4/aime_2024", splits=_TRAIN_ONLY)),
+    "aime25": Source(BOXED, grade_number, Hub("math-ai/aime25")),
+    "amc23": Source(BOXED, grade_number, Hub("math-ai/amc23")),
+    "olympiadbench": Source(
+        BOXED, grade_math, Hub("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", _TRAIN_ONLY)
+    ),
+    "minerva_math": Source(BOXED, grade_minerva, Hub("math-ai/minervamath")),
+    "crossthink_qa": Source(
+        CHOICE,
+        grade_choice,
+        Hub("nvidia/Nemotron-CrossThink", splits={"train": "train_qa"}),
+        answer_rule="choice",
+    ),
+}
+
+
+def load_task(
+    name: str | Path,
+    *,
+    split: str = "test",
+    source: str | Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    reward: str | Grader | None = None,
+) -> Task:
+    """Load a benchmark task, or the user's own from a .jsonl file.
+
+    name: one out of `TASKS`, or a path to a .jsonl file whose rows have a question (or problem, or
+        prompt) and an answer; those are graded as mathematics unless `reward` says otherwise.
+    split: "test" (default, so that nobody trains on held-out rows by accident) or "train".
+    source: a folder with `<task>/<split>.jsonl`; by default the one in the environment variable
+        FLOWTRACER_DATA, else the Hugging Face hub. The hub could not be reached when this was
+        written: the ids in `TASKS` and the names of the fields were never tried, which is why
+        fields are looked up under several names.
+    limit: at most so many examples, drawn with `seed`; by default all, in the order of the source.
+        Generated tasks: 1,000 to test on, all (three numbers) or 5,000 (four) to train on.
+    seed: for drawing and generating; default 0, our choice.
+    reward: a grader in place of the task's own: a function of (response, example) that returns a
+        number, or its name as "package.module:function".
+
+    Countdown problems are split by a hash (`Problem.held_out`), so that no seed mixes the splits.
+
+    Raises ValueError for an unknown task, split, folder or reward, a damaged line, or a row without
+    question or answer; ImportError if `datasets` is needed and missing.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit {limit} is not a number of examples; give 1 or more")
+    own = Path(name).suffix == ".jsonl"
+    if not own and name not in TASKS:
+        raise ValueError(
+            f"task {str(name)!r} is unknown; use {', '.join(TASKS)} or a path to a .jsonl file"
+        )
+    entry = Source(BOXED, grade_math) if own else TASKS[str(name)]
+    grade = entry.grade if reward is None else _function(reward)
+    rule = entry.answer_rule
+    if own:
+        path = Path(name).expanduser()
+        examples = _drawn(_examples(rows_of_file(path), str(path)), limit, seed)
+        return Task(path.stem, examples, entry.instruction, grade, rule)
+    if entry.hub is None:
+        examples = _generated(str(name), split, limit, seed)
+    else:
+        folder = source or os.environ.get(DATA_VARIABLE)
+        rows = (
+            rows_of_folder(Path(folder).expanduser(), str(name), split)
+            if folder
+            else rows_of_hub(entry.hub, str(name), split)
+        )
+        examples = _drawn(_examples(rows, f"task {name}"), limit, seed)
+    return Task(str(name), examples, entry.instruction, grade, rule)
+
+
+def _examples(rows: Iterator[tuple[str, dict[str, Any]]], what: str) -> list[Example]:
+    examples = [example_of(place, row, number) for number, (place, row) in enumerate(rows)]
+    if not examples:
+        raise ValueError(f"{what}: has no rows; give a source with at least one")
+    return examples
+
+
+def _drawn(examples: list[Example], limit: int | None, seed: int) -> tuple[Example, ...]:
+    if limit is None or limit >= len(examples):
+        return tuple(examples)
+    return tuple(random.Random(seed).sample(examples, limit))
+
+
+def _generated(name: str, split: str, limit: int | None, seed: int) -> tuple[Example, ...]:
+    """Countdown problems of one split."""
+    if split not in ("train", "test"):
+        raise ValueError(f"task {name}: has no split {split!r}; use train or test")
+    held_out = split == "test"
+    if name == "countdown4":
+        how_many = limit or (TEST_PROBLEMS if held_out else TRAINING_PROBLEMS)
+        return tuple(
+            _countdown(problem, solution)
+            for problem, solution in sampled_problems(how_many, seed, held_out=held_out)
+        )
+    if held_out:
+        pool = sum(problem.held_out for problem in all_problems())
+        problems = held_out_problems(min(limit or TEST_PROBLEMS, pool), seed)
+    else:
+        problems = [problem for problem in all_problems() if not problem.held_out]
+        random.Random(seed).shuffle(problems)
+        problems = problems[:limit]
+    solutions = {numbers: reachable(numbers) for numbers in {_sorted(one) for one in problems}}
+    return tuple(_countdown(one, solutions[_sorted(one)][one.target]) for one in problems)
+
+
+def _sorted(problem: Problem) -> tuple[int, ...]:
+    return tuple(sorted(problem.numbers))
+
+
+def _countdown(problem: Problem, solution: str) -> Example:
+    name = f"{'-'.join(map(str, problem.numbers))}-to-{problem.target}"
+    extra = {"numbers": list(problem.numbers), "target": problem.target}
+    return Example(name, problem.prompt, solution, extra)
+
+
+def _function(reward: str | Grader) -> Grader:
+    """The user's function, imported if it is named."""
+    if callable(reward):
+        return reward
+    module, sign, function = reward.partition(":")
+    if not sign or not module or not function:
+        raise ValueError(f"reward {reward!r} is not a name; write it as package.module:function")
+    try:
+        found = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"reward {reward!r} cannot be imported ({error}); check the name and the Python path"
+        ) from error
+    if not callable(found):
+        raise ValueError(f"reward {reward!r} is not a function; name one of (response, example)")
+    grader: Grader = found
+    return grader

@@ -1,0 +1,95 @@
+"""The process that runs math-verify: reads JSON lines, answers true or false, one line each.
+
+A script of its own, started by `symbolic`, because sympy can take forever or all memory on hostile
+text, and only a process can be stopped. It imports nothing of flowtracer, so that it starts fast.
+"""
+
+import json
+import logging
+import signal
+import sys
+from typing import Any
+
+MEMORY = 2 * 1024**3  # bytes of address space; our choice: ten times what a normal request takes
+LAST_RESORT = 30  # seconds; the parent stops us sooner, unless it is gone
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    except (ImportError, ValueError, OSError):  # not on this system: the time limit has to do
+        pass
+
+
+def _parsed(text: str) -> list[Any]:
+    from math_verify import LatexExtractionConfig, parse
+
+    # Only LaTeX: the plain-number rule would take the first number out of any sentence.
+    return parse(
+        f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
+    )
+
+
+def _close(reference: list[Any], answer: list[Any], relative: float) -> bool:
+    values = [complex(side[0].doit().evalf()) for side in (reference, answer)]
+    return abs(values[0] - values[1]) <= relative * abs(values[0])
+
+
+def equal(reference: str, answer: str, relative: float) -> bool:
+    """Whether math-verify finds the two equal, or they are numbers within a relative tolerance."""
+    from math_verify import verify
+
+    gold, given = _parsed(reference), _parsed(answer)
+    if not gold or not given:
+        return False
+    if verify(gold, given, allow_set_relation_comp=True, timeout_seconds=None):
+        return True
+    try:
+        return relative > 0 and _close(gold, given, relative)
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return False
+
+
+def matches(references: list[str], answers: list[str], ordered: bool, relative: float) -> bool:
+    """Whether every reference has its own equal answer, in this order or in any."""
+    if len(references) != len(answers):
+        return False
+    if ordered:
+        pairs = zip(references, answers, strict=True)
+        return all(equal(one, other, relative) for one, other in pairs)
+    left = list(answers)
+    for one in references:
+        found = next((other for other in left if equal(one, other, relative)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return True
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    _limit_memory()
+    logging.disable(logging.CRITICAL)
+    sys.set_int_max_str_digits(4300)
+    replies = sys.stdout
+    sys.stdout = sys.stderr  # what a library prints must not be taken for a reply
+    equal("\\frac{1}{2}", "x^2+1", 0.0)  # loads the grammar before the clock starts
+    replies.write('"ready"\n')
+    replies.flush()
+    for line in sys.stdin:
+        if hasattr(signal, "alarm"):
+            signal.alarm(LAST_RESORT)
+        try:
+            result = matches(**json.loads(line))
+        except (Exception, RecursionError, MemoryError):
+            result = False
+        replies.write(json.dumps(bool(result)) + "\n")
+        replies.flush()
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
+
+
+if __name__ == "__main__":
+    main()
