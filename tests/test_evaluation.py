@@ -1,0 +1,146 @@
+"""Accuracy with intervals, pass@k, and evaluations that resume."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from math import comb
+
+import numpy as np
+import pytest
+
+from flowtracer.evaluation.statistics import (
+    bootstrap,
+    mean_accuracy,
+    paired_difference,
+    pass_at,
+    two_level_bootstrap,
+)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_pass_at_k_is_the_chance_of_a_right_one_among_k(k):
+    rewards = (np.random.default_rng(0).random((40, 5)) < 0.4).astype(float)
+    expected = [1 - comb(5 - int(c), k) / comb(5, k) for c in rewards.sum(1)]
+    assert pass_at(rewards, k).value == pytest.approx(np.mean(expected))
+    with pytest.raises(ValueError, match="pass@6 needs at least 6 samples"):
+        pass_at(rewards, 6)
+
+
+def test_intervals_hold_the_truth_about_95_times_in_100():
+    generator = np.random.default_rng(1)
+    inside = 0
+    for _ in range(100):
+        rewards = (generator.random((200, 1)) < 0.3).astype(float)
+        found = mean_accuracy(rewards, seed=2)
+        inside += found.low <= 0.3 <= found.high
+        assert found.low <= found.value <= found.high
+    assert 88 <= inside <= 100
+
+
+def test_pairing_narrows_the_interval():
+    generator = np.random.default_rng(3)
+    hard = generator.random((300, 1))
+    a = (hard < 0.6).astype(float)
+    b = (hard < 0.5).astype(float)
+    paired = paired_difference(a, b)
+    assert paired.value == pytest.approx(a.mean() - b.mean())
+    assert paired.high - paired.low < mean_accuracy(a).high - mean_accuracy(a).low
+    with pytest.raises(ValueError, match="same problems"):
+        paired_difference(a, b[:10])
+
+
+def test_differences_between_runs_widen_the_interval():
+    problems = np.full((3, 400), 0.5)
+    same = two_level_bootstrap(problems)
+    assert same.low == same.high == 0.5
+    apart = two_level_bootstrap(problems + np.array([[-0.1], [0.0], [0.1]]))
+    assert apart.value == pytest.approx(0.5) and apart.high - apart.low > 0.1
+
+
+def test_nothing_evaluated_is_an_error():
+    with pytest.raises(ValueError, match="no problem was evaluated"):
+        bootstrap(np.zeros(0))
+
+
+def command(*options):
+    pytest.importorskip("datasets", reason="needs the extra flowtracer[train]")
+    words = ["eval", "--limit", "24", "--samples", "2", "--temperature", "1", "--batch", "8"]
+    return [sys.executable, "-m", "flowtracer", *words, "--max-new-tokens", "60", *options]
+
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def run(folder, *options):
+    return subprocess.run(
+        command(*options), cwd=folder, capture_output=True, text=True, env=ENVIRONMENT, timeout=200
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eval")
+    ended = run(folder, "--out", "out")
+    assert ended.returncode == 0, ended.stderr
+    return folder / "out", ended.stdout
+
+
+def completions(out):
+    lines = (out / "completions.jsonl").read_text().splitlines()
+    return sorted(map(json.loads, lines), key=lambda row: (row["problem"], row["sample"]))
+
+
+def test_every_completion_is_written_and_summed_up(whole):
+    out, printed = whole
+    rows = completions(out)
+    assert [(r["problem"], r["sample"]) for r in rows] == [
+        (p, s) for p in range(24) for s in (0, 1)
+    ]
+    assert all(row["response"] and row["reward"] in (0.0, 1.0) for row in rows)
+    summary = json.loads((out / "summary.json").read_text())
+    right = sum(row["reward"] for row in rows) / 48
+    assert summary["accuracy"]["value"] == pytest.approx(right)
+    assert f"{100 * right:.1f}%" in printed and "pass@2" in printed
+    assert len({row["response"] for row in rows}) > 24  # samples differ
+
+
+def test_a_killed_evaluation_goes_on_to_the_same_result(whole, tmp_path):
+    process = subprocess.Popen(
+        command("--out", "out"),
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    path, deadline = tmp_path / "out" / "completions.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and path.read_text().count("\n") >= 8:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    made = path.read_text()
+    assert 8 <= made.count("\n") < 48
+    path.write_text(made[:-20])  # a line that was cut short
+    ended = run(tmp_path, "--out", "out")
+    assert ended.returncode == 0, ended.stderr
+    assert completions(tmp_path / "out") == completions(whole[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "out", "--seed", "5"], "holds an evaluation with other settings"),
+        (["--task", "sudoku"], "sudoku"),
+        (["--model", "./nowhere"], "nowhere"),
+        (["--backend", "magic"], "transformers or vllm"),
+        (["--temperature", "0"], "set --temperature"),
+    ],
+)
+def test_mistakes_get_one_sentence(whole, options, message):
+    ended = run(whole[0].parent, *options)
+    assert ended.returncode != 0 and message in ended.stderr
+    assert "Traceback" not in ended.stderr
