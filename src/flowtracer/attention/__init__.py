@@ -3,9 +3,11 @@
 from flowtracer.attention.capture import mean_attention, read_attention
 from flowtracer.attention.decoder import AttentionCaptureError, depth_of
 from flowtracer.attention.layers import select_layers
+from flowtracer.attention.mean import MeanReader
 
 __all__ = [
     "AttentionCaptureError",
+    "MeanReader",
     "depth_of",
     "mean_attention",
     "read_attention",

@@ -29,7 +29,7 @@ from flowtracer.attention.decoder import (
 )
 from flowtracer.attention.kernel import attend
 from flowtracer.attention.layers import Layers, select_layers
-from flowtracer.attention.memory import check_memory
+from flowtracer.attention.mean import MeanReader
 
 INTERFACE = "flowtracer_mean"
 ReadLayerBlock = Callable[[int, int, Tensor], None]
@@ -90,28 +90,18 @@ def mean_attention(
         )
     chosen = select_layers(layers, depth_of(model))
     device = next(find_decoder(model).get_input_embeddings().parameters()).device
-    batch, length = input_ids.shape
-    check_memory(4 * batch * length * length, device, length)
-    mean = torch.zeros(batch, length, length, dtype=torch.float32, device=device)
-
-    def add(layer: int, start: int, weights: Tensor) -> None:
-        heads, rows, seen = weights.shape[1:]
-        part = weights.sum(1, dtype=torch.float32).to(device)  # layers may live on several devices
-        mean[:, start : start + rows, :seen].add_(part, alpha=1 / (heads * len(chosen)))
-
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    reader = MeanReader(mask.to(device), len(chosen))
     read_attention(
         model,
         input_ids,
         attention_mask,
-        add,
+        reader.read,
         layers=chosen,
         position_ids=position_ids,
         progress=progress,
     )
-    if attention_mask is not None:
-        real = attention_mask.to(mean)
-        mean.mul_(real[:, :, None]).mul_(real[:, None, :])
-    return mean
+    return reader.finish()
 
 
 def read_attention(

@@ -96,7 +96,9 @@ def token_credit(
     rows = answered if wanted is None else answered & wanted
     scorer = find_scorer(credit.scorer)
     parts = chunks(batch, rows.nonzero()[:, 0], after_answer=scorer.after_answer, most=chunk)
-    total = same_everywhere(len(parts))  # before the first forward, or processes wait for each other
+    total = same_everywhere(
+        len(parts)
+    )  # before the first forward, or processes wait for each other
     options = ScoreOptions(credit.layers, credit.answer_tokens, credit.seed)
     scores = torch.zeros(batch.input_ids.shape, dtype=torch.float32, device=batch.input_ids.device)
     for part in parts:

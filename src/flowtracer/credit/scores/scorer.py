@@ -12,9 +12,10 @@ from torch import Tensor
 
 from flowtracer.attention.layers import Layers
 from flowtracer.credit.batch import ScoreBatch
+from flowtracer.credit.scores.head_statistics import HeadStatistics
 from flowtracer.flow.answer_flow import AnswerTokens
 
-Need = Literal["attention"]
+Need = Literal["attention", "heads", "hidden", "alignment", "entropy", "gradient"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,20 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one look at the model gave; a field is None unless some scorer needed it."""
+    """What one look at the model gave; a field is None unless some scorer needed it.
+
+    Each need fills the field of its name, "attention" also `layers`, "gradient" also `embedding`.
+    """
 
     batch: ScoreBatch
     attention: Tensor | None = None  # (B, T, T), mean over layers and heads, row = who looks
+    layers: tuple[int, ...] = ()  # whose attention was averaged
+    heads: HeadStatistics | None = None
+    hidden: Tensor | None = None  # (B, T, D) after the middle layer
+    alignment: Tensor | None = None  # (B, V), the head on the mean final state of the response
+    entropy: Tensor | None = None  # (B, T), of the distribution that a candidate came from
+    gradient: Tensor | None = None  # (B, T, D), of the answer's log-probability
+    embedding: Tensor | None = None  # (B, T, D), the inputs that `gradient` belongs to
 
 
 @dataclass(frozen=True)

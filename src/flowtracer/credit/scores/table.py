@@ -1,18 +1,38 @@
-"""The table of scorers, and one look at the model that serves all the chosen ones."""
+"""The table of scorers."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from flowtracer.attention import mean_attention
 from flowtracer.credit.batch import ScoreBatch
+from flowtracer.credit.scores.attention_graph import answer_attention, attention_max, rollout
+from flowtracer.credit.scores.entropy import entropy
+from flowtracer.credit.scores.evidence import gather_evidence
 from flowtracer.credit.scores.flow import flow
-from flowtracer.credit.scores.scorer import Evidence, Need, ScoreOptions, Scorer
+from flowtracer.credit.scores.gradients import gradient, gradient_input
+from flowtracer.credit.scores.head_rhythm import fai, rhythm, waad
+from flowtracer.credit.scores.hidden import aligned, correlation
+from flowtracer.credit.scores.plain import delimiters, position, random
+from flowtracer.credit.scores.scorer import Need, ScoreOptions, Scorer
 
 DEFAULTS = ScoreOptions()
 
 SCORERS: dict[str, Scorer] = {
     "flow": Scorer(flow, frozenset({"attention"}), after_answer=False),
+    "random": Scorer(random),
+    "entropy": Scorer(entropy, frozenset({"entropy"})),
+    "gradient": Scorer(gradient, frozenset({"gradient"}), after_answer=False),
+    "gradient_input": Scorer(gradient_input, frozenset({"gradient"}), after_answer=False),
+    "correlation": Scorer(correlation, frozenset({"hidden"})),
+    "aligned": Scorer(aligned, frozenset({"alignment"})),
+    "attention_max": Scorer(attention_max, frozenset({"attention"})),
+    "answer_attention": Scorer(answer_attention, frozenset({"attention"}), after_answer=False),
+    "rollout": Scorer(rollout, frozenset({"attention"}), after_answer=False),
+    "waad": Scorer(waad, frozenset({"heads"})),
+    "fai": Scorer(fai, frozenset({"heads"})),
+    "rhythm": Scorer(rhythm, frozenset({"heads"})),
+    "position": Scorer(position),
+    "delimiters": Scorer(delimiters),
 }
 
 
@@ -30,23 +50,15 @@ def score_tokens(
     *,
     options: ScoreOptions = DEFAULTS,
 ) -> dict[str, Tensor]:
-    """Scores by name, (B, T) each; what several of them need is computed once.
+    """Scores by name, (B, T) float each; what several of them need is computed once.
 
-    Raises ValueError for an unknown name and AttentionCaptureError for a model that cannot be read.
+    Every score is finite and not negative, whatever the model gave. Raises ValueError for an unknown
+    name and AttentionCaptureError for a model that cannot be read.
     """
     scorers = {name: find_scorer(name) for name in names}
     needs = frozenset[Need]().union(*(scorer.needs for scorer in scorers.values()))
     evidence = gather_evidence(model, batch, needs, options)
-    return {name: scorer.score(evidence, options) for name, scorer in scorers.items()}
-
-
-def gather_evidence(
-    model: nn.Module, batch: ScoreBatch, needs: frozenset[Need], options: ScoreOptions
-) -> Evidence:
-    """Run the model as little as the needs allow."""
-    attention = None
-    if "attention" in needs:
-        attention = mean_attention(
-            model, batch.input_ids, batch.attention_mask, layers=options.layers
-        )
-    return Evidence(batch, attention=attention)
+    return {
+        name: scorer.score(evidence, options).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0)
+        for name, scorer in scorers.items()
+    }

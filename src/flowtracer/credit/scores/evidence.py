@@ -1,0 +1,84 @@
+"""One look at the model that serves all the chosen scorers, and runs no more than they need."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowtracer.attention import MeanReader, depth_of, read_attention, select_layers
+from flowtracer.credit.batch import ScoreBatch
+from flowtracer.credit.scores.entropy import response_entropy
+from flowtracer.credit.scores.forward import read_states
+from flowtracer.credit.scores.gradients import answer_gradient
+from flowtracer.credit.scores.head_statistics import HeadReader, rhythm_layers
+from flowtracer.credit.scores.hidden import align
+from flowtracer.credit.scores.scorer import Evidence, Need, ScoreOptions
+
+
+def gather_evidence(
+    model: nn.Module, batch: ScoreBatch, needs: frozenset[Need], options: ScoreOptions
+) -> Evidence:
+    """Run the model as little as the needs allow.
+
+    At most three times: once, truncated, for all that is read from attention; once for all that is
+    read from states and logits; once, with a backward pass, for gradients.
+    """
+    found: dict[str, Any] = {}
+    if needs & {"attention", "heads"}:
+        found.update(_look_at_attention(model, batch, needs, options))
+    if needs & {"hidden", "alignment", "entropy"}:
+        found.update(_look_at_states(model, batch, needs))
+    if "gradient" in needs:
+        effect, embedding = answer_gradient(model, batch)
+        found.update(gradient=effect, embedding=embedding)
+    for name, value in found.items():  # a model may live on several devices
+        if isinstance(value, Tensor):
+            found[name] = value.to(batch.input_ids.device)
+    return Evidence(batch, **found)
+
+
+def _look_at_attention(
+    model: nn.Module, batch: ScoreBatch, needs: frozenset[Need], options: ScoreOptions
+) -> dict[str, Any]:
+    """One pass over the union of the layers that the mean and the heads are taken of."""
+    found: dict[str, Any] = {}
+    readers: list[tuple[tuple[int, ...], MeanReader | HeadReader]] = []
+    depth = depth_of(model)
+    if "attention" in needs:
+        layers = select_layers(options.layers, depth)
+        mean = MeanReader(batch.attention_mask, len(layers))
+        readers.append((layers, mean))
+        found.update(attention=mean.mean, layers=layers)
+    if "heads" in needs:
+        heads = HeadReader(batch.attention_mask, batch.candidates)
+        readers.append((rhythm_layers(options.layers, depth), heads))
+
+    def read(layer: int, start: int, weights: Tensor) -> None:
+        for layers, reader in readers:
+            if layer in layers:
+                reader.read(layer, start, weights)
+
+    union = tuple(sorted({layer for layers, _ in readers for layer in layers}))
+    read_attention(model, batch.input_ids, batch.attention_mask, read, layers=union)
+    if "attention" in needs:
+        mean.finish()
+    if "heads" in needs:
+        found["heads"] = heads.finish()
+    return found
+
+
+@torch.no_grad()
+def _look_at_states(
+    model: nn.Module, batch: ScoreBatch, needs: frozenset[Need]
+) -> dict[str, Tensor]:
+    """One plain forward pass, ended in the middle if nothing above it is needed."""
+    to_head = bool(needs & {"alignment", "entropy"})
+    states = read_states(model, batch, middle="hidden" in needs, final=to_head)
+    found: dict[str, Tensor] = {}
+    if states.middle is not None:
+        found["hidden"] = states.middle
+    if states.final is not None and "alignment" in needs:
+        found["alignment"] = align(model, states.final, batch.candidates)
+    if states.final is not None and "entropy" in needs:
+        found["entropy"] = response_entropy(model, batch, states.final)
+    return found

@@ -1,0 +1,163 @@
+"""One plain forward pass of a model, and its own head on any states.
+
+The head is applied to a few states at a time, because the logits of a whole batch can be larger than
+the model. Whatever the architecture does to its logits (caps, scales) is done: the model's own
+forward runs, with its stack of layers answering from memory.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import MoeModelOutputWithPast
+
+from flowtracer.attention import AttentionCaptureError
+from flowtracer.attention.decoder import SUPPORTED, find_decoder, is_sharded
+from flowtracer.credit.batch import ScoreBatch
+
+SLICE_NUMBERS = 1 << 24  # logits held at a time, our choice: 64 MiB in float32
+
+
+class States(NamedTuple):
+    """Of one forward pass, (B, T, D) each; None where it was not asked for."""
+
+    middle: Tensor | None  # after layer floor(L / 2), counted from 0
+    final: Tensor | None  # what the head sees
+
+
+class _Enough(Exception):
+    """Ends the forward pass: the middle layer's states are known."""
+
+
+def read_states(
+    model: nn.Module, batch: ScoreBatch, *, middle: bool = False, final: bool = True
+) -> States:
+    """Run the model once, in evaluation mode, and keep what is asked for.
+
+    Layers behind the middle one do not run if only that is wanted, unless the model is sharded and
+    every process has to leave it at its end.
+    """
+    decoder = find_decoder(model)
+    kept: dict[str, Tensor] = {}
+
+    def keep_middle(module: nn.Module, given: Any, output: Any) -> None:
+        kept["middle"] = output if isinstance(output, Tensor) else output[0]
+        if not final and not is_sharded(model):
+            raise _Enough
+
+    def keep_final(module: nn.Module, given: Any, output: Any) -> None:
+        kept["final"] = output[0]
+
+    handles = []
+    try:
+        if middle:
+            handles.append(_middle_layer(decoder).register_forward_hook(keep_middle))
+        if final:
+            handles.append(decoder.register_forward_hook(keep_final))
+        with evaluating(model), torch.compiler.set_stance("force_eager"):
+            # Entered at its top, where the hooks of sharding and placement are.
+            model(**_inputs(decoder, batch), logits_to_keep=1)
+    except _Enough:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return States(kept.get("middle"), kept.get("final"))
+
+
+def apply_head(model: nn.Module, states: Tensor) -> Tensor:
+    """Logits of some final states: (N, D) to (N, V), by the model's own forward.
+
+    Raises AttentionCaptureError for a model without language-model head and for a sharded one, whose
+    processes would have to agree on the number of calls.
+    """
+    decoder = find_decoder(model)
+    if is_sharded(model):
+        raise AttentionCaptureError(
+            f"{type(model).__name__} is sharded by FSDP or ZeRO-3, and scorers that need logits or "
+            "gradients read whole models only; choose a scorer that reads attention"
+        )
+    answer = MoeModelOutputWithPast(last_hidden_state=states[None])  # the most fields of its kind
+    ids = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
+    with evaluating(model), _answering(decoder, answer):
+        logits = getattr(model(input_ids=ids, use_cache=False), "logits", None)
+    if logits is None:
+        raise AttentionCaptureError(
+            f"{type(model).__name__} has no language-model head; load it as a causal language model"
+        )
+    return logits[0]
+
+
+def head_slices(model: nn.Module, count: int) -> list[slice]:
+    """Split `count` states so that the logits of each part fit the budget."""
+    vocabulary = find_decoder(model).config.get_text_config().vocab_size
+    step = max(1, SLICE_NUMBERS // vocabulary)
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def predicted(batch: ScoreBatch, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the wanted tokens that have a token before them, (N,) each.
+
+    wanted: (B, T) bool. A row's first token comes out of no distribution and is left out.
+    """
+    real = batch.attention_mask > 0
+    follows = nn.functional.pad(real[:, :-1], (1, 0)) & real
+    rows, columns = (wanted & follows).nonzero(as_tuple=True)
+    return rows, columns
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, every module restored on the way out."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _answering(decoder: PreTrainedModel, answer: MoeModelOutputWithPast) -> Iterator[None]:
+    """The stack of layers replaced by what it is to answer."""
+    held: dict[str, Callable[..., Any]] = decoder.__dict__
+    before = held.get("forward")  # accelerate puts one there
+    held["forward"] = lambda *args, **kwargs: answer
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        if before is None:
+            del held["forward"]
+        else:
+            held["forward"] = before
+
+
+def _inputs(decoder: PreTrainedModel, batch: ScoreBatch) -> dict[str, Any]:
+    """What the model is called with; positions count the real tokens of a row."""
+    device = next(decoder.get_input_embeddings().parameters()).device
+    mask = batch.attention_mask.to(device)
+    padded = not bool(mask.all())
+    return {
+        "input_ids": batch.input_ids.to(device),
+        "attention_mask": mask if padded else None,
+        "position_ids": (mask.long().cumsum(1) - 1).clamp(min=0) if padded else None,
+        "use_cache": False,
+        "return_dict": True,
+    }
+
+
+def _middle_layer(decoder: PreTrainedModel) -> nn.Module:
+    """Layer floor(L / 2) of the stack, our choice of a middle."""
+    depth = decoder.config.get_text_config().num_hidden_layers
+    for stack in decoder.children():
+        if isinstance(stack, nn.ModuleList) and len(stack) == depth:
+            return stack[depth // 2]
+    raise AttentionCaptureError(
+        f"{type(decoder).__name__} has no list of its layers; supported are {SUPPORTED}"
+    )
