@@ -95,9 +95,9 @@ def load_task(
         FLOWTRACER_DATA, else the Hugging Face hub. The hub could not be reached when this was
         written: the ids in `TASKS` and the names of the fields were never tried, which is why
         fields are looked up under several names.
-    limit: at most so many examples, drawn with `seed`; by default all, in the order of the source.
+    limit: only the first so many examples; by default all, in the order of the source.
         Generated tasks: 1,000 to test on, all (three numbers) or 5,000 (four) to train on.
-    seed: for drawing and generating; default 0, our choice.
+    seed: of generated problems; default 0, our choice.
     reward: a grader in place of the task's own: a function of (response, example) that returns a
         number, or its name as "package.module:function".
 
@@ -118,7 +118,7 @@ def load_task(
     rule = entry.answer_rule
     if own:
         path = Path(name).expanduser()
-        examples = _drawn(_examples(rows_of_file(path), str(path)), limit, seed)
+        examples = tuple(_examples(rows_of_file(path), str(path))[:limit])
         return Task(path.stem, examples, entry.instruction, grade, rule)
     if entry.hub is None:
         examples = _generated(str(name), split, limit, seed)
@@ -129,7 +129,7 @@ def load_task(
             if folder
             else rows_of_hub(entry.hub, str(name), split)
         )
-        examples = _drawn(_examples(rows, f"task {name}"), limit, seed)
+        examples = tuple(_examples(rows, f"task {name}")[:limit])
     return Task(str(name), examples, entry.instruction, grade, rule)
 
 
@@ -138,12 +138,6 @@ def _examples(rows: Iterator[tuple[str, dict[str, Any]]], what: str) -> list[Exa
     if not examples:
         raise ValueError(f"{what}: has no rows; give a source with at least one")
     return examples
-
-
-def _drawn(examples: list[Example], limit: int | None, seed: int) -> tuple[Example, ...]:
-    if limit is None or limit >= len(examples):
-        return tuple(examples)
-    return tuple(random.Random(seed).sample(examples, limit))
 
 
 def _generated(name: str, split: str, limit: int | None, seed: int) -> tuple[Example, ...]:
