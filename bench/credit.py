@@ -67,7 +67,10 @@ def main() -> None:
     prompts = [text for text in asked for _ in range(options.responses)]
     sampling = Sampling(1.0, max_new_tokens=options.max_new_tokens)
     texts = generate(loaded, prompts, sampling, seed=0)
-    encode = lambda rows: [tokenizer(one, add_special_tokens=False)["input_ids"] for one in rows]  # noqa: E731
+
+    def encode(rows: list[str]) -> list[list[int]]:
+        return [tokenizer(one, add_special_tokens=False)["input_ids"] for one in rows]
+
     padding = tokenizer.pad_token_id or 0
     prompt_ids, prompt_mask = padded(encode(prompts), padding, left=True)
     completion_ids, completion_mask = padded(encode(texts), padding, left=False)
