@@ -11,7 +11,7 @@ from flowtracer.models import Loaded, load
 
 MODELS = Path(os.environ.get("FLOWTRACER_TEST_MODELS", "~/.cache/flowtracer-models")).expanduser()
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", min(2, os.cpu_count() or 1))))
 
 
 @pytest.fixture(scope="session")
