@@ -5,9 +5,7 @@ after rotary embedding and norms. The model is switched to it for the length of 
 exactly what it was afterwards. `output_attentions=True` is not used: it keeps L x H x T x T.
 """
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -29,10 +26,12 @@ from flowtracer.attention.decoder import (
 )
 from flowtracer.attention.kernel import attend
 from flowtracer.attention.layers import Layers, select_layers
-from flowtracer.attention.mean import MeanReader
+from flowtracer.attention.mean import Edges, MeanReader
+from flowtracer.attention.switch import switched
 
 INTERFACE = "flowtracer_mean"
 ReadLayerBlock = Callable[[int, int, Tensor], None]
+BeginLayer = Callable[[nn.Module, Tensor], None]
 
 
 @dataclass
@@ -41,6 +40,7 @@ class _Capture:
 
     layers: tuple[int, ...]
     read: ReadLayerBlock
+    begin: BeginLayer | None
     progress: Callable[[int, int], None] | None
     stop_early: bool
     seen: set[int] = field(default_factory=set)
@@ -51,7 +51,6 @@ class _AllSeen(Exception):
 
 
 _capture: ContextVar[_Capture] = ContextVar("flowtracer_capture")
-_one_at_a_time = threading.RLock()  # the switch lives in the model's config, which threads share
 
 
 def mean_attention(
@@ -60,6 +59,7 @@ def mean_attention(
     attention_mask: Tensor | None = None,
     *,
     layers: Layers = "middle",
+    edges: Edges = "mean",
     position_ids: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -74,6 +74,7 @@ def mean_attention(
         input_ids: (B, T).
         attention_mask: (B, T), 0 at padding, on either side. None: no padding.
         layers: see `select_layers`. Default "middle", section 3.3 of the paper.
+        edges: what an edge weighs, see `MeanReader`. Default "mean", the paper's.
         position_ids: (B, T). None: counted from each row's first token.
         progress: called with the layers done and the layers to do.
 
@@ -91,13 +92,14 @@ def mean_attention(
     chosen = select_layers(layers, depth_of(model))
     device = next(find_decoder(model).get_input_embeddings().parameters()).device
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    reader = MeanReader(mask.to(device), len(chosen))
+    reader = MeanReader(mask.to(device), len(chosen), edges=edges)
     read_attention(
         model,
         input_ids,
         attention_mask,
         reader.read,
         layers=chosen,
+        begin=reader.begin,
         position_ids=position_ids,
         progress=progress,
     )
@@ -111,6 +113,7 @@ def read_attention(
     read: ReadLayerBlock,
     *,
     layers: tuple[int, ...],
+    begin: BeginLayer | None = None,
     position_ids: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -118,7 +121,9 @@ def read_attention(
 
     `read(layer, start, P)` gets the probabilities of queries start..start + rows of one layer,
     (B, heads, rows, keys), keys from the first on; rows of padding hold numbers without meaning. P
-    must be used at once: its memory is reused. Everything else as in `mean_attention`.
+    must be used at once: its memory is reused. `begin(module, value)` is called before a chosen
+    layer's first block, with its module and its values (B, Hkv, T, D). Everything else as in
+    `mean_attention`.
     """
     decoder = find_decoder(model)
     device = next(decoder.get_input_embeddings().parameters()).device
@@ -132,14 +137,15 @@ def read_attention(
         attention_mask = None  # lets the kernel use plain causality
 
     sharded = is_sharded(model)
-    capture = _Capture(layers, read, progress, stop_early=not sharded)
+    capture = _Capture(layers, read, begin, progress, stop_early=not sharded)
     inputs: dict[str, Any] = {
         "input_ids": input_ids,
         "attention_mask": attention_mask,
         "position_ids": position_ids,
         "use_cache": False,
     }
-    with _one_at_a_time, torch.no_grad(), _switched(decoder, type(model).__name__):
+    ours = switched(decoder, INTERFACE, _attention, sdpa_mask, name=type(model).__name__)
+    with torch.no_grad(), ours:
         token = _capture.set(capture)
         try:
             if sharded:
@@ -157,37 +163,6 @@ def read_attention(
             f"{type(decoder).__name__}: layers {missing} have no softmax attention to capture; "
             f"choose other layers or use {SUPPORTED}"
         )
-
-
-@contextmanager
-def _switched(decoder: PreTrainedModel, name: str) -> Iterator[None]:
-    """The decoder in evaluation mode and with our attention; everything restored on the way out."""
-    # Both registrations are needed: without the mask's, padding and windows are silently lost.
-    AttentionInterface.register(INTERFACE, _attention)
-    AttentionMaskInterface.register(INTERFACE, sdpa_mask)
-    configs: dict[int, Any] = {
-        id(module.config): module.config
-        for module in decoder.modules()
-        if hasattr(getattr(module, "config", None), "_attn_implementation_internal")
-    }
-    before = [(config, config._attn_implementation) for config in configs.values()]
-    training = [module for module in decoder.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False  # dropout would make the graph random
-        decoder.set_attn_implementation(INTERFACE)
-        if decoder.config._attn_implementation != INTERFACE:
-            raise AttentionCaptureError(
-                f"{name} does not take its attention from transformers' AttentionInterface; "
-                f"supported are {SUPPORTED}"
-            )
-        with torch.compiler.set_stance("force_eager"):
-            yield
-    finally:
-        for config, implementation in before:
-            config._attn_implementation_internal = implementation
-        for module in training:
-            module.training = True
 
 
 def _attention(
@@ -219,6 +194,8 @@ def _attention(
         return plain, None
     last = layer == capture.layers[-1] and capture.stop_early
     wanted = layer in capture.layers
+    if wanted and capture.begin:
+        capture.begin(module, value)
     output = attend(
         query,
         key,

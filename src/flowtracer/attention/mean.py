@@ -1,36 +1,120 @@
-"""The mean over layers and heads, added up block by block."""
+"""The mean over layers and heads, added up block by block, and other weights for the edges."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from flowtracer.attention.decoder import AttentionCaptureError
 from flowtracer.attention.memory import check_memory
+
+Edges = Literal["mean", "no-sink", "value"]
 
 
 class MeanReader:
     """Averages the blocks that `read_attention` shows, (B, T, T) float32, over layers and heads.
 
-    Raises ValueError if T x T does not fit into memory.
+    edges: what an edge weighs.
+        "mean": attention as it is (the paper's).
+        "no-sink": the mean without each row's first token, every row scaled back to the sum it had
+            (our choice: after averaging, so that heads that rest on the sink stay quiet).
+        "value": attention times the norm of what the source hands on, `P[k, i] ||W_O v_i||`, summed
+            over a layer's heads, rows scaled to sum to 1, averaged over layers. The norm is that of
+            Kobayashi et al. 2020 (arXiv 2004.10102); the order of sums is our choice.
+    head_weights: weight of each head of a layer, (B, heads), rows that sum to the weight of the layer
+        in the mean. Default: all equal.
+
+    Raises ValueError if T x T does not fit into memory or for unknown edges.
     """
 
-    def __init__(self, attention_mask: Tensor, layers: int) -> None:
+    def __init__(
+        self,
+        attention_mask: Tensor,
+        layers: int,
+        *,
+        edges: Edges = "mean",
+        head_weights: Mapping[int, Tensor] | None = None,
+    ) -> None:
         """attention_mask: (B, T). layers: how many will be read."""
+        if edges not in get_args(Edges):
+            raise ValueError(f"edges is {edges!r}; use {', '.join(get_args(Edges))}")
         batch, length = attention_mask.shape
         check_memory(4 * batch * length * length, attention_mask.device, length)
         self._real = attention_mask > 0
         self._layers = layers
+        self._edges = edges
+        self._head_weights = head_weights
+        self._norms: Tensor | None = None
         self.mean = torch.zeros(
             batch, length, length, dtype=torch.float32, device=attention_mask.device
         )
 
+    def begin(self, module: nn.Module, value: Tensor) -> None:
+        """Get ready for a layer's blocks; value (B, Hkv, T, D)."""
+        if self._edges == "value":
+            self._norms = output_norms(value, _output_weight(module))
+
     def read(self, layer: int, start: int, weights: Tensor) -> None:
         """Take in queries start..start + rows of one layer, (B, heads, rows, keys)."""
         heads, rows, keys = weights.shape[1:]
+        share = 1 / self._layers
+        if self._norms is not None:
+            weights = weights.float() * self._norms[:, :, None, :keys]
+        if self._head_weights is not None:
+            held = self._head_weights[layer].to(weights)
+            part, share = torch.einsum("bhqk,bh->bqk", weights, held).float(), 1.0
+        else:
+            part, share = weights.sum(1, dtype=torch.float32), share / heads
+        if self._norms is not None:
+            total = 1 / self._layers if self._head_weights is None else held.sum(1)[:, None, None]
+            part = part / part.sum(-1, keepdim=True).clamp(min=1e-30) * total
+            share = 1.0
         # Layers may live on several devices.
-        part = weights.sum(1, dtype=torch.float32).to(self.mean.device)
-        self.mean[:, start : start + rows, :keys].add_(part, alpha=1 / (heads * self._layers))
+        self.mean[:, start : start + rows, :keys].add_(part.to(self.mean.device), alpha=share)
 
     def finish(self) -> Tensor:
         """The mean, with rows and columns of padding cleared."""
         if not bool(self._real.all()):
             self.mean.mul_(self._real[:, :, None]).mul_(self._real[:, None, :])
+        if self._edges == "no-sink":
+            without_sink(self.mean, self._real)
         return self.mean
+
+
+def without_sink(attention: Tensor, real: Tensor) -> Tensor:
+    """Attention to each row's first real token spread over the others, in proportion; in place.
+
+    `A'[k, i] = A[k, i] s_k / (s_k - A[k, first])` for i != first, s_k the sum of row k; a row that
+    looks at nothing else becomes 0. Shapes: attention (B, T, T), real (B, T) bool.
+    """
+    rows = torch.arange(len(attention), device=attention.device)
+    first = real.int().argmax(1)
+    before = attention.sum(2)
+    attention[rows, :, first] = 0.0
+    after = attention.sum(2)
+    scale = torch.where(after > 0, before / after.clamp(min=1e-30), 0.0)
+    return attention.mul_(scale[:, :, None])
+
+
+def output_norms(value: Tensor, weight: Tensor) -> Tensor:
+    """`||W_O^h v_i||` of every head and token, by `||W v||^2 = v^T (W^T W) v`: no D x T product is kept.
+
+    Shapes: value (B, Hkv, T, D), weight (size, Hq * D), the output projection. Returns (B, Hq, T).
+    """
+    batch, key_heads, length, width = value.shape
+    by_head = weight.float().view(weight.shape[0], -1, width)  # (size, Hq, D)
+    gram = torch.einsum("ohd,ohe->hde", by_head, by_head)
+    held = value.float().repeat_interleave(by_head.shape[1] // key_heads, 1)  # (B, Hq, T, D)
+    return ((held @ gram) * held).sum(-1).clamp(min=0).sqrt()
+
+
+def _output_weight(module: nn.Module) -> Tensor:
+    """The output projection of an attention module; of an adapted one, without its adapter."""
+    projection: Any = getattr(module, "o_proj", None)
+    weight = getattr(getattr(projection, "base_layer", projection), "weight", None)
+    if not isinstance(weight, Tensor):
+        raise AttentionCaptureError(
+            f"{type(module).__name__} has no output projection `o_proj`; use edges 'mean' or 'no-sink'"
+        )
+    return weight

@@ -46,7 +46,10 @@ def _look_at_attention(
     depth = depth_of(model)
     if "attention" in needs:
         layers = select_layers(options.layers, depth)
-        mean = MeanReader(batch.attention_mask, len(layers))
+        chosen = None if options.heads == "all" else _third_of_heads(model, batch, layers, options)
+        mean = MeanReader(
+            batch.attention_mask, len(layers), edges=options.edges, head_weights=chosen
+        )
         readers.append((layers, mean))
         found.update(attention=mean.mean, layers=layers)
     if "heads" in needs:
@@ -59,12 +62,43 @@ def _look_at_attention(
                 reader.read(layer, start, weights)
 
     union = tuple(sorted({layer for layers, _ in readers for layer in layers}))
-    read_attention(model, batch.input_ids, batch.attention_mask, read, layers=union)
+    read_attention(
+        model,
+        batch.input_ids,
+        batch.attention_mask,
+        read,
+        layers=union,
+        begin=mean.begin if "attention" in needs else None,
+    )
     if "attention" in needs:
         mean.finish()
     if "heads" in needs:
         found["heads"] = heads.finish()
     return found
+
+
+def _third_of_heads(
+    model: nn.Module, batch: ScoreBatch, layers: tuple[int, ...], options: ScoreOptions
+) -> dict[int, Tensor]:
+    """Weights of the heads whose attention is near, middling or far, of each layer (B, heads).
+
+    One pass of its own: distances are known only after the whole text was seen. Distance is the
+    `span` of `HeadStatistics`; the thirds are of all heads of the chosen layers, row by row (our
+    choice), and the chosen heads weigh the same.
+    """
+    reader = HeadReader(batch.attention_mask, batch.candidates)
+    read_attention(model, batch.input_ids, batch.attention_mask, reader.read, layers=layers)
+    span = reader.finish().span  # (B, layers * heads), layer by layer
+    count = span.shape[1]
+    rank = span.argsort(dim=1, stable=True).argsort(dim=1, stable=True)
+    first, last = {
+        "near": (0, count // 3),
+        "middle": (count // 3, count - count // 3),
+        "far": (count - count // 3, count),
+    }[options.heads]
+    weights = ((rank >= first) & (rank < last)).float()
+    weights /= weights.sum(1, keepdim=True).clamp(min=1)
+    return dict(zip(layers, weights.split(count // len(layers), dim=1), strict=True))
 
 
 @torch.no_grad()

@@ -11,10 +11,12 @@ from typing import Literal
 from torch import Tensor
 
 from flowtracer.attention.layers import Layers
+from flowtracer.attention.mean import Edges
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.scores.head_statistics import HeadStatistics
 from flowtracer.flow.answer_flow import AnswerTokens
 
+Heads = Literal["all", "near", "middle", "far"]
 Need = Literal["attention", "heads", "hidden", "alignment", "entropy", "gradient"]
 
 
@@ -25,6 +27,8 @@ class ScoreOptions:
     layers: Layers = "middle"  # section 3.3 of the paper
     answer_tokens: AnswerTokens = "absorb"  # our choice
     seed: int = 0  # of random scores
+    edges: Edges = "mean"  # what an edge of the graph weighs, see `MeanReader`; the paper's
+    heads: Heads = "all"  # which heads are averaged: all (the paper's), or a third by distance
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,57 @@
+"""A model with another attention function for the length of one block, and as it was afterwards."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+
+from flowtracer.attention.decoder import SUPPORTED, AttentionCaptureError
+
+Attention = Callable[..., tuple[Tensor, Tensor | None]]  # transformers' signature
+Mask = Callable[..., Tensor | None]
+
+_one_at_a_time = threading.RLock()  # the switch lives in the model's config, which threads share
+
+
+@contextmanager
+def switched(
+    decoder: PreTrainedModel, interface: str, attention: Attention, mask: Mask, *, name: str
+) -> Iterator[None]:
+    """The decoder in evaluation mode and with our attention; everything restored on the way out.
+
+    interface: the name to register under. name: of the model's class, for the error.
+
+    Raises AttentionCaptureError for a model that does not take its attention from transformers'
+    interface.
+    """
+    # Both registrations are needed: without the mask's, padding and windows are silently lost.
+    AttentionInterface.register(interface, attention)
+    AttentionMaskInterface.register(interface, mask)
+    with _one_at_a_time:
+        configs: dict[int, Any] = {
+            id(module.config): module.config
+            for module in decoder.modules()
+            if hasattr(getattr(module, "config", None), "_attn_implementation_internal")
+        }
+        before = [(config, config._attn_implementation) for config in configs.values()]
+        training = [module for module in decoder.modules() if module.training]
+        try:
+            for module in training:
+                module.training = False  # dropout would make the graph random
+            decoder.set_attn_implementation(interface)
+            if decoder.config._attn_implementation != interface:
+                raise AttentionCaptureError(
+                    f"{name} does not take its attention from transformers' AttentionInterface; "
+                    f"supported are {SUPPORTED}"
+                )
+            with torch.compiler.set_stance("force_eager"):
+                yield
+        finally:
+            for config, implementation in before:
+                config._attn_implementation_internal = implementation
+            for module in training:
+                module.training = True

@@ -1,0 +1,93 @@
+"""Greedy continuation of many prefilled texts together, hidden tokens staying hidden.
+
+A loop of our own where `generate` would do but for two things: rows that are finished leave the batch
+at once, and texts of different lengths, each already prefilled under its conditions, are joined.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flowtracer.intervention.hiding import Veil
+from flowtracer.intervention.prefill import Prefilled, cache_of
+
+Finished = Callable[[int, list[int]], bool]  # row, its new tokens
+
+
+def decode(
+    model: nn.Module,
+    veil: Veil,
+    texts: Sequence[Prefilled],
+    *,
+    limits: Sequence[int],
+    ends: Collection[int],
+    finished: Finished = lambda row, tokens: False,
+) -> list[list[int]]:
+    """The most probable next tokens of every row of every text, end-of-text token left out.
+
+    limits: tokens at most, one number a row, over all texts in order. ends: ids that end a text.
+    finished: asked after every token whether the row has what is wanted. Must run inside
+    `hiding(model)`, whose veil is given.
+    """
+    rows = len(limits)
+    layers = [_joined(parts) for parts in zip(*(text.layers for text in texts), strict=True)]
+    width = layers[0][0].shape[2]
+    device = layers[0][0].device
+    lengths = [text.length for text in texts for _ in range(len(text.hidden))]
+    positions = torch.tensor(lengths, device=device)
+    gap = torch.arange(width, device=device)[None] < (width - positions)[:, None]
+    room = width + max(limits, default=0)
+    hidden = torch.zeros(rows, room, dtype=torch.bool, device=device)
+    hidden[:, :width] = torch.cat(
+        [nn.functional.pad(text.hidden, (width - text.length, 0)) for text in texts]
+    )
+    mask = nn.functional.pad((~gap).long(), (0, room - width), value=1)
+    next_tokens = torch.cat([text.logits for text in texts]).argmax(-1)
+
+    cache = cache_of(layers, rows)
+    del layers
+    found: list[list[int]] = [[] for _ in range(rows)]
+    active = list(range(rows))
+    while active:
+        kept = []
+        for place, (row, token) in enumerate(zip(active, next_tokens.tolist(), strict=True)):
+            if token in ends or limits[row] == 0:
+                continue
+            found[row].append(token)
+            if len(found[row]) < limits[row] and not finished(row, found[row]):
+                kept.append(place)
+        if not kept:
+            break
+        if len(kept) < len(active):
+            index = torch.tensor(kept, device=device)
+            cache.batch_select_indices(index)
+            positions, mask, hidden = positions[index], mask[index], hidden[index]
+            next_tokens = next_tokens[index]
+            active = [active[place] for place in kept]
+        seen = cache.get_seq_length() + 1
+        veil.hidden = hidden
+        output = model(
+            next_tokens[:, None],
+            past_key_values=cache,
+            attention_mask=mask[:, :seen],
+            position_ids=positions[:, None],
+            use_cache=True,
+        )
+        next_tokens = output.logits[:, -1].argmax(-1)
+        positions = positions + 1
+    veil.hidden = None
+    return found
+
+
+def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Keys and values of texts of different lengths as one batch, padded on the left."""
+    width = max(keys.shape[2] for keys, _ in parts)
+
+    def join(index: int) -> Tensor:
+        return torch.cat(
+            [nn.functional.pad(one[index], (0, 0, width - one[index].shape[2], 0)) for one in parts]
+        )
+
+    return join(0), join(1)
+

@@ -1,0 +1,96 @@
+"""Hidden tokens: as keys they do not exist for any later position, in every layer and head.
+
+`visible'[q, k] = visible[q, k] and not (hidden[k] and q != k)`: a hidden token still sees itself, so
+that no position is left with nothing to look at. Done where transformers makes its masks, once a
+forward pass, so that sliding windows, caches and padding stay what they are.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import and_masks, sdpa_mask
+
+from flowtracer.attention.decoder import SUPPORTED, AttentionCaptureError, find_decoder
+from flowtracer.attention.switch import switched
+
+INTERFACE = "flowtracer_hiding"
+
+
+@dataclass
+class Veil:
+    """What is hidden in the next forward passes: (B, K) bool, K at least the number of keys."""
+
+    hidden: Tensor | None = None
+
+
+_veil: ContextVar[Veil] = ContextVar("flowtracer_veil")
+
+
+@contextmanager
+def hiding(model: nn.Module) -> Iterator[Veil]:
+    """The model in evaluation mode, without gradients, blind for what `veil.hidden` says.
+
+    Set `veil.hidden` before each forward pass. The model is exactly what it was afterwards.
+
+    Raises AttentionCaptureError for a model that does not take its attention from transformers.
+    """
+    decoder = find_decoder(model)
+    veil = Veil()
+    ours = switched(decoder, INTERFACE, _attention, _mask, name=type(model).__name__)
+    with torch.no_grad(), ours:
+        token = _veil.set(veil)
+        try:
+            yield veil
+        finally:
+            _veil.reset(token)
+
+
+def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    """transformers' mask (B or 1, 1, Q, K), bool, without what is hidden."""
+    hidden = _veil.get().hidden
+    if hidden is None:
+        return sdpa_mask(*args, **kwargs)
+
+    def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return ~(hidden[row, key] & (query != key))
+
+    kwargs["mask_function"] = and_masks(kwargs["mask_function"], seen)
+    kwargs["allow_is_causal_skip"] = False
+    return sdpa_mask(*args, **kwargs)
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """transformers' attention signature; soft caps and sinks go to the model's own eager function."""
+    if softcap is None and s_aux is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    if eager is None:
+        raise AttentionCaptureError(
+            f"{type(module).__name__} has soft caps or sinks and no eager attention to compute them; "
+            f"supported are {SUPPORTED}"
+        )
+    if attention_mask is None:
+        rows, columns = query.shape[2], key.shape[2]
+        attention_mask = torch.ones(rows, columns, dtype=torch.bool, device=query.device)
+        attention_mask = attention_mask.tril(columns - rows)[None, None]
+    additive = torch.zeros(attention_mask.shape, dtype=query.dtype, device=query.device)
+    additive.masked_fill_(~attention_mask, torch.finfo(query.dtype).min)
+    extra = {"softcap": softcap} if softcap is not None else {"s_aux": s_aux}
+    found: tuple[Tensor, Tensor] = eager(module, query, key, value, additive, **kwargs, **extra)
+    return found

@@ -1,0 +1,131 @@
+"""One text under many conditions, each hiding other tokens: what is common is computed once.
+
+A hidden token changes only what comes after it. So the text runs once with nothing hidden, and each
+condition starts from those keys and values, behind its own first hidden token.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from flowtracer.attention.decoder import find_decoder
+from flowtracer.intervention.hiding import Veil
+
+ROWS = 24  # conditions of one forward pass, our choice: memory, and few differ in where they start
+LOGITS = 1 << 25  # numbers of logits held at a time, our choice: 128 MiB in float32
+
+Layers = list[tuple[Tensor, Tensor]]  # of each layer keys and values, (rows, heads, tokens, D)
+
+
+class Prefilled(NamedTuple):
+    """A text as the model has seen it under C conditions, ready to go on."""
+
+    layers: Layers  # of `length` tokens
+    length: int
+    hidden: Tensor  # (C, length) bool
+    logits: Tensor  # (C, V) float32, of the token that comes next
+    log_probability: Tensor  # (C,) float32, of the target, summed over its tokens
+
+
+def prefill(
+    model: nn.Module,
+    veil: Veil,
+    ids: Sequence[int],
+    hidden: Tensor,
+    *,
+    target: Sequence[int] = (),
+) -> Prefilled:
+    """Run `ids` under each condition and say how probable `target` is as what follows.
+
+    Shapes: ids T tokens, hidden (C, T) bool. Equal conditions share a row of work. Must run inside
+    `hiding(model)`, whose veil is given. A target of no tokens has log-probability 0.
+    """
+    device = next(find_decoder(model).get_input_embeddings().parameters()).device
+    conditions, inverse = hidden.unique(dim=0, return_inverse=True)
+    length, count = len(ids), len(conditions)
+    text = torch.tensor([[*ids, *target[:-1]]], device=device)
+    wanted = torch.tensor(target, dtype=torch.long, device=device)
+    steps = max(1, len(target))
+
+    whole = DynamicCache()
+    veil.hidden = None
+    plain = _forward(model, text, whole, start=0, steps=steps)
+    vocabulary = plain.shape[-1]
+    common = layers_of(whole)
+    layers = [
+        tuple(part.new_empty(count, *part[0, :, :length].shape) for part in layer)
+        for layer in common
+    ]
+    logits = torch.empty(count, vocabulary, dtype=torch.float32, device=plain.device)
+    scores = torch.zeros(count, device=plain.device)
+
+    first = torch.where(conditions.any(1), conditions.int().argmax(1), length)
+    order = first.argsort(stable=True).tolist()
+    most = max(1, min(ROWS, LOGITS // (steps * vocabulary)))
+    affected = [row for row in order if first[row] < length]
+    # A condition that hides nothing is the text as it ran already.
+    chunks: list[tuple[list[int], int | None]] = []
+    if len(affected) < count:
+        chunks.append((order[len(affected) :], None))
+    chunks += [
+        (affected[place : place + most], min(int(first[affected[place]]) + 1, length - 1))
+        for place in range(0, len(affected), most)
+    ]
+    for rows, start in chunks:
+        if start is None:
+            found, parts = plain, [(k[:, :, :length], v[:, :, :length]) for k, v in common]
+        else:
+            cache = cache_of([(k[:, :, :start], v[:, :, :start]) for k, v in common], len(rows))
+            veil.hidden = nn.functional.pad(conditions[rows], (0, text.shape[1] - length)).to(device)
+            tail = text[:, start:].expand(len(rows), -1)
+            found = _forward(model, tail, cache, start=start, steps=steps)
+            parts = [(k[:, :, :length], v[:, :, :length]) for k, v in layers_of(cache)]
+        for (keys, values), (k, v) in zip(layers, parts, strict=True):
+            keys[rows], values[rows] = k, v
+        logits[rows] = found[:, 0].float()
+        if len(target):
+            logs = found.float().log_softmax(-1)
+            scores[rows] = logs.gather(2, wanted.expand(len(found), -1)[..., None]).sum((1, 2))
+    veil.hidden = None
+    return Prefilled(
+        [(keys[inverse], values[inverse]) for keys, values in layers],
+        length,
+        hidden,
+        logits[inverse],
+        scores[inverse],
+    )
+
+
+def layers_of(cache: Any) -> Layers:
+    """Keys and values of every layer of a cache."""
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def cache_of(layers: Layers, rows: int) -> DynamicCache:
+    """A cache with the given keys and values; a single row is repeated to `rows`.
+
+    It keeps all keys in every layer: windows are cut by the mask, not by forgetting.
+    """
+    cache = DynamicCache()
+    for number, (keys, values) in enumerate(layers):
+        cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
+    return cache
+
+
+def _forward(
+    model: nn.Module, ids: Tensor, cache: DynamicCache, *, start: int, steps: int
+) -> Tensor:
+    """Logits (rows, steps, V) of the last `steps` positions."""
+    positions = torch.arange(start, start + ids.shape[1], device=ids.device)[None]
+    output = model(
+        ids,
+        past_key_values=cache,
+        position_ids=positions.expand(len(ids), -1),
+        use_cache=True,
+        logits_to_keep=steps,
+    )
+    logits: Tensor = output.logits
+    return logits
