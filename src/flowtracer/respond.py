@@ -65,7 +65,7 @@ def respond(
             **sampling,
         )
     response = output[0, ids.shape[1] :].tolist()
-    ends = _end_tokens(model, tokenizer)
+    ends = end_tokens(model, tokenizer)
     while response and response[-1] in ends:
         response.pop()
     if not response:
@@ -73,7 +73,8 @@ def respond(
     return response
 
 
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int | None]:
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids that end a response."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     ends = configured if isinstance(configured, list) else [configured]
-    return {*ends, tokenizer.eos_token_id}
+    return {one for one in (*ends, tokenizer.eos_token_id) if one is not None}

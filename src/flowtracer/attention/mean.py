@@ -102,7 +102,7 @@ def output_norms(value: Tensor, weight: Tensor) -> Tensor:
 
     Shapes: value (B, Hkv, T, D), weight (size, Hq * D), the output projection. Returns (B, Hq, T).
     """
-    batch, key_heads, length, width = value.shape
+    key_heads, width = value.shape[1], value.shape[3]
     by_head = weight.float().view(weight.shape[0], -1, width)  # (size, Hq, D)
     gram = torch.einsum("ohd,ohe->hde", by_head, by_head)
     held = value.float().repeat_interleave(by_head.shape[1] // key_heads, 1)  # (B, Hq, T, D)

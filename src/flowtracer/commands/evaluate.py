@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowtracer.commands.extras import needing
+from flowtracer.commands.progress import progress_bar
 
 
 def evaluate(
@@ -61,16 +60,8 @@ def evaluate(
         dtype=dtype,
         device=device,
     )
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        line = bar.add_task("answering", total=None)
-        result = run(
-            settings,
-            loaded,
-            out,
-            progress=lambda done, of: bar.update(line, completed=done, total=of),
-        )
+    with progress_bar() as report:
+        result = run(settings, loaded, out, progress=lambda done, of: report("answering", done, of))
     print(f"{loaded.name}: {result.accuracy} of {len(loaded.examples)} problems", end="")
     print(f" x {samples} samples" if samples > 1 else "")
     for k, interval in result.pass_at.items():

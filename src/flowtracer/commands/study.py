@@ -1,11 +1,14 @@
 """`flowtracer study`: claims that anyone can rerun."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flowtracer.commands.extras import needing
+from flowtracer.commands.progress import progress_bar
+from flowtracer.commands.settings import CONFIG
 
 app = typer.Typer(help="Rerun a claim: resumable, with intervals.", no_args_is_help=True)
 
@@ -66,3 +69,98 @@ def training(
     table = run_study(study, out, jobs=jobs, say=lambda line: print(line, flush=True))
     print(table.read_text())
     print(f"Table, figure and all runs are in {out}")
+
+
+@app.command()
+def causal(
+    config: Annotated[Path | None, CONFIG] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("runs/causal"),
+    model: Annotated[str, typer.Option(help="Hub id, folder, or 'embedded'.")] = "embedded",
+    task: Annotated[str, typer.Option(help="Name of a task, or a JSON Lines file.")] = "countdown",
+    source: Annotated[
+        str | None, typer.Option(help="Folder with TASK/SPLIT.jsonl; default: the hub.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the task.")] = "test",
+    solutions: Annotated[
+        Path | None, typer.Option(help="Folder of solutions that studies share; default: in --out.")
+    ] = None,
+    problems: Annotated[int, typer.Option(min=1, help="Problems with an answer to use.")] = 200,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="SCORER[@KEY=VALUE,...], such as flow@end=bottom or random@seed=1; repeat it. "
+            "Default: flow, flow@end=bottom, and random with seeds 0, 1, 2."
+        ),
+    ] = None,
+    ratio: Annotated[
+        list[float] | None, typer.Option(help="Share of tokens to hide; repeat it. Default: 0.2.")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="answer (only it is generated anew) or rest (all behind a cut).")
+    ] = "answer",
+    cut: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Share of the way to the answer, protocol rest; repeat it. Default: 0.5."
+        ),
+    ] = None,
+    spared: Annotated[
+        list[int] | None,
+        typer.Option(help="Last tokens that are never hidden; repeat it. Default: 0."),
+    ] = None,
+    regenerate: Annotated[
+        bool, typer.Option(help="Generate answers; without it, only their log-probability drops.")
+    ] = True,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of a response.")] = 512,
+    batch: Annotated[int, typer.Option(min=1, help="Problems generated together.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of generated tasks and shuffled controls.")] = 0,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+) -> None:
+    """Hide the tokens that a measure picks: does the answer change?
+
+    A sceptic's test of any scorer. Run it again after a kill and it goes on.
+    """
+    with needing("train"):
+        from flowtracer.models import load
+        from flowtracer.studies.causal import CausalStudy, run_causal
+        from flowtracer.studies.causal_report import write_report
+        from flowtracer.tasks import load_task
+    chance = [f"random@seed={number}" for number in range(3)]
+    study = CausalStudy(
+        model=model,
+        task=task,
+        measures=tuple(measure or ["flow", "flow@end=bottom", *chance]),
+        ratios=tuple(ratio or [0.2]),
+        protocol=protocol,
+        cuts=tuple(cut or [0.5]),
+        spared=tuple(spared or [0]),
+        regenerate=regenerate,
+        problems=problems,
+        split=split,
+        max_new_tokens=max_new_tokens,
+        batch=batch,
+        seed=seed,
+        dtype=dtype,
+    )
+    loaded_task = load_task(task, split=split, source=source, seed=seed)
+    with progress_bar() as report:
+        rows = run_causal(
+            study,
+            load(model, dtype=dtype, device=device),
+            loaded_task,
+            out,
+            solutions_folder=solutions,
+            progress=report,
+        )
+    table = write_report(study, rows, out, command=_command())
+    print(table.read_text(encoding="utf-8"))
+    print(f"Table, figure and a row a problem are in {out}")
+
+
+def _command() -> str:
+    """What was typed, without the machine's paths."""
+    words = [
+        Path(word).name if word.startswith(("/", "~", "..")) else word for word in sys.argv[1:]
+    ]
+    return " ".join(["flowtracer", *words])

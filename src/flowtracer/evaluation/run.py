@@ -4,10 +4,8 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from transformers import AutoTokenizer
 
 from flowtracer.atomic import replacing
@@ -15,11 +13,13 @@ from flowtracer.evaluation.backends import BACKENDS, Complete, Sampling
 from flowtracer.evaluation.statistics import Interval, Rewards, mean_accuracy, pass_at
 from flowtracer.models import model_path
 from flowtracer.regions import render_prompt
+from flowtracer.rows import alone_in, claim, keep_rows, line_of, read_rows
 from flowtracer.tasks import Task
 
 COMPLETIONS_FILE = "completions.jsonl"
 SUMMARY_FILE = "summary.json"
 SETTINGS_FILE = "eval.json"
+FIELDS = ("problem", "sample", "reward")
 
 Progress = Callable[[int, int], None]
 
@@ -59,27 +59,20 @@ def evaluate(
 
     Raises ValueError if the folder holds another evaluation or is in use.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            return _evaluate(settings, task, folder, progress)
-    except Timeout:
-        raise ValueError(
-            f"{folder} is in use by another evaluation; choose another --out"
-        ) from None
+    with alone_in(folder, "another evaluation"):
+        return _evaluate(settings, task, folder, progress)
 
 
 def _evaluate(
     settings: EvalSettings, task: Task, folder: Path, progress: Progress | None
 ) -> EvalResult:
-    _claim(settings, folder)
+    claim(folder / SETTINGS_FILE, asdict(settings), what="an evaluation")
     path = folder / COMPLETIONS_FILE
     rewards = np.full((len(task.examples), settings.samples), np.nan)
-    rows = list(_completed(path))
+    rows = read_rows(path, FIELDS)
     for row in rows:
         rewards[row["problem"], row["sample"]] = row["reward"]
-    with replacing(path) as partial:  # a line that a kill cut short goes
-        partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    keep_rows(path, rows)
     complete: Complete | None = None
     with path.open("a", encoding="utf-8") as file:
         for number, batch in enumerate(_batches(task, settings)):
@@ -101,7 +94,7 @@ def _evaluate(
                 if np.isnan(rewards[problem, sample]):
                     row = {"problem": problem, "id": example.id, "sample": sample, "reward": reward}
                     row |= {"answer": example.answer, "response": response}
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    file.write(line_of(row))
                 rewards[problem, sample] = reward
             file.flush()
     if progress:
@@ -118,7 +111,7 @@ def read_rewards(folder: Path) -> Rewards:
     """Rewards (problems, samples) of a finished evaluation."""
     settings = json.loads((folder / SETTINGS_FILE).read_text())
     rewards = np.full((settings["problems"], settings["samples"]), np.nan)
-    for row in _completed(folder / COMPLETIONS_FILE):
+    for row in read_rows(folder / COMPLETIONS_FILE, FIELDS):
         rewards[row["problem"], row["sample"]] = row["reward"]
     if np.isnan(rewards).any():
         raise ValueError(f"{folder} holds an evaluation that is not finished; run it again")
@@ -138,26 +131,6 @@ def _prompts(task: Task, settings: EvalSettings) -> list[str]:
     chat = bool(getattr(tokenizer, "chat_template", None))
     messages = [task.prompt(example) for example in task.examples]
     return [render_prompt(tokenizer, one if chat else one[-1]["content"]).text for one in messages]
-
-
-def _completed(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and {"problem", "sample", "reward"} <= row.keys():
-            yield row
-
-
-def _claim(settings: EvalSettings, folder: Path) -> None:
-    path, mine = folder / SETTINGS_FILE, json.loads(json.dumps(asdict(settings)))
-    if path.exists() and json.loads(path.read_text()) != mine:
-        raise ValueError(f"{folder} holds an evaluation with other settings; choose another --out")
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(mine, indent=1) + "\n")
 
 
 def _write_summary(settings: EvalSettings, result: EvalResult, folder: Path) -> None:

@@ -90,4 +90,3 @@ def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         )
 
     return join(0), join(1)
-

@@ -79,7 +79,9 @@ def prefill(
             found, parts = plain, [(k[:, :, :length], v[:, :, :length]) for k, v in common]
         else:
             cache = cache_of([(k[:, :, :start], v[:, :, :start]) for k, v in common], len(rows))
-            veil.hidden = nn.functional.pad(conditions[rows], (0, text.shape[1] - length)).to(device)
+            veil.hidden = nn.functional.pad(conditions[rows], (0, text.shape[1] - length)).to(
+                device
+            )
             tail = text[:, start:].expand(len(rows), -1)
             found = _forward(model, tail, cache, start=start, steps=steps)
             parts = [(k[:, :, :length], v[:, :, :length]) for k, v in layers_of(cache)]

@@ -4,6 +4,7 @@ from flowtracer.regions.answers import ANSWER_RULES, AnswerRule, Span, find_answ
 from flowtracer.regions.offsets import (
     TokenizedText,
     decode_all_with_offsets,
+    decode_text,
     decode_with_offsets,
     encode_with_offsets,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "TokenizedText",
     "answer_weights",
     "decode_all_with_offsets",
+    "decode_text",
     "decode_with_offsets",
     "encode_with_offsets",
     "find_answer",

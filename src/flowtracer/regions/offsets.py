@@ -49,7 +49,7 @@ def decode_all_with_offsets(
     """`decode_with_offsets` of many texts; a fast tokenizer encodes them together."""
     if not tokenizer.is_fast or not rows:
         return [_decode_step_by_step(tokenizer, list(ids)) for ids in rows]
-    texts = [_decode(tokenizer, ids) for ids in rows]
+    texts = [decode_text(tokenizer, ids) for ids in rows]
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     again = zip(rows, texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
     return [
@@ -60,7 +60,8 @@ def decode_all_with_offsets(
     ]
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+def decode_text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """The text of token ids as it is, special tokens included."""
     decoded = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     assert isinstance(decoded, str)
     return decoded
@@ -77,8 +78,8 @@ def _decode_step_by_step(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> 
     position = 0
     context, pending = 0, 0  # window start; first token whose text is not known yet
     for stop in range(1, len(ids) + 1):
-        known = _decode(tokenizer, ids[context:pending]) if pending > context else ""
-        whole = _decode(tokenizer, ids[context:stop])
+        known = decode_text(tokenizer, ids[context:pending]) if pending > context else ""
+        whole = decode_text(tokenizer, ids[context:stop])
         unfinished = whole.endswith("\ufffd") and stop < len(ids)
         if unfinished and stop - pending < LONGEST_CHARACTER:
             continue

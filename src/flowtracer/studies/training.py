@@ -4,7 +4,6 @@ Each run and each evaluation is a process of its own, which resumes by itself, s
 was killed goes on where it was.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flowtracer.atomic import replacing
 from flowtracer.evaluation.run import read_rewards
+from flowtracer.rows import claim
 from flowtracer.studies.matrix import Variant
 from flowtracer.studies.training_report import VariantResult, write_report
 from flowtracer.training.metrics import METRICS_FILE, read_metrics
@@ -50,7 +49,8 @@ def run_study(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> Path:
     Raises ValueError if `out` holds another study, or naming the run that failed and its log.
     """
     out.mkdir(parents=True, exist_ok=True)
-    _claim(study, out)
+    # Seeds and variants may be added to a study later; everything else must stay.
+    claim(out / STUDY_FILE, asdict(study), what="a study", free=("variants", "seeds"))
     cells = [(variant, seed) for seed in study.seeds for variant in study.variants]
     threads = max(1, (os.cpu_count() or 1) // jobs)
 
@@ -129,21 +129,3 @@ def _run(command: Sequence[str], folder: Path, log: str, threads: int) -> None:
             f"(all of it in {folder / log}); run the study again to go on"
         )
     finished.touch()
-
-
-def _claim(study: TrainingStudy, out: Path) -> None:
-    """Seeds and variants may be added to a study later; everything else must stay."""
-    path = out / STUDY_FILE
-    mine = json.loads(json.dumps(asdict(study)))
-    if path.exists():
-        theirs = json.loads(path.read_text())
-        changed = [
-            key for key in mine if key not in ("variants", "seeds") and mine[key] != theirs.get(key)
-        ]
-        if changed:
-            raise ValueError(
-                f"{out} holds a study with another {changed[0]} ({theirs.get(changed[0])!r}); "
-                "choose another --out"
-            )
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(mine, indent=1) + "\n")

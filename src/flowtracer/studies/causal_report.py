@@ -1,0 +1,230 @@
+"""Table, figure and figures in JSON of a causal study."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from flowtracer.atomic import replacing
+from flowtracer.evaluation.statistics import bootstrap
+from flowtracer.studies.causal import CausalStudy
+from flowtracer.studies.causal_summary import (
+    CHANCE,
+    PAPER_TABLE_1,
+    WRITE,
+    Area,
+    Cell,
+    against,
+    area_against,
+    areas,
+    came_back,
+    cells,
+    cuts_of,
+    nats,
+    percent,
+    points,
+)
+from flowtracer.studies.provenance import provenance, provenance_line
+
+MARKS = "osD^vPX*<>hd"
+FEW = 12  # lines that one panel can show apart
+
+
+def write_report(
+    study: CausalStudy, rows: Sequence[dict[str, Any]], out: Path, *, command: str = ""
+) -> Path:
+    """Write `table.md`, `figures.json` and `figure.png` into `out`; returns the table's path."""
+    found = cells(rows)
+    several = len({cell.ratio for cell in found}) > 1
+    metric = "drop" if "drop" in found[0].values else "changed"
+    curves = areas(found, metric) if several else []
+    origin = provenance(study.model, command)
+    lines = [_heading(study, rows), ""]
+    for cut in cuts_of(rows):
+        back = len(came_back(rows, cut))
+        for spared in study.spared:
+            lines += [f"### {_where(cut, spared)}", ""]
+            lines += [
+                f"{back} of {len(rows)} problems; in the other {len(rows) - back} the answer did not come "
+                "back with nothing hidden, and they are left out.",
+                "",
+            ]
+            here = [one for one in found if (one.cut, one.spared) == (cut, spared)]
+            if curves:
+                lines += _area_table([c for c in curves if (c.cut, c.spared) == (cut, spared)])
+            lines += _table(study, here)
+    lines += [provenance_line(origin), "", "![figure](figure.png)"]
+    _save(_figure(found), out / "figure.png")
+    figures = {
+        "study": asdict(study),
+        "origin": origin,
+        "cells": [_plain(one, found) for one in found],
+        "areas": [
+            {"cut": one.cut, "spared": one.spared, "measure": one.label, "metric": one.metric}
+            | asdict(bootstrap(one.values))
+            for one in curves
+        ],
+    }
+    for name, text in (
+        ("figures.json", json.dumps(figures, indent=1)),
+        ("table.md", "\n".join(lines)),
+    ):
+        with replacing(out / name) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
+    return out / "table.md"
+
+
+def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
+    right = sum(row["correct"] for row in rows)
+    what = (
+        "the answer alone is generated anew"
+        if study.protocol == "answer"
+        else "all behind the cut is generated anew"
+    )
+    if not study.regenerate:
+        what = "the old answer's log-probability is taken"
+    return (
+        f"Tokens of the response are hidden from all later positions in all layers and heads, and {what}. "
+        f"{len(rows)} {study.task} problems, {right} of them solved; greedy. In percent, and nats of the "
+        "old answer's log-probability; 95% bootstrap intervals over problems; differences are paired."
+    )
+
+
+def _where(cut: float | None, spared: int) -> str:
+    place = "up to the answer" if cut is None else f"cut at {100 * cut:g}% of the way to the answer"
+    return f"Hidden {place}" + (f", the last {spared} tokens spared" if spared else "")
+
+
+def _table(study: CausalStudy, here: Sequence[Cell]) -> list[str]:
+    metrics = list(here[0].values)
+    names = {"changed": "answer changed", "reversed": "correctness reversed", "drop": "drop, nats"}
+    paper = study.task == "gsm8k" and "changed" in metrics
+    paper = paper and any(c.label in PAPER_TABLE_1 and c.ratio == 0.2 for c in here)
+    first = "changed" if "changed" in metrics else "drop"
+    columns = ["measure", "share", "tokens", *(names[one] for one in metrics)]
+    columns += [f"{names[first]}, over {CHANCE}"] + (["paper's table 1"] if paper else [])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for one in here:
+        values = [WRITE[metric](bootstrap(one.values[metric])) for metric in metrics]
+        gap = against(one, here, first)
+        entries = [one.label, f"{100 * one.ratio:g}%", f"{one.hidden:.1f}", *values]
+        entries.append(points(gap) if first == "changed" else nats(gap, "+"))
+        if paper:
+            stated = PAPER_TABLE_1.get(one.label) if one.ratio == 0.2 else None
+            entries.append(" / ".join(f"{100 * v:.1f}" for v in stated) if stated else "")
+        lines.append("| " + " | ".join(entries) + " |")
+    return [*lines, ""]
+
+
+def _area_table(curves: Sequence[Area]) -> list[str]:
+    """Measures by the area under their curve, highest first."""
+    drop = curves[0].metric == "drop"
+    unit = "drop in nats" if drop else "answer changed, percent"
+    lines = [
+        f"Mean over shares from 0 to the largest (area under the curve), {unit}:",
+        "",
+        f"| measure | area | over flow | over {CHANCE} |",
+        "|---|---|---|---|",
+    ]
+    for one in sorted(curves, key=lambda curve: -curve.values.mean()):
+        gaps = [area_against(one, curves, label) for label in ("flow", CHANCE)]
+        entries = [(nats(gap, "+") if drop else points(gap)) for gap in gaps]
+        value = bootstrap(one.values)
+        mean = nats(value) if drop else percent(value)
+        lines.append(f"| {one.label} | {mean} | {' | '.join(entries)} |")
+    return [*lines, ""]
+
+
+def _plain(cell: Cell, found: Sequence[Cell]) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "cut": cell.cut,
+        "spared": cell.spared,
+        "measure": cell.label,
+        "ratio": cell.ratio,
+        "hidden": cell.hidden,
+        "problems": len(cell.problems),
+    }
+    for metric, values in cell.values.items():
+        result[metric] = asdict(bootstrap(values))
+        gap = against(cell, found, metric)
+        if gap is not None:
+            result[f"{metric}_over_{CHANCE}"] = asdict(gap)
+    return result
+
+
+def _figure(found: Sequence[Cell]) -> Figure:
+    """A panel for each cut and number of spared tokens: curves over ratios, or bars of one ratio."""
+    metric = "drop" if "drop" in found[0].values else "changed"
+    several = len({one.ratio for one in found}) > 1
+    metric = metric if several or "changed" not in found[0].values else "changed"
+    places = list(dict.fromkeys((one.cut, one.spared) for one in found))
+    labels = list(dict.fromkeys(one.label for one in found))
+    height = 3.6 if several else 1.2 + 0.32 * len(labels)
+    figure = Figure(figsize=(4.6 * len(places) + 1.6, max(2.6, height)), layout="constrained")
+    panels = figure.subplots(1, len(places), squeeze=False, sharey=True)[0]
+    scale = 1 if metric == "drop" else 100
+    unit = "drop in log-probability (nats)" if metric == "drop" else "answer changed (%)"
+    for axes, place in zip(panels, places, strict=True):
+        here = [one for one in found if (one.cut, one.spared) == place]
+        if several:
+            _draw_curves(axes, here, metric, scale)
+            axes.set_xlabel("share of tokens hidden (%)", fontsize=8)
+            axes.set_ylabel(unit, fontsize=8)
+        else:
+            _draw_bars(axes, here, metric, scale)
+            axes.set_xlabel(unit, fontsize=8)
+        axes.set_title(_where(*place), fontsize=8, loc="left")
+        axes.tick_params(labelsize=7)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    if several:
+        panels[-1].legend(fontsize=6.5, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _draw_curves(axes: Any, here: Sequence[Cell], metric: str, scale: float) -> None:
+    labels = sorted(
+        {one.label for one in here},
+        key=lambda label: -sum(o.values[metric].mean() for o in here if o.label == label),
+    )
+    from matplotlib import colormaps
+
+    tints = colormaps["tab20"]
+    for number, label in enumerate(labels):
+        points_ = sorted((one for one in here if one.label == label), key=lambda one: one.ratio)
+        intervals = [bootstrap(one.values[metric]) for one in points_]
+        shares = [100 * one.ratio for one in points_]
+        tint = "#083370" if label == "flow" else tints(number % 20)
+        axes.plot(
+            shares,
+            [scale * one.value for one in intervals],
+            label=label,
+            color=tint,
+            marker=MARKS[number % len(MARKS)],
+            markersize=3,
+            linewidth=2.2 if label == "flow" else 1.0,
+        )
+        if len(labels) <= FEW or label in ("flow", CHANCE):
+            low, high = (
+                [scale * getattr(one, end) for one in intervals] for end in ("low", "high")
+            )
+            axes.fill_between(shares, low, high, color=tint, alpha=0.12, linewidth=0)
+
+
+def _draw_bars(axes: Any, here: Sequence[Cell], metric: str, scale: float) -> None:
+    ordered = sorted(here, key=lambda one: one.values[metric].mean())
+    for place, one in enumerate(ordered):
+        value = bootstrap(one.values[metric])
+        error = [[scale * (value.value - value.low)], [scale * (value.high - value.value)]]
+        tint = "#083370" if one.label == "flow" else "#8fa3bf"
+        axes.barh(place, scale * value.value, color=tint, height=0.62)
+        axes.errorbar(scale * value.value, place, xerr=error, color="#222", linewidth=1, capsize=2)
+    axes.set_yticks(range(len(ordered)), [one.label for one in ordered])
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})

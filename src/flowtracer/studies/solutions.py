@@ -1,0 +1,157 @@
+"""A model's own greedy solutions of a task, the material of every study but training's."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowtracer.intervention import decode, hiding, prefill
+from flowtracer.models import Loaded
+from flowtracer.regions import answer_weights, decode_with_offsets, render_prompt, tokenize_prompt
+from flowtracer.respond import end_tokens
+from flowtracer.rows import alone_in, claim, keep_rows, line_of, read_rows
+from flowtracer.tasks import Task
+
+SOLUTIONS_FILE = "solutions.jsonl"
+SETTINGS_FILE = "solutions.json"
+BATCH = 32  # solutions made together, our choice
+LEAST_BEFORE = 20  # response tokens in front of the answer, our choice: something to hide
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class SolutionSettings:
+    """What decides which solutions a model gives."""
+
+    model: str
+    task: str
+    split: str = "test"
+    max_new_tokens: int = 512
+    seed: int = 0  # of generated tasks
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One response. `before` is the number of its tokens in front of the answer, -1 without answer."""
+
+    problem: int  # its place in the task
+    id: str
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    before: int
+    answer_tokens: int
+    answer: str
+    reward: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether it has an answer and something in front of it."""
+        return self.before >= LEAST_BEFORE
+
+
+def collect_solutions(
+    loaded: Loaded,
+    task: Task,
+    folder: Path,
+    *,
+    settings: SolutionSettings,
+    wanted: int,
+    progress: Progress | None = None,
+) -> list[Solution]:
+    """The first `wanted` usable solutions in the task's order; all that were made are in the folder.
+
+    Solutions are made in fixed batches, so that a run that was killed goes on to the same result, and
+    several studies can share a folder.
+
+    Raises ValueError if the folder holds solutions of other settings or is in use, or if the task has
+    too few problems that the model answers.
+    """
+    with alone_in(folder, "another study"):
+        claim(folder / SETTINGS_FILE, asdict(settings), what="solutions")
+        return _collect(loaded, task, folder / SOLUTIONS_FILE, settings, wanted, progress)
+
+
+def _collect(
+    loaded: Loaded,
+    task: Task,
+    path: Path,
+    settings: SolutionSettings,
+    wanted: int,
+    progress: Progress | None,
+) -> list[Solution]:
+    names = {one.name for one in fields(Solution)}
+    rows = read_rows(path, names)
+    whole = len(rows) - len(rows) % BATCH if len(rows) < len(task.examples) else len(rows)
+    solutions = [_read(row) for row in rows[:whole]]
+    keep_rows(path, map(asdict, solutions))
+    with path.open("a", encoding="utf-8") as file:
+        while sum(one.usable for one in solutions) < wanted:
+            if progress:
+                progress(sum(one.usable for one in solutions), wanted)
+            start = len(solutions)
+            if start >= len(task.examples):
+                raise ValueError(
+                    f"task {task.name}: only {sum(one.usable for one in solutions)} of {start} problems "
+                    f"have a solution with an answer; ask for fewer than {wanted} or raise "
+                    "--max-new-tokens"
+                )
+            numbers = range(start, min(start + BATCH, len(task.examples)))
+            made = _solve(loaded, task, numbers, settings)
+            file.write("".join(line_of(asdict(one)) for one in made))
+            file.flush()
+            solutions += made
+    if progress:
+        progress(wanted, wanted)
+    return [one for one in solutions if one.usable][:wanted]
+
+
+def _read(row: dict[str, Any]) -> Solution:
+    found: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    return Solution(**found)
+
+
+def _solve(
+    loaded: Loaded, task: Task, numbers: range, settings: SolutionSettings
+) -> list[Solution]:
+    model, tokenizer = loaded.model, loaded.tokenizer
+    chat = bool(getattr(tokenizer, "chat_template", None))
+    asked = [task.prompt(task.examples[number]) for number in numbers]
+    prompts = [
+        tokenize_prompt(tokenizer, render_prompt(tokenizer, one if chat else one[-1]["content"]))
+        for one in asked
+    ]
+    with hiding(model) as veil:
+        texts = [
+            prefill(model, veil, one.ids, torch.zeros(1, len(one.ids), dtype=torch.bool))
+            for one in prompts
+        ]
+        limits = [settings.max_new_tokens] * len(texts)
+        responses = decode(model, veil, texts, limits=limits, ends=end_tokens(model, tokenizer))
+    return [
+        _solution(loaded, task, number, prompt.ids, response)
+        for number, prompt, response in zip(numbers, prompts, responses, strict=True)
+    ]
+
+
+def _solution(
+    loaded: Loaded, task: Task, number: int, prompt_ids: list[int], ids: list[int]
+) -> Solution:
+    example = task.examples[number]
+    text = decode_with_offsets(loaded.tokenizer, ids)
+    held = answer_weights(task.answer_rule, text).nonzero()[:, 0].tolist() if ids else []
+    first, last = (held[0], held[-1]) if held else (-1, -2)
+    answer = text.text[text.offsets[first][0] : text.offsets[last][1]] if held else ""
+    return Solution(
+        number,
+        example.id,
+        tuple(prompt_ids),
+        tuple(ids),
+        first,
+        last - first + 1,
+        answer,
+        float(task.grade(text.text, example)),
+    )
