@@ -12,6 +12,17 @@ from flowtracer.commands.settings import CONFIG
 
 app = typer.Typer(help="Rerun a claim: resumable, with intervals.", no_args_is_help=True)
 
+MODEL = typer.Option(help="Hub id, folder, or 'embedded'.")
+TASK = typer.Option(help="Name of a task, or a JSON Lines file.")
+SOURCE = typer.Option(help="Folder with TASK/SPLIT.jsonl; default: the hub.")
+SPLIT = typer.Option(help="Split of the task.")
+SOLUTIONS = typer.Option(help="Folder of solutions that studies share; default: in --out.")
+PROBLEMS = typer.Option(min=1, help="Problems with an answer to use.")
+LENGTH = typer.Option(min=1, help="Tokens of a response.")
+SEED = typer.Option(help="Of generated tasks and of controls by chance.")
+DTYPE = typer.Option(help="auto, float32, bfloat16 or float16.")
+DEVICE = typer.Option(help="auto, cpu, cuda, ...")
+
 
 @app.callback()
 def _group() -> None:
@@ -75,16 +86,12 @@ def training(
 def causal(
     config: Annotated[Path | None, CONFIG] = None,
     out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("runs/causal"),
-    model: Annotated[str, typer.Option(help="Hub id, folder, or 'embedded'.")] = "embedded",
-    task: Annotated[str, typer.Option(help="Name of a task, or a JSON Lines file.")] = "countdown",
-    source: Annotated[
-        str | None, typer.Option(help="Folder with TASK/SPLIT.jsonl; default: the hub.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split of the task.")] = "test",
-    solutions: Annotated[
-        Path | None, typer.Option(help="Folder of solutions that studies share; default: in --out.")
-    ] = None,
-    problems: Annotated[int, typer.Option(min=1, help="Problems with an answer to use.")] = 200,
+    model: Annotated[str, MODEL] = "embedded",
+    task: Annotated[str, TASK] = "countdown",
+    source: Annotated[str | None, SOURCE] = None,
+    split: Annotated[str, SPLIT] = "test",
+    solutions: Annotated[Path | None, SOLUTIONS] = None,
+    problems: Annotated[int, PROBLEMS] = 200,
     measure: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,11 +118,11 @@ def causal(
     regenerate: Annotated[
         bool, typer.Option(help="Generate answers; without it, only their log-probability drops.")
     ] = True,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of a response.")] = 512,
+    max_new_tokens: Annotated[int, LENGTH] = 512,
     batch: Annotated[int, typer.Option(min=1, help="Problems generated together.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of generated tasks and shuffled controls.")] = 0,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    seed: Annotated[int, SEED] = 0,
+    dtype: Annotated[str, DTYPE] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
 ) -> None:
     """Hide the tokens that a measure picks: does the answer change?
 
@@ -154,8 +161,108 @@ def causal(
             progress=report,
         )
     table = write_report(study, rows, out, command=_command())
+    _print_table(table)
+
+
+@app.command()
+def formats(
+    config: Annotated[Path | None, CONFIG] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("runs/formats"),
+    model: Annotated[str, MODEL] = "embedded",
+    task: Annotated[str, TASK] = "countdown",
+    source: Annotated[str | None, SOURCE] = None,
+    split: Annotated[str, SPLIT] = "test",
+    solutions: Annotated[Path | None, SOLUTIONS] = None,
+    problems: Annotated[int, PROBLEMS] = 200,
+    measure: Annotated[
+        str, typer.Option(help="SCORER[@KEY=VALUE,...] that chooses tokens.")
+    ] = "flow",
+    max_new_tokens: Annotated[int, LENGTH] = 512,
+    seed: Annotated[int, SEED] = 0,
+    dtype: Annotated[str, DTYPE] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
+) -> None:
+    """Word the answers of a model's solutions anew: are the same tokens chosen?
+
+    Run it again after a kill and it goes on.
+    """
+    with needing("train"):
+        from flowtracer.models import load
+        from flowtracer.studies.formats import FormatStudy, run_formats, write_report
+        from flowtracer.studies.solutions import SolutionSettings
+        from flowtracer.tasks import load_task
+    made = SolutionSettings(model, task, split, max_new_tokens, seed, dtype)
+    study = FormatStudy(made, problems, measure)
+    loaded_task = load_task(task, split=split, source=source, seed=seed)
+    with progress_bar() as report:
+        rows = run_formats(
+            study,
+            load(model, dtype=dtype, device=device),
+            loaded_task,
+            out,
+            solutions_folder=solutions,
+            progress=report,
+        )
+    _print_table(write_report(study, rows, out, command=_command()))
+
+
+@app.command()
+def shape(
+    config: Annotated[Path | None, CONFIG] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("runs/shape"),
+    model: Annotated[str, MODEL] = "embedded",
+    task: Annotated[str, TASK] = "countdown",
+    source: Annotated[str | None, SOURCE] = None,
+    split: Annotated[str, SPLIT] = "test",
+    solutions: Annotated[Path | None, SOLUTIONS] = None,
+    problems: Annotated[int, PROBLEMS] = 200,
+    measure: Annotated[
+        str, typer.Option(help="SCORER[@KEY=VALUE,...] that chooses tokens.")
+    ] = "flow",
+    max_new_tokens: Annotated[int, LENGTH] = 512,
+    seed: Annotated[int, SEED] = 0,
+    dtype: Annotated[str, DTYPE] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
+) -> None:
+    """Which tokens carry the flow, how much of it they hold, how far hubs are apart.
+
+    Run it again after a kill and it goes on.
+    """
+    with needing("train"):
+        from flowtracer.models import load
+        from flowtracer.studies.shape import ShapeStudy, run_shape
+        from flowtracer.studies.shape_report import write_report
+        from flowtracer.studies.solutions import SolutionSettings
+        from flowtracer.tasks import load_task
+    made = SolutionSettings(model, task, split, max_new_tokens, seed, dtype)
+    study = ShapeStudy(made, problems, measure)
+    loaded_task = load_task(task, split=split, source=source, seed=seed)
+    with progress_bar() as report:
+        rows = run_shape(
+            study,
+            load(model, dtype=dtype, device=device),
+            loaded_task,
+            out,
+            solutions_folder=solutions,
+            progress=report,
+        )
+    _print_table(write_report(study, rows, out, command=_command()))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of one study or of several.")],
+) -> None:
+    """Put finished studies on one page: report.html, which needs no other file, and report.md."""
+    from flowtracer.studies.report import write_report
+
+    markdown, page = write_report(folder)
+    print(f"Wrote {markdown} and {page}")
+
+
+def _print_table(table: Path) -> None:
     print(table.read_text(encoding="utf-8"))
-    print(f"Table, figure and a row a problem are in {out}")
+    print(f"Table, figures and a row a problem are in {table.parent}")
 
 
 def _command() -> str:

@@ -15,19 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowtracer.credit import ScoreBatch, score_batch, structural_vocabulary
+from flowtracer.credit import structural_vocabulary
 from flowtracer.intervention import Prefilled, decode, hiding, prefill
 from flowtracer.models import Loaded
 from flowtracer.regions import decode_text, find_answer
 from flowtracer.respond import end_tokens
-from flowtracer.rows import alone_in, claim, keep_rows, line_of, read_rows
+from flowtracer.rows import alone_in, claim
 from flowtracer.studies.measures import Measure, choose, parse_measures, score_measures
-from flowtracer.studies.solutions import Solution, SolutionSettings, collect_solutions
+from flowtracer.studies.resume import rows_of
+from flowtracer.studies.solutions import (
+    Solution,
+    SolutionSettings,
+    collect_solutions,
+    score_batches,
+)
 from flowtracer.tasks import Task
 from flowtracer.tasks.answer_text import clean, key, number, without_unit
 
 STUDY_FILE = "study.json"
-ROWS_FILE = "rows.jsonl"
 LONGER = 24  # tokens that a new answer may have more than the old one, our choice
 
 Progress = Callable[[str, int, int], None]
@@ -113,23 +118,14 @@ def run_causal(
             wanted=study.problems,
             progress=lambda done, of: progress("solving", done, of),
         )
-        path = folder / ROWS_FILE
-        rows = {row["problem"]: row for row in read_rows(path, ("problem", "texts"))}
-        keep_rows(path, rows.values())
         structural = structural_vocabulary(loaded.tokenizer)
-        with path.open("a", encoding="utf-8") as file:
-            for start in range(0, len(solutions), study.batch):
-                progress("hiding", start, len(solutions))
-                part = solutions[start : start + study.batch]
-                if all(one.problem in rows for one in part):
-                    continue
-                for row in _run_batch(study, measures, loaded, task, part, structural):
-                    if row["problem"] not in rows:
-                        rows[row["problem"]] = row
-                        file.write(line_of(row))
-                file.flush()
-        progress("hiding", len(solutions), len(solutions))
-        return [rows[one.problem] for one in solutions]
+        return rows_of(
+            solutions,
+            folder,
+            lambda part: _run_batch(study, measures, loaded, task, part, structural),
+            batch=study.batch,
+            progress=lambda done, of: progress("hiding", done, of),
+        )
 
 
 def same_answer(one: str, other: str) -> bool:
@@ -139,33 +135,6 @@ def same_answer(one: str, other: str) -> bool:
         return True
     numbers = [number(without_unit(text, plain=True)) for text in (first, second)]
     return None not in numbers and numbers[0].value == numbers[1].value  # type: ignore[union-attr]
-
-
-def score_batches(
-    loaded: Loaded, task: Task, solution: Solution, *, rule: str, structural: Tensor, user: bool
-) -> dict[str, ScoreBatch]:
-    """A solution as a batch of one text to score, by where its flow enters."""
-
-    def ids(tokens: tuple[int, ...]) -> dict[str, Tensor]:
-        row = torch.tensor([tokens])
-        return {"ids": row, "mask": torch.ones_like(row)}
-
-    prompt, completion = ids(solution.prompt_ids), ids(solution.response_ids)
-    users = {"prompt": None, "user": [task.prompt(task.examples[solution.problem])]}
-    return {
-        where: score_batch(
-            loaded.tokenizer,
-            prompt_ids=prompt["ids"],
-            prompt_mask=prompt["mask"],
-            completion_ids=completion["ids"],
-            completion_mask=completion["mask"],
-            answer=rule,
-            users=messages,
-            delimiters=structural,
-        )
-        for where, messages in users.items()
-        if where == "prompt" or user
-    }
 
 
 def _run_batch(
@@ -181,12 +150,11 @@ def _run_batch(
         score_measures(
             model,
             score_batches(
-                loaded,
-                task,
+                loaded.tokenizer,
                 one,
                 rule=task.answer_rule,
+                messages=task.prompt(task.examples[one.problem]),
                 structural=structural,
-                user=any(m.question == "user" for m in measures),
             ),
             measures,
             seed=study.seed + one.problem,

@@ -1,14 +1,13 @@
 """Table, figure and figures in JSON of a causal study."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from flowtracer.atomic import replacing
 from flowtracer.evaluation.statistics import bootstrap
 from flowtracer.studies.causal import CausalStudy
 from flowtracer.studies.causal_summary import (
@@ -28,6 +27,7 @@ from flowtracer.studies.causal_summary import (
     points,
 )
 from flowtracer.studies.provenance import provenance, provenance_line
+from flowtracer.studies.table import write_table
 
 MARKS = "osD^vPX*<>hd"
 FEW = 12  # lines that one panel can show apart
@@ -57,7 +57,6 @@ def write_report(
                 lines += _area_table([c for c in curves if (c.cut, c.spared) == (cut, spared)])
             lines += _table(study, here)
     lines += [provenance_line(origin), "", "![figure](figure.png)"]
-    _save(_figure(found), out / "figure.png")
     figures = {
         "study": asdict(study),
         "origin": origin,
@@ -68,13 +67,7 @@ def write_report(
             for one in curves
         ],
     }
-    for name, text in (
-        ("figures.json", json.dumps(figures, indent=1)),
-        ("table.md", "\n".join(lines)),
-    ):
-        with replacing(out / name) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
-    return out / "table.md"
+    return write_table(out, lines, figures, _figure(found))
 
 
 def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
@@ -190,8 +183,6 @@ def _draw_curves(axes: Any, here: Sequence[Cell], metric: str, scale: float) -> 
         {one.label for one in here},
         key=lambda label: -sum(o.values[metric].mean() for o in here if o.label == label),
     )
-    from matplotlib import colormaps
-
     tints = colormaps["tab20"]
     for number, label in enumerate(labels):
         points_ = sorted((one for one in here if one.label == label), key=lambda one: one.ratio)
@@ -223,8 +214,3 @@ def _draw_bars(axes: Any, here: Sequence[Cell], metric: str, scale: float) -> No
         axes.barh(place, scale * value.value, color=tint, height=0.62)
         axes.errorbar(scale * value.value, place, xerr=error, color="#222", linewidth=1, capsize=2)
     axes.set_yticks(range(len(ordered)), [one.label for one in ordered])
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})

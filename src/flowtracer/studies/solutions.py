@@ -1,15 +1,19 @@
 """A model's own greedy solutions of a task, the material of every study but training's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
+from flowtracer.credit import ScoreBatch, score_batch
 from flowtracer.intervention import decode, hiding, prefill
 from flowtracer.models import Loaded
 from flowtracer.regions import answer_weights, decode_with_offsets, render_prompt, tokenize_prompt
+from flowtracer.regions.prompts import Message
 from flowtracer.respond import end_tokens
 from flowtracer.rows import alone_in, claim, keep_rows, line_of, read_rows
 from flowtracer.tasks import Task
@@ -73,6 +77,35 @@ def collect_solutions(
     with alone_in(folder, "another study"):
         claim(folder / SETTINGS_FILE, asdict(settings), what="solutions")
         return _collect(loaded, task, folder / SOLUTIONS_FILE, settings, wanted, progress)
+
+
+def score_batches(
+    tokenizer: PreTrainedTokenizerBase,
+    solution: Solution,
+    *,
+    rule: str,
+    messages: Sequence[Message],
+    structural: Tensor,
+) -> dict[str, ScoreBatch]:
+    """A solution as a batch of one text to score, with flow from the "prompt" or from the "user".
+
+    messages: the conversation that was answered. structural: `structural_vocabulary`.
+    """
+    prompt = torch.tensor([solution.prompt_ids])
+    completion = torch.tensor([solution.response_ids])
+    return {
+        where: score_batch(
+            tokenizer,
+            prompt_ids=prompt,
+            prompt_mask=torch.ones_like(prompt),
+            completion_ids=completion,
+            completion_mask=torch.ones_like(completion),
+            answer=rule,
+            users=users,
+            delimiters=structural,
+        )
+        for where, users in (("prompt", None), ("user", [messages]))
+    }
 
 
 def _collect(

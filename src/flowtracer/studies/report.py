@@ -1,0 +1,80 @@
+"""`flowtracer study report`: the tables and figures of several studies on one page."""
+
+import base64
+import html
+import json
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from flowtracer.atomic import replacing
+
+TABLE_FILE = "table.md"
+FIGURES = ("figure.png", "curves.png")
+
+
+def find_studies(folder: Path) -> list[Path]:
+    """Folders with a finished study's table, the given one or those below it, by name.
+
+    Raises ValueError if there is none.
+    """
+    found = sorted(path.parent for path in folder.rglob(TABLE_FILE))
+    if not found:
+        raise ValueError(f"{folder}: holds no finished study (no {TABLE_FILE}); run one first")
+    return found
+
+
+def write_report(folder: Path) -> tuple[Path, Path]:
+    """Write `report.md` and `report.html`, which needs no other file; returns both paths."""
+    studies = find_studies(folder)
+    parts = [(_title(folder, one), one, (one / TABLE_FILE).read_text("utf-8")) for one in studies]
+    markdown = ["# Studies", ""]
+    bodies = []
+    for title, study, text in parts:
+        place = study.relative_to(folder).as_posix()
+        linked = text
+        for name in FIGURES:
+            linked = linked.replace(f"]({name})", f"]({place}/{name})")
+        markdown += [f"## {title}", "", linked.strip(), ""]
+        bodies.append(f'<section id="{html.escape(title)}"><h2>{html.escape(title)}</h2>')
+        bodies.append(_page_of(text, study) + "</section>")
+    links = " · ".join(
+        f'<a href="#{html.escape(title)}">{html.escape(title)}</a>' for title, _, _ in parts
+    )
+    frame = Template((files("flowtracer") / "studies" / "report.html").read_text("utf-8"))
+    page = frame.substitute(links=links, body="\n".join(bodies), date=date.today().isoformat())
+    paths = folder / "report.md", folder / "report.html"
+    for path, content in zip(paths, ("\n".join(markdown), page), strict=True):
+        with replacing(path) as partial:
+            partial.write_text(content, encoding="utf-8")
+    return paths
+
+
+def _title(folder: Path, study: Path) -> str:
+    return study.relative_to(folder).as_posix() if study != folder else folder.resolve().name
+
+
+def _page_of(text: str, study: Path) -> str:
+    """A study's table as HTML with its pictures inside."""
+    from markdown_it import MarkdownIt
+
+    page: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    for name in FIGURES:
+        path = study / name
+        if path.exists():
+            data = base64.b64encode(path.read_bytes()).decode()
+            page = page.replace(f'src="{name}"', f'src="data:image/png;base64,{data}"')
+    return page + _settings(study)
+
+
+def _settings(study: Path) -> str:
+    """The study's own settings, folded."""
+    path = study / "study.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(found.get("model"), str):
+        found["model"] = Path(found["model"]).name
+    text = html.escape(json.dumps(found, indent=1, ensure_ascii=False))
+    return f"<details><summary>Settings</summary><pre>{text}</pre></details>"
