@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
 from flowtracer.evaluation.statistics import bootstrap
+from flowtracer.regions import encode_with_offsets, render_prompt, tokenize_prompt
+from flowtracer.rows import keep_rows
 from flowtracer.studies.causal import CausalStudy, run_causal
 from flowtracer.studies.causal_summary import cells
 from flowtracer.studies.formats import FormatStudy, overlap, run_formats, wordings
 from flowtracer.studies.shape import ShapeStudy, held_by_top, run_shape, unevenness
-from flowtracer.studies.solutions import SolutionSettings
+from flowtracer.studies.solutions import SolutionSettings, _solution
 from flowtracer.tasks import load_task
 from flowtracer.tasks.task import Example, Task
 
@@ -83,7 +86,7 @@ def test_the_drop_is_that_of_one_plain_forward(embedded, tmp_path):
     assert rows[0]["texts"][0]["conditions"][0]["drop"] == pytest.approx(expected, abs=1e-3)
 
 
-COMMAND = [sys.executable, "-m", "flowtracer", "study", "causal", "--problems", "24", "--batch", "3",
+COMMAND = [sys.executable, "-m", "flowtracer", "study", "causal", "--problems", "18", "--batch", "3",
            "--ratio", "0.1", "--ratio", "0.2", "--max-new-tokens", "128", "--out", "out"]  # fmt: skip
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -96,7 +99,11 @@ def test_a_killed_study_goes_on_to_the_same_rows(tmp_path):
     assert ended.returncode == 0, ended.stderr
     path = folders[1] / "out" / "rows.jsonl"
     process = subprocess.Popen(
-        COMMAND, cwd=folders[1], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        COMMAND,
+        cwd=folders[1],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -106,7 +113,7 @@ def test_a_killed_study_goes_on_to_the_same_rows(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     made = path.read_text()
-    assert 4 <= made.count("\n") < 24
+    assert 4 <= made.count("\n") < 18
     path.write_text(made[:-30])  # a line that was cut short
     again = subprocess.run(COMMAND, cwd=folders[1], env=ENVIRONMENT, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
@@ -123,25 +130,34 @@ def test_a_killed_study_goes_on_to_the_same_rows(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["smollm2", "gemma3-270m"])
-@pytest.mark.parametrize("protocol", ["answer", "rest"])
-def test_it_runs_on_models_of_other_kinds(real_model, tmp_path, name, protocol):
+def test_it_runs_on_models_of_other_kinds(real_model, tmp_path, name):
+    """On a solution written by hand: models so small do not box an answer of their own."""
     loaded = real_model(name)
-    examples = tuple(
-        Example(str(place), f"Q: Tom has {place + 2} apples and buys 3. How many has he now?\nA:", "5")
-        for place in range(2)
+    example = Example("0", "Tom has 4 apples and buys 3. How many has he now?", "7")
+    task = Task("apples", (example,), "", lambda text, one: float(one.answer in text))
+    prompt = tokenize_prompt(loaded.tokenizer, render_prompt(loaded.tokenizer, example.question))
+    written = (
+        "Tom has 4 apples at first. He buys 3 more apples. 4 + 3 = 7. So he has \\boxed{7} apples."
     )
-    task = Task("apples", examples, "", lambda text, one: float(one.answer in text), "last-line")
-    study = CausalStudy(
-        name, "apples", ("flow", "flow@edges=value", "answer_attention", "random"), (0.2,), protocol,
-        problems=1, max_new_tokens=60,
-    )  # fmt: skip
-    try:
-        rows = run(study, loaded, task, tmp_path)
-    except ValueError as error:
-        assert "have a solution with an answer" in str(error)
-        pytest.skip(f"{name} gives no solution long enough")
-    assert len(rows[0]["texts"][0]["conditions"]) == 4
-    assert rows[0]["texts"][0]["came_back"]
+    ids = encode_with_offsets(loaded.tokenizer, written).ids
+    made = _solution(loaded, task, 0, prompt.ids, ids)
+    assert made.answer == "7" and made.usable
+    for protocol in ("answer", "rest"):
+        folder = tmp_path / protocol
+        (folder / "solutions").mkdir(parents=True)
+        keep_rows(folder / "solutions" / "solutions.jsonl", [asdict(made)])
+        study = CausalStudy(
+            name, "apples", ("flow", "flow@edges=value", "answer_attention", "random"), (0.2,),
+            protocol, problems=1, max_new_tokens=len(ids) + 5,
+        )  # fmt: skip
+        (text,) = run(study, loaded, task, folder)[0]["texts"]
+        assert len(text["conditions"]) == 4
+        assert {one["hidden"] for one in text["conditions"]} == {
+            int(np.ceil(0.2 * (made.before if protocol == "answer" else round(made.before / 2))))
+        }
+        if protocol == "answer":
+            assert text["plain_answer"] == "7"  # copied from the line before
+            assert all(np.isfinite(one["drop"]) for one in text["conditions"])
 
 
 def test_the_wording_of_the_answer_is_all_that_differs(embedded, tmp_path):

@@ -28,7 +28,7 @@ def test_a_measure_that_is_unknown_is_refused(text):
     if text == "flow@":
         assert parse_measure(text).options == ScoreOptions()
         return
-    with pytest.raises(ValueError, match="sorcery|unknown|number"):
+    with pytest.raises(ValueError, match=r"sorcery|unknown|number"):
         parse_measure(text)
 
 

@@ -38,7 +38,9 @@ def every_head(model, ids, mask, layers):
         value = values[one].unflatten(2, (-1, 16)).transpose(1, 2)
         value = value.repeat_interleave(heads // value.shape[1], 1)
         parts = weight.unflatten(1, (heads, 16))
-        norms.append(torch.stack([(value[:, h] @ parts[:, h].T).norm(dim=2) for h in range(heads)], 1))
+        norms.append(
+            torch.stack([(value[:, h] @ parts[:, h].T).norm(dim=2) for h in range(heads)], 1)
+        )
     return torch.stack([seen[one] for one in layers]), torch.stack(norms)
 
 

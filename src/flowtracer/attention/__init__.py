@@ -4,12 +4,17 @@ from flowtracer.attention.capture import mean_attention, read_attention
 from flowtracer.attention.decoder import AttentionCaptureError, depth_of
 from flowtracer.attention.layers import select_layers
 from flowtracer.attention.mean import MeanReader
+from flowtracer.attention.shared import shared_prompt_attention
+from flowtracer.attention.tiles import TiledAttention, tiled_attention
 
 __all__ = [
     "AttentionCaptureError",
     "MeanReader",
+    "TiledAttention",
     "depth_of",
     "mean_attention",
     "read_attention",
     "select_layers",
+    "shared_prompt_attention",
+    "tiled_attention",
 ]

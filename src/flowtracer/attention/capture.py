@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -115,6 +116,7 @@ def read_attention(
     layers: tuple[int, ...],
     begin: BeginLayer | None = None,
     position_ids: Tensor | None = None,
+    past: Cache | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Show the chosen layers' attention to `read` while one truncated forward pass runs.
@@ -122,8 +124,9 @@ def read_attention(
     `read(layer, start, P)` gets the probabilities of queries start..start + rows of one layer,
     (B, heads, rows, keys), keys from the first on; rows of padding hold numbers without meaning. P
     must be used at once: its memory is reused. `begin(module, value)` is called before a chosen
-    layer's first block, with its module and its values (B, Hkv, T, D). Everything else as in
-    `mean_attention`.
+    layer's first block, with its module and its values (B, Hkv, T, D). past: a cache of what stands
+    in front of `input_ids`, to which their keys and values are added; needs `position_ids`.
+    Everything else as in `mean_attention`.
     """
     decoder = find_decoder(model)
     device = next(decoder.get_input_embeddings().parameters()).device
@@ -142,7 +145,8 @@ def read_attention(
         "input_ids": input_ids,
         "attention_mask": attention_mask,
         "position_ids": position_ids,
-        "use_cache": False,
+        "past_key_values": past,
+        "use_cache": past is not None,
     }
     ours = switched(decoder, INTERFACE, _attention, sdpa_mask, name=type(model).__name__)
     with torch.no_grad(), ours:

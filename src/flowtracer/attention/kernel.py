@@ -26,6 +26,8 @@ def attend(
     mask: Tensor | None = None,
     softcap: float | None = None,
     sinks: Tensor | None = None,
+    window: int | None = None,
+    normalizers: Tensor | None = None,
     read: ReadBlock | None = None,
 ) -> Tensor | None:
     """Attention output of one layer; `read` gets its probabilities, a block of queries at a time.
@@ -35,34 +37,41 @@ def attend(
     rows of P may sum to less than 1. P is computed in float32, and rounded to the model's
     dtype as in transformers' eager attention.
 
-    Shapes: query (B, Hq, T, D), key and value (B, Hkv, T, D) with Hq a multiple of Hkv, sinks (Hq,).
-    mask: None for plain causal attention, else (B or 1, 1 or Hq, T, T), bool (True = visible) or
-    additive; it must already be causal. `read(start, P)` gets P of queries
-    start..start + rows, (B, Hq, rows, keys) with the keys after `keys` unseen; its memory is reused
-    for the next block. Without `value` None comes back; else the output (B, T, Hq, D).
+    Shapes: query (B, Hq, T, D), key and value (B, Hkv, K, D) with Hq a multiple of Hkv, sinks (Hq,).
+    The queries are those of the last T of K tokens; keys before them come from a cache. mask: None
+    for plain causal attention, else (B or 1, 1 or Hq, T, K), bool (True = visible) or additive; it
+    must already be causal. window: without a mask, how many tokens a query sees, itself included.
+    `read(start, P)` gets P of queries start..start + rows, (B, Hq, rows, keys) with the keys after
+    `keys` unseen; its memory is reused for the next block. normalizers: (B, Hq, T) float32, filled
+    with the logarithm of each softmax's denominator. Without `value` None comes back; else the output
+    (B, T, Hq, D).
     """
     batch, heads, length, width = query.shape
     pairs = batch * key.shape[1]  # of a text and a head of keys
     grouped = heads // key.shape[1]
+    held = key.shape[2]
+    cached = held - length  # keys in front of the first query
     dtype = torch.float32 if emulates(query.device, query.dtype) else query.dtype
     scaled = (query * scaling).to(dtype).reshape(pairs, grouped, length, width)
     output = None
     if value is not None:
         output = query.new_empty(batch, length, heads, value.shape[-1])
 
-    block = _block_size(query)
+    block = _block_size(query, held)
     strip = max(block, -(-length // (STRIPS * block)) * block)
     # Reused by every block: fresh memory of this size costs as much as the arithmetic on it.
-    space = scaled.new_empty(2, batch * heads * min(block, length) * length)
+    space = scaled.new_empty(2, batch * heads * min(block, length) * held)
     future = torch.ones(strip, strip, dtype=torch.bool, device=query.device).triu(1)
+    place = torch.arange(held, device=query.device)
     for first in range(0, length, strip):
-        seen = min(first + strip, length)  # keys that some query of this strip can see
+        last = min(first + strip, length)
+        seen = cached + last  # keys that some query of this strip can see
         keys = key[:, :, :seen].to(dtype).reshape(pairs, seen, width).transpose(1, 2)
         values = None
         if value is not None:
             values = value[:, :, :seen].to(dtype).reshape(pairs, seen, -1)
-        for start in range(first, seen, block):
-            stop = min(start + block, seen)
+        for start in range(first, last, block):
+            stop = min(start + block, last)
             rows = stop - start
             logits, weights = (
                 part[: batch * heads * rows * seen].view(batch, heads, rows, seen) for part in space
@@ -72,13 +81,21 @@ def attend(
             if softcap is not None:
                 logits.div_(softcap).tanh_().mul_(softcap)
             if mask is None:
-                hidden = future[start - first : stop - first, : seen - first]
-                logits[..., first:].masked_fill_(hidden, -torch.inf)
+                hidden = future[start - first : stop - first, : last - first]
+                logits[..., cached + first :].masked_fill_(hidden, -torch.inf)
+                if window is not None:
+                    queries_at = place[cached + start : cached + stop, None]
+                    logits.masked_fill_(queries_at - place[None, :seen] >= window, -torch.inf)
             elif mask.dtype == torch.bool:
                 hidden = ~mask[:, :, start:stop, :seen]
                 logits.masked_fill_(hidden, torch.finfo(dtype).min)
             else:
                 logits.add_(mask[:, :, start:stop, :seen])
+            if normalizers is not None:
+                total = logits.float().logsumexp(-1)
+                if sinks is not None:
+                    total = torch.logaddexp(total, sinks.float()[None, :, None])
+                normalizers[:, :, start:stop] = total
             if sinks is None:
                 torch.softmax(logits, -1, out=weights)
             else:
@@ -109,10 +126,10 @@ def emulates(device: torch.device, dtype: torch.dtype) -> bool:
     return dtype == torch.float16 and not torch.ops.mkldnn._is_mkldnn_fp16_supported()
 
 
-def _block_size(query: Tensor) -> int:
+def _block_size(query: Tensor, keys: int) -> int:
     """Queries per block, a power of two from 16 on, so that the block's logits fit the budget."""
     batch, heads, length, _ = query.shape
     on_cpu = query.device.type == "cpu"
     budget = CPU_BLOCK_BYTES if on_cpu else DEVICE_BLOCK_BYTES
-    fits = max(16, budget // (query.element_size() * batch * heads * length))
+    fits = max(16, budget // (query.element_size() * batch * heads * keys))
     return min(1 << fits.bit_length() - 1, CPU_BLOCK if on_cpu else length)

@@ -22,6 +22,7 @@ class MeanReader:
         "value": attention times the norm of what the source hands on, `P[k, i] ||W_O v_i||`, summed
             over a layer's heads, rows scaled to sum to 1, averaged over layers. The norm is that of
             Kobayashi et al. 2020 (arXiv 2004.10102); the order of sums is our choice.
+    first: the place of the first query, where those in front of it were read before.
     head_weights: weight of each head of a layer, (B, heads), rows that sum to the weight of the layer
         in the mean. Default: all equal.
 
@@ -34,6 +35,7 @@ class MeanReader:
         layers: int,
         *,
         edges: Edges = "mean",
+        first: int = 0,
         head_weights: Mapping[int, Tensor] | None = None,
     ) -> None:
         """attention_mask: (B, T). layers: how many will be read."""
@@ -44,6 +46,7 @@ class MeanReader:
         self._real = attention_mask > 0
         self._layers = layers
         self._edges = edges
+        self._first = first
         self._head_weights = head_weights
         self._norms: Tensor | None = None
         self.mean = torch.zeros(
@@ -70,6 +73,7 @@ class MeanReader:
             total = 1 / self._layers if self._head_weights is None else held.sum(1)[:, None, None]
             part = part / part.sum(-1, keepdim=True).clamp(min=1e-30) * total
             share = 1.0
+        start += self._first
         # Layers may live on several devices.
         self.mean[:, start : start + rows, :keys].add_(part.to(self.mean.device), alpha=share)
 

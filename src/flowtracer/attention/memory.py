@@ -1,8 +1,17 @@
 """Refuse what cannot fit, before a long forward pass and before the system kills the process."""
 
+import math
 from pathlib import Path
 
 import torch
+
+DENSE_SHARE = 1 / 16  # of free memory that one text's T x T may take, our choice
+
+
+def dense_limit(device: torch.device) -> int:
+    """Tokens of the longest text whose T x T is held as a whole; beyond, it is read in tiles."""
+    available = available_bytes(device)
+    return 1 << 30 if available is None else math.isqrt(int(DENSE_SHARE * available / 4))
 
 
 def available_bytes(device: torch.device) -> int | None:

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from flowtracer.attention.decoder import is_sharded
 from flowtracer.attention.layers import Layers
 from flowtracer.credit.batch import ScoreBatch, chunks
 from flowtracer.credit.scores import ScoreOptions, score_tokens
@@ -30,7 +31,8 @@ class Credit:
 
     scorer: a name out of `SCORERS`. selection, weighting: top 40% by 1.5 (section 3.3).
     layers: "middle" (section 3.3). answer: where the answer is (see `find_answer`), "boxed" (5.2).
-    answer_tokens, question: as in `trace`; our choices. seed: of random scores.
+    answer_tokens, question: as in `trace`; our choices. seed: of random scores. tile_above: tokens
+    beyond which a text's attention is computed in tiles (flow only); None: by free memory.
     """
 
     scorer: str = "flow"
@@ -41,6 +43,7 @@ class Credit:
     answer_tokens: AnswerTokens = "absorb"
     question: Literal["prompt", "user"] = "prompt"
     seed: int = 0
+    tile_above: int | None = None
 
     def __post_init__(self) -> None:
         find_scorer(self.scorer)
@@ -95,15 +98,26 @@ def token_credit(
     answered = batch.scorable
     rows = answered if wanted is None else answered & wanted
     scorer = find_scorer(credit.scorer)
-    parts = chunks(batch, rows.nonzero()[:, 0], after_answer=scorer.after_answer, most=chunk)
-    total = same_everywhere(
-        len(parts)
-    )  # before the first forward, or processes wait for each other
-    options = ScoreOptions(credit.layers, credit.answer_tokens, credit.seed)
+    parts = chunks(
+        batch,
+        rows.nonzero()[:, 0],
+        after_answer=scorer.after_answer,
+        most=chunk,
+        share_prompts=scorer.needs == {"attention"} and not is_sharded(model),
+    )
+    # Before the first forward, or processes wait for each other.
+    total = same_everywhere(len(parts))
+    options = ScoreOptions(
+        credit.layers, credit.answer_tokens, credit.seed, tile_above=credit.tile_above
+    )
     scores = torch.zeros(batch.input_ids.shape, dtype=torch.float32, device=batch.input_ids.device)
     for part in parts:
         found = score_tokens(
-            model, batch.take(part.rows, part.columns), [credit.scorer], options=options
+            model,
+            batch.take(part.rows, part.columns),
+            [credit.scorer],
+            options=options,
+            shared=part.shared,
         )[credit.scorer]
         scores[part.rows, part.columns] = found.to(scores)
     for _ in range(len(parts), total):

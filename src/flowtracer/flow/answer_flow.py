@@ -10,10 +10,16 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowtracer.flow.checks import check_flow_input, check_reachable
-from flowtracer.flow.solve import solve_passage, solve_potential, working_dtype
+from flowtracer.flow.solve import (
+    AttentionRows,
+    rows_of,
+    solve_passage,
+    solve_potential,
+    working_dtype,
+)
 
 AnswerTokens = Literal["absorb", "relay"]
 
@@ -25,7 +31,7 @@ class AnswerFlow:
     potential: Tensor  # h: influence that reaches the answer, summed over all paths
     inflow: Tensor  # f: share of the unit of flow that passes through the token
     throughput: Tensor  # tau = inflow + outflow = 2 f, the sink edge counted as outflow
-    attention: Tensor = field(repr=False)  # (B, T, T), the input, not a copy
+    attention: Tensor | AttentionRows = field(repr=False)  # (B, T, T), the input, not a copy
     passage: Tensor = field(repr=False)  # g = f / h, float64
     reach: Tensor = field(repr=False)  # h in float64; in float32 the smallest values are 0
     sinks: Tensor = field(repr=False)  # how strongly each token draws, 0 outside the answer
@@ -33,6 +39,8 @@ class AnswerFlow:
 
     def row(self, index: int) -> "AnswerFlow":
         """The flow of one row of the batch, still with a batch dimension of 1. Nothing is copied."""
+        if len(self.potential) == 1:
+            return self
         return AnswerFlow(
             **{one.name: getattr(self, one.name)[index : index + 1] for one in fields(self)}
         )
@@ -46,7 +54,8 @@ class AnswerFlow:
 
         `[b, k - start, i]` is the flow from i to k. Strips keep memory linear where T x T is large.
         """
-        strip = self.attention[:, start:stop].tril(start - 1).to(self.passage.dtype)
+        strip = rows_of(self.attention, start, stop).tril(start - 1).to(self.passage.dtype)
+        strip = nn.functional.pad(strip, (0, self.attention.shape[1] - stop))
         strip = strip * (self.passage * self.relays)[:, None, :] * self.reach[:, start:stop, None]
         return strip.to(self.attention.dtype)
 
@@ -93,11 +102,16 @@ def answer_flow(
 
 
 def send_flow(
-    attention: Tensor, question: Tensor, answer: Tensor, *, answer_tokens: AnswerTokens = "absorb"
+    attention: Tensor | AttentionRows,
+    question: Tensor,
+    answer: Tensor,
+    *,
+    answer_tokens: AnswerTokens = "absorb",
 ) -> AnswerFlow:
     """`answer_flow` without its checks: a row in which nothing reaches the answer has no flow at all.
 
-    For a training step, where one odd response must not raise.
+    For a training step, where one odd response must not raise, and for attention that is not kept but
+    computed again, see `TiledAttention`.
     """
     dtype = working_dtype(attention.device)
     sink = answer.to(dtype)

@@ -29,7 +29,11 @@ def dominant_routes(
 
     This recursion is sequential by nature: one vector operation per token, T of them, for display
     and not for training. Shapes: question (B, T) bool. Fewer routes come back if fewer exist.
+
+    Raises ValueError for attention that is computed in tiles: routes look at columns of it.
     """
+    if not isinstance(flow.attention, torch.Tensor):
+        raise ValueError("routes need attention that is held as a whole; shorten the text")
     reach = flow.reach[row]
     relays = flow.relays[row]
     length = len(reach)

@@ -5,10 +5,36 @@ non-negative numbers and is accurate component by component. Working in blocks o
 extra memory at `BLOCK * T` numbers: neither U nor the reweighted graph W' is ever formed.
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 BLOCK = 256  # our choice: one block of T = 2048 in float64 is 4 MiB
+
+
+class AttentionRows(Protocol):
+    """Attention (B, T, T) of which rows can be had, whether it is kept or computed again."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows start..stop up to column stop, (B, stop - start, stop)."""
+        ...
+
+
+def rows_of(attention: Tensor | AttentionRows, start: int, stop: int) -> Tensor:
+    """Rows start..stop up to column stop, (B, stop - start, stop)."""
+    if isinstance(attention, Tensor):
+        return attention[:, start:stop, :stop]
+    return attention.rows(start, stop)
 
 
 def working_dtype(device: torch.device) -> torch.dtype:
@@ -16,7 +42,7 @@ def working_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def solve_potential(attention: Tensor, sink: Tensor, relays: Tensor) -> Tensor:
+def solve_potential(attention: Tensor | AttentionRows, sink: Tensor, relays: Tensor) -> Tensor:
     """Solve `(I - U) h = sink` for the potential h.
 
     `U[i, k] = attention[k, i]` for i < k, with row i zeroed where `relays[i]` is 0, so
@@ -29,7 +55,7 @@ def solve_potential(attention: Tensor, sink: Tensor, relays: Tensor) -> Tensor:
     length = sink.shape[1]
     for start in reversed(range(0, length, BLOCK)):
         stop = min(start + BLOCK, length)
-        looks = attention[:, start:stop, :stop].to(sink.dtype)
+        looks = rows_of(attention, start, stop).to(sink.dtype)
         relay = relays[:, start:stop]
         system = -(looks[:, :, start:].tril(-1).transpose(1, 2) * relay[:, :, None])
         given = sink[:, start:stop] + relay * onward[:, start:stop]
@@ -41,7 +67,7 @@ def solve_potential(attention: Tensor, sink: Tensor, relays: Tensor) -> Tensor:
     return potential
 
 
-def solve_passage(attention: Tensor, entering: Tensor, relays: Tensor) -> Tensor:
+def solve_passage(attention: Tensor | AttentionRows, entering: Tensor, relays: Tensor) -> Tensor:
     """Solve `(I - U)^T g = entering`, the transpose of the system of `solve_potential`.
 
     `g(k) = entering(k) + sum over i < k of attention[k, i] relays(i) g(i)`; with
@@ -53,7 +79,7 @@ def solve_passage(attention: Tensor, entering: Tensor, relays: Tensor) -> Tensor
     length = entering.shape[1]
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
-        looks = attention[:, start:stop, :stop].to(entering.dtype)
+        looks = rows_of(attention, start, stop).to(entering.dtype)
         sent = (relays[:, :start] * passage[:, :start])[:, :, None]
         given = entering[:, start:stop, None] + looks[:, :, :start] @ sent
         system = -(looks[:, :, start:].tril(-1) * relays[:, None, start:stop])

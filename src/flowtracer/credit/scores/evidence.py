@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention import MeanReader, depth_of, read_attention, select_layers
+from flowtracer.attention.memory import dense_limit
+from flowtracer.attention.shared import shared_prompt_attention
+from flowtracer.attention.tiles import tiled_attention
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.scores.entropy import response_entropy
 from flowtracer.credit.scores.forward import read_states
@@ -16,16 +19,32 @@ from flowtracer.credit.scores.scorer import Evidence, Need, ScoreOptions
 
 
 def gather_evidence(
-    model: nn.Module, batch: ScoreBatch, needs: frozenset[Need], options: ScoreOptions
+    model: nn.Module,
+    batch: ScoreBatch,
+    needs: frozenset[Need],
+    options: ScoreOptions,
+    *,
+    shared: int = 0,
+    tiles: bool = False,
 ) -> Evidence:
     """Run the model as little as the needs allow.
 
     At most three times: once, truncated, for all that is read from attention; once for all that is
-    read from states and logits; once, with a backward pass, for gradients.
+    read from states and logits; once, with a backward pass, for gradients. shared: see
+    `score_tokens`. tiles: whether whoever reads attention can do so from tiles.
     """
     found: dict[str, Any] = {}
     if needs & {"attention", "heads"}:
-        found.update(_look_at_attention(model, batch, needs, options))
+        plain = needs & {"attention", "heads"} == {"attention"} and options.heads == "all"
+        if plain and tiles and _is_long(batch, options):
+            layers = select_layers(options.layers, depth_of(model))
+            found.update(
+                tiles=tiled_attention(model, batch.input_ids, layers=layers), layers=layers
+            )
+        elif plain and shared:
+            found.update(_look_past_the_prompt(model, batch, options, shared))
+        else:
+            found.update(_look_at_attention(model, batch, needs, options))
     if needs & {"hidden", "alignment", "entropy"}:
         found.update(_look_at_states(model, batch, needs))
     if "gradient" in needs:
@@ -75,6 +94,33 @@ def _look_at_attention(
     if "heads" in needs:
         found["heads"] = heads.finish()
     return found
+
+
+def _is_long(batch: ScoreBatch, options: ScoreOptions) -> bool:
+    """Whether a single text without padding is longer than what is held as a whole."""
+    if len(batch.input_ids) != 1 or options.edges != "mean" or not bool(batch.attention_mask.all()):
+        return False
+    limit = options.tile_above
+    if limit is None:
+        limit = dense_limit(batch.input_ids.device)
+    return batch.input_ids.shape[1] > limit
+
+
+def _look_past_the_prompt(
+    model: nn.Module, batch: ScoreBatch, options: ScoreOptions, shared: int
+) -> dict[str, Any]:
+    """One pass over the prompt that all rows share, and one over their responses."""
+    layers = select_layers(options.layers, depth_of(model))
+    device = next(model.parameters()).device
+    attention = shared_prompt_attention(
+        model,
+        batch.input_ids[0, :shared].to(device),
+        batch.input_ids[:, shared:].to(device),
+        batch.attention_mask[:, shared:].to(device),
+        layers=layers,
+        edges=options.edges,
+    )
+    return {"attention": attention, "layers": layers}
 
 
 def _third_of_heads(

@@ -12,8 +12,14 @@ def flow(evidence: Evidence, options: ScoreOptions) -> Tensor:
 
     A row whose attention is not finite, or in which nothing reaches the answer, scores 0.
     """
+    batch = evidence.batch
+    if evidence.tiles is not None:
+        sent = send_flow(
+            evidence.tiles, batch.question, batch.answer, answer_tokens=options.answer_tokens
+        )
+        return sent.throughput.nan_to_num(nan=0.0, posinf=0.0)
     assert evidence.attention is not None
-    attention, batch = evidence.attention, evidence.batch
+    attention = evidence.attention
     sound = attention.flatten(1).isfinite().all(1)
     if not bool(sound.all()):
         attention = torch.where(sound[:, None, None], attention, 0.0)

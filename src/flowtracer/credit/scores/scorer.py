@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flowtracer.attention.layers import Layers
 from flowtracer.attention.mean import Edges
+from flowtracer.attention.tiles import TiledAttention
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.scores.head_statistics import HeadStatistics
 from flowtracer.flow.answer_flow import AnswerTokens
@@ -28,6 +29,7 @@ class ScoreOptions:
     answer_tokens: AnswerTokens = "absorb"  # our choice
     seed: int = 0  # of random scores
     edges: Edges = "mean"  # what an edge of the graph weighs, see `MeanReader`; the paper's
+    tile_above: int | None = None  # tokens; None: where T x T takes a sixteenth of free memory
     heads: Heads = "all"  # which heads are averaged: all (the paper's), or a third by distance
 
 
@@ -40,6 +42,7 @@ class Evidence:
 
     batch: ScoreBatch
     attention: Tensor | None = None  # (B, T, T), mean over layers and heads, row = who looks
+    tiles: TiledAttention | None = None  # the same in place of it, for a text too long to hold it
     layers: tuple[int, ...] = ()  # whose attention was averaged
     heads: HeadStatistics | None = None
     hidden: Tensor | None = None  # (B, T, D) after the middle layer
@@ -54,9 +57,11 @@ class Scorer:
     """A way to score tokens.
 
     needs: the evidence it reads; nothing else is computed.
-    after_answer: whether tokens behind the last answer token can score or matter.
+    after_answer: whether tokens behind the last answer token can score or matter. tiles: whether it
+    can read attention from `tiles`.
     """
 
     score: Callable[[Evidence, ScoreOptions], Tensor]
     needs: frozenset[Need] = frozenset()
     after_answer: bool = True
+    tiles: bool = False

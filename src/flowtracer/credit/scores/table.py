@@ -18,7 +18,7 @@ from flowtracer.credit.scores.scorer import Need, ScoreOptions, Scorer
 DEFAULTS = ScoreOptions()
 
 SCORERS: dict[str, Scorer] = {
-    "flow": Scorer(flow, frozenset({"attention"}), after_answer=False),
+    "flow": Scorer(flow, frozenset({"attention"}), after_answer=False, tiles=True),
     "random": Scorer(random),
     "entropy": Scorer(entropy, frozenset({"entropy"})),
     "gradient": Scorer(gradient, frozenset({"gradient"}), after_answer=False),
@@ -49,15 +49,21 @@ def score_tokens(
     names: Sequence[str],
     *,
     options: ScoreOptions = DEFAULTS,
+    shared: int = 0,
 ) -> dict[str, Tensor]:
     """Scores by name, (B, T) float each; what several of them need is computed once.
+
+    shared: how many leading columns hold the same prompt in every row, without padding; it then runs
+    once, where nothing but attention is read. A single text longer than `options.tile_above` is read
+    in tiles, if all its scorers can.
 
     Every score is finite and not negative, whatever the model gave. Raises ValueError for an unknown
     name and AttentionCaptureError for a model that cannot be read.
     """
     scorers = {name: find_scorer(name) for name in names}
     needs = frozenset[Need]().union(*(scorer.needs for scorer in scorers.values()))
-    evidence = gather_evidence(model, batch, needs, options)
+    tiles = all(scorer.tiles for scorer in scorers.values() if "attention" in scorer.needs)
+    evidence = gather_evidence(model, batch, needs, options, shared=shared, tiles=tiles)
     return {
         name: scorer.score(evidence, options).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0)
         for name, scorer in scorers.items()

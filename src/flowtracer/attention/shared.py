@@ -1,0 +1,67 @@
+"""Mean attention of several responses to one prompt: the prompt's part is computed once.
+
+What a prompt token looks at does not depend on the response, and keys and values of the prompt are
+the same for all of them. So the prompt runs alone and fills a cache, then all responses run together
+on top of it.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from flowtracer.attention.capture import read_attention
+from flowtracer.attention.decoder import depth_of
+from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.mean import Edges, MeanReader
+
+
+def shared_prompt_attention(
+    model: nn.Module,
+    prompt_ids: Tensor,
+    response_ids: Tensor,
+    response_mask: Tensor,
+    *,
+    layers: Layers = "middle",
+    edges: Edges = "mean",
+) -> Tensor:
+    """`mean_attention` of prompt and response, (R, P + C, P + C) float32, for R responses.
+
+    Shapes: prompt_ids (P,), response_ids (R, C) padded on the right, response_mask (R, C).
+
+    Raises as `mean_attention`. The model must not be sharded.
+    """
+    chosen = select_layers(layers, depth_of(model))
+    prompt = prompt_ids[None]
+    rows, length = response_ids.shape
+    start = prompt.shape[1]
+
+    cache = DynamicCache()  # without the model's settings: it keeps all keys, windows are masked
+    own = MeanReader(
+        torch.ones_like(prompt), len(chosen), edges="mean" if edges == "no-sink" else edges
+    )
+    places = torch.arange(start + length, device=prompt.device)[None]
+    read_attention(
+        model,
+        prompt,
+        None,
+        own.read,
+        layers=chosen,
+        begin=own.begin,
+        position_ids=places[:, :start],
+        past=cache,
+    )
+    cache.batch_repeat_interleave(rows)
+    mask = torch.cat([prompt.new_ones(rows, start), response_mask], 1)
+    both = MeanReader(mask, len(chosen), edges=edges, first=start)
+    both.mean[:, :start, :start] = own.finish()
+    read_attention(
+        model,
+        response_ids,
+        None,
+        both.read,
+        layers=chosen,
+        begin=both.begin,
+        position_ids=places[:, start:].expand(rows, -1),
+        past=cache,
+    )
+    return both.finish()
