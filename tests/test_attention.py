@@ -33,7 +33,7 @@ def eager_mean(model, ids, mask, layers):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_capture_equals_eager(name, padding, monkeypatch):
     monkeypatch.setattr(
-        kernel, "_block_size", lambda query: 7
+        kernel, "_block_size", lambda query, keys: 7
     )  # several blocks, the last one short
     model = random_model(name)
     ids, mask = texts(padding)
