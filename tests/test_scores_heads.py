@@ -70,7 +70,7 @@ def reference(heads, inside):
 @pytest.mark.parametrize("name", ["qwen3", "gemma2", "gpt-oss"])
 @pytest.mark.parametrize("layers", ["middle", (0, 5)])
 def test_scores_of_heads(name, layers, monkeypatch):
-    monkeypatch.setattr(kernel, "_block_size", lambda query: 7)
+    monkeypatch.setattr(kernel, "_block_size", lambda query, keys: 7)
     model = random_model(name)
     ids = torch.randint(3, 97, (3, 40), generator=torch.Generator().manual_seed(2))
     mask = torch.ones_like(ids)
