@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor, nn
 
+from flowtracer.intervention.cache import cache_of
 from flowtracer.intervention.hiding import Veil
-from flowtracer.intervention.prefill import Prefilled, cache_of
+from flowtracer.intervention.prefill import Prefilled
 
 Finished = Callable[[int, list[int]], bool]  # row, its new tokens
 

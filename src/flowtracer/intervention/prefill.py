@@ -5,19 +5,18 @@ condition starts from those keys and values, behind its own first hidden token.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import Cache
 
 from flowtracer.attention.decoder import find_decoder
+from flowtracer.intervention.cache import Layers, cache_of, layers_of
 from flowtracer.intervention.hiding import Veil
 
 ROWS = 24  # conditions of one forward pass, our choice: memory, and few differ in where they start
 LOGITS = 1 << 25  # numbers of logits held at a time, our choice: 128 MiB in float32
-
-Layers = list[tuple[Tensor, Tensor]]  # of each layer keys and values, (rows, heads, tokens, D)
 
 
 class Prefilled(NamedTuple):
@@ -50,7 +49,7 @@ def prefill(
     wanted = torch.tensor(target, dtype=torch.long, device=device)
     steps = max(1, len(target))
 
-    whole = DynamicCache()
+    whole = cache_of([], 1)
     veil.hidden = None
     plain = _forward(model, text, whole, start=0, steps=steps)
     vocabulary = plain.shape[-1]
@@ -101,25 +100,7 @@ def prefill(
     )
 
 
-def layers_of(cache: Any) -> Layers:
-    """Keys and values of every layer of a cache."""
-    return [(layer.keys, layer.values) for layer in cache.layers]
-
-
-def cache_of(layers: Layers, rows: int) -> DynamicCache:
-    """A cache with the given keys and values; a single row is repeated to `rows`.
-
-    It keeps all keys in every layer: windows are cut by the mask, not by forgetting.
-    """
-    cache = DynamicCache()
-    for number, (keys, values) in enumerate(layers):
-        cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
-    return cache
-
-
-def _forward(
-    model: nn.Module, ids: Tensor, cache: DynamicCache, *, start: int, steps: int
-) -> Tensor:
+def _forward(model: nn.Module, ids: Tensor, cache: Cache, *, start: int, steps: int) -> Tensor:
     """Logits (rows, steps, V) of the last `steps` positions."""
     positions = torch.arange(start, start + ids.shape[1], device=ids.device)[None]
     output = model(

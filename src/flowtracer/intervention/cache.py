@@ -1,0 +1,58 @@
+"""Keys and values of many rows that grow by a token at a time, without a copy of all at each."""
+
+from typing import Any
+
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+ROOM = 64  # tokens that are made room for at once, our choice
+
+Layers = list[tuple[Tensor, Tensor]]  # of each layer keys and values, (rows, heads, tokens, D)
+
+
+class RoomyLayer(DynamicLayer):
+    """A layer of a cache with room for tokens to come; all its keys stay, also those behind a window."""
+
+    _room: tuple[Tensor, Tensor] | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Add keys and values (rows, heads, new, D); returns all."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        held = self.get_seq_length()
+        total = held + key_states.shape[-2]
+        if self._room is None or self._room[0].shape[-2] < total:
+            keys, values = (
+                new.new_empty(*new.shape[:2], total + ROOM, new.shape[-1])
+                for new in (key_states, value_states)
+            )
+            if self.keys is not None and self.values is not None and held:
+                keys[:, :, :held] = self.keys
+                values[:, :, :held] = self.values
+            self._room = keys, values
+        keys, values = self._room
+        keys[:, :, held:total] = key_states
+        values[:, :, held:total] = value_states
+        self.keys, self.values = keys[:, :, :total], values[:, :, :total]
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep some rows."""
+        super().batch_select_indices(indices)
+        self._room = None
+
+
+def cache_of(layers: Layers, rows: int) -> Cache:
+    """A cache with the given keys and values; a single row is repeated to `rows`."""
+    cache = Cache(layer_class_to_replicate=RoomyLayer)
+    for number, (keys, values) in enumerate(layers):
+        cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
+    return cache
+
+
+def layers_of(cache: Cache) -> Layers:
+    """Keys and values of every layer of a cache."""
+    held: list[Any] = cache.layers
+    return [(layer.keys, layer.values) for layer in held]
