@@ -17,6 +17,7 @@ class ScoreBatch:
     candidates: Tensor  # bool, the response's own tokens: no padding, no tool output
     answer: Tensor  # float, weight of each answer token, 0 elsewhere
     structural: Tensor | None = None  # bool, delimiters, for scorers and selections that ask
+    steps: Tensor | None = None  # float, score of the step a token belongs to, 1 outside of steps
 
     def take(self, rows: Tensor, columns: slice = slice(None)) -> "ScoreBatch":
         """Some rows (indices or bool) and a range of columns."""

@@ -19,7 +19,7 @@ from flowtracer.credit.scores.table import find_scorer
 from flowtracer.credit.selection import Selection, select
 from flowtracer.credit.weighting import Weighting, weigh
 from flowtracer.flow.answer_flow import AnswerTokens
-from flowtracer.regions import ANSWER_RULES
+from flowtracer.regions import AnswerRule, find_answer
 
 CHUNK = 1 << 25  # numbers of (rows, T, T) in one forward, our choice: 128 MiB of attention
 CONCENTRATION_SHARE = 0.2  # our choice
@@ -30,7 +30,10 @@ class Credit:
     """Which tokens of a response get how much of its advantage; the defaults are the paper's.
 
     scorer: a name out of `SCORERS`. selection, weighting: top 40% by 1.5 (section 3.3).
-    layers: "middle" (section 3.3). answer: where the answer is (see `find_answer`), "boxed" (5.2).
+    layers: "middle" (section 3.3). answer: where the answer is (see `find_answer`), "boxed" (5.2); a
+    function may give several weighted spans. steps: process rewards, a function from the response to
+    (start, stop, score) spans; a token's weight is multiplied by its step's score, also in a response
+    without an answer.
     answer_tokens, question: as in `trace`; our choices. seed: of random scores. tile_above: tokens
     beyond which a text's attention is computed in tiles (flow only); None: by free memory.
     """
@@ -39,7 +42,8 @@ class Credit:
     selection: Selection = field(default_factory=Selection)
     weighting: Weighting = field(default_factory=Weighting)
     layers: Layers = "middle"
-    answer: str = "boxed"
+    answer: AnswerRule = "boxed"
+    steps: Callable[[str], object] | None = None
     answer_tokens: AnswerTokens = "absorb"
     question: Literal["prompt", "user"] = "prompt"
     seed: int = 0
@@ -47,11 +51,8 @@ class Credit:
 
     def __post_init__(self) -> None:
         find_scorer(self.scorer)
-        if self.answer not in ANSWER_RULES and not self.answer.startswith("regex:"):
-            known = ", ".join(ANSWER_RULES)
-            raise ValueError(
-                f"answer rule {self.answer!r} is unknown; use {known} or regex:PATTERN"
-            )
+        if isinstance(self.answer, str):
+            find_answer("", self.answer)  # refuses an unknown rule
         for name, allowed in (
             ("answer_tokens", ("absorb", "relay")),
             ("question", ("prompt", "user")),
@@ -60,6 +61,11 @@ class Credit:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; use {' or '.join(map(repr, allowed))}"
                 )
+
+    @property
+    def neutral(self) -> bool:
+        """Whether every weight is 1 whatever the response."""
+        return self.weighting.neutral and self.steps is None
 
     @property
     def needs_structure(self) -> bool:
@@ -128,6 +134,8 @@ def token_credit(
     eligible = batch.candidates & (rows & scored)[:, None]
     chosen = select(scores, eligible, credit.selection, structural=batch.structural)
     weights = weigh(scores, chosen, eligible, credit.weighting)
+    if batch.steps is not None:
+        weights = torch.where(batch.candidates, weights * batch.steps.to(weights), weights)
     return TokenCredit(weights, scores, chosen, answered, scored)
 
 

@@ -1,6 +1,7 @@
 """From sampled token ids to a batch that can be scored: where the answers and the delimiters are."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -8,9 +9,13 @@ from transformers import PreTrainedTokenizerBase
 
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.regions import (
+    AnswerRule,
+    Span,
+    TokenizedText,
     answer_weights,
     decode_all_with_offsets,
     decode_with_offsets,
+    find_answer,
     user_spans,
 )
 from flowtracer.regions.prompts import Message
@@ -25,15 +30,17 @@ def score_batch(
     completion_ids: Tensor,
     completion_mask: Tensor,
     tool_mask: Tensor | None = None,
-    answer: str = "boxed",
+    answer: AnswerRule = "boxed",
+    steps: AnswerRule | None = None,
     users: Sequence[Sequence[Message]] | None = None,
     delimiters: Tensor | None = None,
 ) -> ScoreBatch:
     """Prompt and completion (B, P) and (B, C) as sequences of P + C tokens.
 
     tool_mask: (B, C), 0 at tool output, which is part of the graph but never a candidate nor an
-    answer. answer: the rule of `find_answer`. users: the conversations, if flow is to enter at the
-    user's messages only. delimiters: `structural_vocabulary`, (V,), if they have to be known.
+    answer. answer: the rule of `find_answer`. steps: see `Credit`. users: the conversations, if flow
+    is to enter at the user's messages only. delimiters: `structural_vocabulary`, (V,), if they have
+    to be known.
     """
     own = completion_mask.bool() if tool_mask is None else (completion_mask * tool_mask).bool()
     nothing = torch.zeros_like(prompt_mask, dtype=torch.bool)
@@ -53,28 +60,82 @@ def score_batch(
             ],
             1,
         ),
+        steps=None
+        if steps is None
+        else torch.cat(
+            [nothing + 1.0, step_scores(tokenizer, completion_ids, completion_mask, steps)], 1
+        ),
         structural=None if delimiters is None else delimiters.to(input_ids.device)[input_ids],
     )
 
 
 def answer_tokens(
-    tokenizer: PreTrainedTokenizerBase, ids: Tensor, mask: Tensor, rule: str
+    tokenizer: PreTrainedTokenizerBase, ids: Tensor, mask: Tensor, rule: AnswerRule
 ) -> Tensor:
-    """Weight of each completion token as answer, (B, C) float; a row without an answer is all 0."""
+    """Weight of each completion token as answer, (B, C) float; a row without an answer is all 0.
+
+    So is a row on which a rule of the user's own fails, which is warned of.
+    """
     weights = torch.zeros(ids.shape, dtype=torch.float32)
+    for row, places, text in _texts(tokenizer, ids, mask):
+        try:
+            weights[row, places] = answer_weights(rule, text)
+        except (
+            Exception
+        ) as error:  # a user's function; one odd response must not end a training run
+            if isinstance(rule, str):
+                raise
+            _warn("answer", error)
+    return weights.to(ids.device)
+
+
+def step_scores(
+    tokenizer: PreTrainedTokenizerBase, ids: Tensor, mask: Tensor, rule: AnswerRule
+) -> Tensor:
+    """Score of the step that each completion token belongs to, (B, C) float; 1 outside of steps.
+
+    rule: a function from the response to (start, stop, score) spans, scores 0 or more. A row on which
+    it fails is all 1, which is warned of.
+    """
+    scores = torch.ones(ids.shape, dtype=torch.float32)
+    for row, places, text in _texts(tokenizer, ids, mask):
+        try:
+            spans = rule(text.text) if callable(rule) else find_answer(text.text, rule)
+            for start, stop, score in spans or ():  # type: ignore[attr-defined]
+                if not 0 <= score < float("inf"):
+                    raise ValueError(f"step score {score} is not a number of 0 or more")
+                inside = token_weights([Span(start, stop, 1.0)], text.offsets) > 0
+                scores[row, torch.tensor(places)[inside]] = float(score)
+        except Exception as error:
+            _warn("steps", error)
+            scores[row] = 1.0
+    return scores.to(ids.device)
+
+
+def _texts(
+    tokenizer: PreTrainedTokenizerBase, ids: Tensor, mask: Tensor
+) -> Iterator[tuple[int, list[int], TokenizedText]]:
+    """Row, places of its real tokens and their text, of every row that has any."""
     special = set(tokenizer.all_special_ids)
     places: list[list[int]] = []
-    texts: list[list[int]] = []
+    rows: list[list[int]] = []
     for tokens, real in zip(ids.tolist(), mask.tolist(), strict=True):
         kept = [place for place, one in enumerate(real) if one]
         while kept and tokens[kept[-1]] in special:  # an end-of-text token is not a last line
             kept.pop()
         places.append(kept)
-        texts.append([tokens[place] for place in kept])
-    for row, text in enumerate(decode_all_with_offsets(tokenizer, texts)):
+        rows.append([tokens[place] for place in kept])
+    for row, text in enumerate(decode_all_with_offsets(tokenizer, rows)):
         if text.ids:
-            weights[row, places[row]] = answer_weights(rule, text)
-    return weights.to(ids.device)
+            yield row, places[row], text
+
+
+def _warn(what: str, error: Exception) -> None:
+    warnings.warn(
+        f"the function for {what} failed on a response, which gets no credit of it: "
+        f"{type(error).__name__}: {error}",
+        stacklevel=3,
+    )
 
 
 def user_tokens(

@@ -27,6 +27,8 @@ _LETTER_IN_BOX = re.compile(r"^(?:\\(?:text|textbf|mathrm|mathbf)\{)?[\s(\[*]*([
 _STATED_LETTER = re.compile(
     r"(?i:answer|choice|option)(?i:\s{1,3}is)?\s{0,3}:?\s{0,3}\*{0,2}\s{0,3}[(\[]?([A-Z])(?![A-Za-z])"
 )
+_TOOL_CALL = re.compile(r"<tool_call>((?:(?!<tool_call>).){0,20000}?)</tool_call>", re.DOTALL)
+_ARGUMENTS = re.compile(r'"arguments"\s{0,3}:\s{0,3}')
 _BARE_LETTER = re.compile(r"^[ \t(\[*]{0,8}([A-Z])[ \t)\].:*]{0,8}$", re.MULTILINE)
 
 
@@ -99,6 +101,21 @@ def gsm8k_line(text: str) -> list[Span]:
     return _last_match(text, _GSM8K)
 
 
+def tool_arguments(text: str) -> list[Span]:
+    """The arguments of every `<tool_call>{"name": ..., "arguments": {...}}</tool_call>` (Qwen, Hermes).
+
+    Of each call what follows its first `"arguments":`, to the call's last brace.
+    """
+    spans: list[Span] = []
+    for found in _TOOL_CALL.finditer(text):
+        inside = found.group(1)
+        marker = _ARGUMENTS.search(inside)
+        stop = inside.rstrip().rfind("}")
+        if marker and stop > marker.end():
+            spans += _trimmed(text, found.start(1) + marker.end(), found.start(1) + stop)
+    return spans
+
+
 def last_line(text: str) -> list[Span]:
     """The last line that is not blank."""
     stop = len(text.rstrip())
@@ -117,6 +134,7 @@ ANSWER_RULES: dict[str, Callable[[str], list[Span]]] = {
     "choice": choice_letter,
     "tag": answer_tag,
     "gsm8k": gsm8k_line,
+    "tool-call": tool_arguments,
     "last-line": last_line,
     "auto": first_that_finds,
 }

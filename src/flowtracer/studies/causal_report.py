@@ -30,7 +30,8 @@ from flowtracer.studies.provenance import provenance, provenance_line
 from flowtracer.studies.table import write_table
 
 MARKS = "osD^vPX*<>hd"
-FEW = 12  # lines that one panel can show apart
+OWN = {"flow": "#083370", CHANCE: "#555555"}  # always the same tint
+FEW = 6  # lines that one panel can show apart
 
 
 def write_report(
@@ -47,11 +48,7 @@ def write_report(
         back = len(came_back(rows, cut))
         for spared in study.spared:
             lines += [f"### {_where(cut, spared)}", ""]
-            lines += [
-                f"{back} of {len(rows)} problems; in the other {len(rows) - back} the answer did not come "
-                "back with nothing hidden, and they are left out.",
-                "",
-            ]
+            lines += [_kept(back, len(rows)), ""]
             here = [one for one in found if (one.cut, one.spared) == (cut, spared)]
             if curves:
                 lines += _area_table([c for c in curves if (c.cut, c.spared) == (cut, spared)])
@@ -89,6 +86,15 @@ def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
 def _where(cut: float | None, spared: int) -> str:
     place = "up to the answer" if cut is None else f"cut at {100 * cut:g}% of the way to the answer"
     return f"Hidden {place}" + (f", the last {spared} tokens spared" if spared else "")
+
+
+def _kept(back: int, problems: int) -> str:
+    if back == problems:
+        return f"{problems} problems: with nothing hidden, every answer came back."
+    return (
+        f"{back} of {problems} problems; in the other {problems - back} the answer did not come back with "
+        "nothing hidden, and they are left out."
+    )
 
 
 def _table(study: CausalStudy, here: Sequence[Cell]) -> list[str]:
@@ -183,25 +189,26 @@ def _draw_curves(axes: Any, here: Sequence[Cell], metric: str, scale: float) -> 
         {one.label for one in here},
         key=lambda label: -sum(o.values[metric].mean() for o in here if o.label == label),
     )
-    tints = colormaps["tab20"]
+    tints = colormaps["tab10"]
     for number, label in enumerate(labels):
-        points_ = sorted((one for one in here if one.label == label), key=lambda one: one.ratio)
-        intervals = [bootstrap(one.values[metric]) for one in points_]
-        shares = [100 * one.ratio for one in points_]
-        tint = "#083370" if label == "flow" else tints(number % 20)
+        line = sorted((one for one in here if one.label == label), key=lambda one: one.ratio)
+        intervals = [bootstrap(one.values[metric]) for one in line]
+        shares = [0.0, *(100 * one.ratio for one in line)]  # nothing hidden, nothing changed
+        strong = label in OWN
+        tint = OWN.get(label) or tints(number % 10)
         axes.plot(
             shares,
-            [scale * one.value for one in intervals],
+            [0.0, *(scale * one.value for one in intervals)],
             label=label,
             color=tint,
             marker=MARKS[number % len(MARKS)],
             markersize=3,
-            linewidth=2.2 if label == "flow" else 1.0,
+            linewidth=2.2 if strong else 1.0,
+            linestyle="--" if label == CHANCE or (number // 10) % 2 else "-",
         )
-        if len(labels) <= FEW or label in ("flow", CHANCE):
-            low, high = (
-                [scale * getattr(one, end) for one in intervals] for end in ("low", "high")
-            )
+        if len(labels) <= FEW or strong:
+            low = [0.0, *(scale * one.low for one in intervals)]
+            high = [0.0, *(scale * one.high for one in intervals)]
             axes.fill_between(shares, low, high, color=tint, alpha=0.12, linewidth=0)
 
 
@@ -210,7 +217,7 @@ def _draw_bars(axes: Any, here: Sequence[Cell], metric: str, scale: float) -> No
     for place, one in enumerate(ordered):
         value = bootstrap(one.values[metric])
         error = [[scale * (value.value - value.low)], [scale * (value.high - value.value)]]
-        tint = "#083370" if one.label == "flow" else "#8fa3bf"
+        tint = OWN.get(one.label, "#8fa3bf")
         axes.barh(place, scale * value.value, color=tint, height=0.62)
         axes.errorbar(scale * value.value, place, xerr=error, color="#222", linewidth=1, capsize=2)
     axes.set_yticks(range(len(ordered)), [one.label for one in ordered])

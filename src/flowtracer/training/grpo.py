@@ -50,7 +50,7 @@ class FlowCreditMixin:
     def _generate_and_score_completions(self: Any, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         began = time.perf_counter()
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
-        if not self.model.training or self.credit.weighting.neutral:
+        if not self.model.training or self.credit.neutral:
             return output
         start = time.perf_counter()
         batch = self._credit_batch(inputs, output)
@@ -98,6 +98,7 @@ class FlowCreditMixin:
             completion_mask=output["completion_mask"],
             tool_mask=output.get("tool_mask"),
             answer=self.credit.answer,
+            steps=self.credit.steps,
             users=users,
             delimiters=self._delimiters,
         )

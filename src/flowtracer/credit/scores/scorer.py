@@ -29,8 +29,8 @@ class ScoreOptions:
     answer_tokens: AnswerTokens = "absorb"  # our choice
     seed: int = 0  # of random scores
     edges: Edges = "mean"  # what an edge of the graph weighs, see `MeanReader`; the paper's
-    tile_above: int | None = None  # tokens; None: where T x T takes a sixteenth of free memory
     heads: Heads = "all"  # which heads are averaged: all (the paper's), or a third by distance
+    tile_above: int | None = None  # tokens; None: where T x T takes a sixteenth of free memory
 
 
 @dataclass(frozen=True)
