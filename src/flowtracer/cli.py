@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from flowtracer.commands import evaluate as evaluate_command
+from flowtracer.commands import score as score_command
 from flowtracer.commands import study as study_command
 from flowtracer.commands import train as train_command
 
@@ -35,6 +36,7 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(train_command.train)
 app.command("eval")(evaluate_command.evaluate)
+app.command("score")(score_command.score)
 app.add_typer(study_command.app, name="study")
 
 

@@ -1,0 +1,169 @@
+"""A rollout out of a row of a file: token ids of prompt and response, and what is known of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from flowtracer.inputs import PROMPT_FIELDS, RESPONSE_FIELDS
+from flowtracer.regions import (
+    Span,
+    decode_with_offsets,
+    encode_with_offsets,
+    render_prompt,
+    tokenize_prompt,
+)
+from flowtracer.regions.tokens import token_weights
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One prompt and its response."""
+
+    row: int  # in the whole input, 0 first
+    id: str | None
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    own: tuple[bool, ...]  # of the response: False for tool output
+    answer: (
+        tuple[float, ...] | None
+    )  # weight of each response token as answer, where the row says it
+    advantages: tuple[float, ...] | None  # of the response's tokens
+
+    @property
+    def tokens(self) -> int:
+        return len(self.prompt_ids) + len(self.response_ids)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a row must keep within."""
+
+    vocabulary: int
+    most_tokens: int
+
+
+def read_rollout(
+    tokenizer: PreTrainedTokenizerBase,
+    record: Any,
+    row: int,
+    *,
+    limits: Limits,
+    chat: bool | None = None,
+) -> Rollout:
+    """A row as a rollout; text is tokenized, ids are taken as they are.
+
+    Fields: prompt_ids and response_ids, or a prompt (text or conversation; one of `PROMPT_FIELDS`) and
+    a response (one of `RESPONSE_FIELDS`); optionally id, tool_mask (one number per response id, 0 for
+    tool output), answer (character spans of the response, with weights or without), advantage (a
+    number) or advantages (one per response token).
+
+    Raises ValueError with what is wrong.
+    """
+    if not isinstance(record, Mapping):
+        raise ValueError("is not an object with fields")
+    prompt = _ids(record, "prompt_ids", limits)
+    if prompt is None:
+        prompt = _prompt(tokenizer, _first(record, PROMPT_FIELDS), chat)
+    response = _ids(record, "response_ids", limits)
+    if response is None:
+        text = _first(record, RESPONSE_FIELDS)
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"has no response; one of {', '.join(RESPONSE_FIELDS)} is needed")
+        response = tuple(encode_with_offsets(tokenizer, text).ids)
+    if not prompt or not response:
+        raise ValueError("has an empty prompt or response")
+    total = len(prompt) + len(response)
+    if total > limits.most_tokens:
+        raise ValueError(f"has {total:,} tokens, more than --max-tokens {limits.most_tokens:,}")
+    name = record.get("id")
+    return Rollout(
+        row,
+        None if name is None else str(name),
+        prompt,
+        response,
+        _own(record, len(response)),
+        _answer(tokenizer, record, response),
+        _advantages(record, len(response)),
+    )
+
+
+def _first(record: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((record[name] for name in names if record.get(name) is not None), None)
+
+
+def _prompt(tokenizer: PreTrainedTokenizerBase, given: Any, chat: bool | None) -> tuple[int, ...]:
+    if isinstance(given, list):
+        given = [dict(one) if isinstance(one, Mapping) else one for one in given]
+    elif not isinstance(given, str):
+        raise ValueError(f"has no prompt; one of {', '.join(PROMPT_FIELDS)} is needed")
+    return tuple(tokenize_prompt(tokenizer, render_prompt(tokenizer, given, chat=chat)).ids)
+
+
+def _ids(record: Mapping[str, Any], name: str, limits: Limits) -> tuple[int, ...] | None:
+    given = record.get(name)
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(type(one) is int for one in given):
+        raise ValueError(f"{name} is not a list of whole numbers")
+    wrong = next((one for one in given if not 0 <= one < limits.vocabulary), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{name} holds {wrong}, which is not in a vocabulary of {limits.vocabulary}"
+        )
+    return tuple(given)
+
+
+def _own(record: Mapping[str, Any], length: int) -> tuple[bool, ...]:
+    given = record.get("tool_mask")
+    if given is None:
+        return (True,) * length
+    if not isinstance(given, list) or not all(one in (0, 1) for one in given):
+        raise ValueError("tool_mask is not a list of 0 and 1")
+    if len(given) != length:
+        raise ValueError(f"tool_mask has {len(given)} entries for {length} response tokens")
+    return tuple(bool(one) for one in given)
+
+
+def _answer(
+    tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any], response: tuple[int, ...]
+) -> tuple[float, ...] | None:
+    given = record.get("answer")
+    if not isinstance(given, list):
+        return None  # a reference answer as text says nothing of where the response has it
+    text = decode_with_offsets(tokenizer, list(response))
+    try:
+        spans = [Span(*one) for one in given]
+        fits = all(
+            0 <= one.start < one.stop <= len(text.text) and 0 < one.weight < math.inf
+            for one in spans
+        )
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            "answer is not a list of [start, stop] or [start, stop, weight] in the response"
+        )
+    weights: list[float] = token_weights(spans, text.offsets).tolist()
+    return tuple(weights)
+
+
+def _advantages(record: Mapping[str, Any], length: int) -> tuple[float, ...] | None:
+    given = record.get("advantages")
+    if given is None and record.get("advantage") is not None:
+        given = [record["advantage"]] * length
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(
+        isinstance(one, int | float) and not isinstance(one, bool) for one in given
+    ):
+        raise ValueError("the advantage is not a number, or the advantages are no list of numbers")
+    if len(given) != length:
+        raise ValueError(f"there are {len(given)} advantages for {length} response tokens")
+    values = tuple(float(one) for one in given)
+    if not bool(torch.tensor(values).isfinite().all()):
+        raise ValueError("an advantage is not finite")
+    return values

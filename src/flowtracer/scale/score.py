@@ -1,0 +1,82 @@
+"""`flowtracer score`: every rollout of some files, once, whatever happens in between."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flowtracer.atomic import replacing
+from flowtracer.rows import alone_in, claim
+from flowtracer.scale.engines import ENGINES
+from flowtracer.scale.parts import counts_of, errors_path, part_path
+from flowtracer.scale.shards import find_files, plan
+from flowtracer.scale.worker import ScoreSettings
+
+SHARD_ROWS = 256  # our choice: a kill costs at most the work on so many rows
+Progress = Callable[[int, int, int], None]  # rows done, rows in all, tokens of this run
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came out."""
+
+    rows: int
+    errors: int
+    parts: int
+
+
+def score_files(
+    source: Path,
+    folder: Path,
+    settings: ScoreSettings,
+    *,
+    engine: str = "local",
+    workers: int = 1,
+    shard_rows: int = SHARD_ROWS,
+    progress: Progress = lambda done, total, tokens: None,
+) -> Scored:
+    """Score what is missing; `folder` then holds parts/, errors.jsonl and manifest.json.
+
+    The input is cut into shards; a shard is done when its part is there, and parts appear whole or not
+    at all. So a run that was killed goes on, and nothing is lost or there twice.
+
+    Raises ValueError for wrong input, a folder of other settings or in use, an unknown engine.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} is unknown; use {' or '.join(ENGINES)}")
+    if workers < 1 or shard_rows < 1:
+        raise ValueError("workers and rows of a shard must be at least 1")
+    files = find_files(source)
+    with alone_in(folder, "another run"):
+        sizes = [[one.name, one.stat().st_size] for one in files]
+        what = asdict(settings) | {"input": sizes, "shard_rows": shard_rows}
+        claim(folder / "score.json", json.loads(json.dumps(what, default=str)), what="scores")
+        shards = plan(files, shard_rows)
+        total = sum(one.rows for one in shards)
+        missing = [one for one in shards if not part_path(folder, one.number).exists()]
+        done = total - sum(one.rows for one in missing)
+        tokens = 0
+        progress(done, total, tokens)
+        if missing:
+            for one in ENGINES[engine](missing, settings, str(folder.resolve()), workers):
+                done += one.rows + one.errors
+                tokens += one.tokens
+                progress(done, total, tokens)
+        return _finish(folder, len(shards), total)
+
+
+def _finish(folder: Path, parts: int, total: int) -> Scored:
+    """Put the errors together and write the manifest."""
+    counts = [counts_of(folder, number) for number in range(parts)]
+    good, bad = (sum(column) for column in zip(*counts, strict=True))
+    if good + bad != total:
+        raise ValueError(
+            f"{folder}: {good + bad} of {total} rows are there; remove it and start anew"
+        )
+    with replacing(folder / "errors.jsonl") as partial, partial.open("w", encoding="utf-8") as file:
+        for number in range(parts):
+            file.write(errors_path(folder, number).read_text(encoding="utf-8"))
+    manifest = {"rows": good, "errors": bad, "parts": parts}
+    with replacing(folder / "manifest.json") as partial:
+        partial.write_text(json.dumps(manifest, indent=1) + "\n")
+    return Scored(good, bad, parts)

@@ -1,0 +1,198 @@
+"""One worker: a model, and the shards that it scores one after another."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowtracer.credit import (
+    Credit,
+    ScoreBatch,
+    TokenCredit,
+    apply_credit,
+    score_batch,
+    structural_vocabulary,
+    token_credit,
+)
+from flowtracer.models import Loaded, load
+from flowtracer.scale.parts import write_part
+from flowtracer.scale.rollouts import Limits, Rollout, read_rollout
+from flowtracer.scale.shards import Damaged, Shard, read_shard
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What decides the rows that come out."""
+
+    model: str
+    credit: Credit = field(default_factory=Credit)
+    dtype: str = "auto"
+    device: str = "auto"
+    max_tokens: int = 32_768
+    batch_tokens: int = 65_536  # of the rollouts that are looked at together, our choice
+    chat: bool | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a shard."""
+
+    number: int
+    rows: int
+    errors: int
+    tokens: int
+
+
+class Worker:
+    """Loads a model once and scores shards; threads are set before, as PyTorch asks."""
+
+    def __init__(self, settings: ScoreSettings, folder: str, threads: int | None = None) -> None:
+        if threads:
+            os.environ["OMP_NUM_THREADS"] = str(threads)
+            torch.set_num_threads(threads)
+        self.settings = settings
+        self.folder = Path(folder)
+        self.loaded: Loaded = load(
+            settings.model,
+            dtype=settings.dtype,
+            device=settings.device,
+            trust_remote_code=settings.trust_remote_code,
+        )
+        tokenizer, config = self.loaded.tokenizer, self.loaded.model.config.get_text_config()
+        self.limits = Limits(config.vocab_size, settings.max_tokens)
+        self.delimiters = (
+            structural_vocabulary(tokenizer) if settings.credit.needs_structure else None
+        )
+
+    def score(self, shard: Shard) -> Done:
+        """Score a shard and write its part and its errors."""
+        good: list[dict[str, Any]] = []
+        errors: list[dict[str, Any]] = []
+        tokens = 0
+        for rollouts in self._windows(shard, errors):
+            tokens += sum(one.tokens for one in rollouts)
+            good += self._score(shard, rollouts, errors)
+        good.sort(key=lambda one: one["row"])
+        errors.sort(key=lambda one: one["row"])
+        write_part(self.folder, shard.number, good, errors)
+        return Done(shard.number, len(good), len(errors), tokens)
+
+    def _windows(self, shard: Shard, errors: list[dict[str, Any]]) -> Iterator[list[Rollout]]:
+        """Rollouts of a shard, as many together as the budget of tokens allows."""
+        window: list[Rollout] = []
+        longest = 0
+        for row, record in read_shard(shard):
+            try:
+                if isinstance(record, Damaged):
+                    raise ValueError(record.reason)
+                one = read_rollout(
+                    self.loaded.tokenizer,
+                    record,
+                    row,
+                    limits=self.limits,
+                    chat=self.settings.chat,
+                )
+            except Exception as error:  # a chat template can raise anything on an odd conversation
+                errors.append(_error(shard, row, error))
+                continue
+            longest = max(longest, one.tokens)
+            if window and longest * (len(window) + 1) > self.settings.batch_tokens:
+                yield window
+                window, longest = [], one.tokens
+            window.append(one)
+        if window:
+            yield window
+
+    def _score(
+        self, shard: Shard, rollouts: list[Rollout], errors: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Rows of a window; if it cannot be scored together, of each rollout alone."""
+        try:
+            batch = self._batch(rollouts)
+            given = token_credit(self.loaded.model, batch, self.settings.credit)
+        except (ValueError, RuntimeError, IndexError) as error:
+            if len(rollouts) == 1:
+                errors.append(_error(shard, rollouts[0].row, error))
+                return []
+            return [row for one in rollouts for row in self._score(shard, [one], errors)]
+        return [_row(one, batch, given, place) for place, one in enumerate(rollouts)]
+
+    def _batch(self, rollouts: list[Rollout]) -> ScoreBatch:
+        prompts, prompt_mask = _padded([one.prompt_ids for one in rollouts], left=True)
+        responses, mask = _padded([one.response_ids for one in rollouts], left=False)
+        own, _ = _padded([tuple(map(int, one.own)) for one in rollouts], left=False)
+        batch = score_batch(
+            self.loaded.tokenizer,
+            prompt_ids=prompts,
+            prompt_mask=prompt_mask,
+            completion_ids=responses,
+            completion_mask=mask,
+            tool_mask=own,
+            answer=self.settings.credit.answer,
+            delimiters=self.delimiters,
+        )
+        for place, one in enumerate(rollouts):
+            if one.answer is not None:
+                start = prompts.shape[1]
+                stop = start + len(one.answer)
+                told = torch.tensor(one.answer) * torch.tensor(one.own)
+                batch.answer[place, start:] = 0.0
+                batch.answer[place, start:stop] = told
+        return batch
+
+
+def _row(rollout: Rollout, batch: ScoreBatch, given: TokenCredit, place: int) -> dict[str, Any]:
+    """A row of the result, without padding."""
+    real = batch.attention_mask[place] > 0
+    weights = given.weights[place][real]
+    own = batch.candidates[place][real]
+    advantages = None
+    if rollout.advantages is not None:
+        response = slice(len(rollout.prompt_ids), None)
+        told = torch.tensor([rollout.advantages])
+        weighted = apply_credit(told, weights[None, response], own[None, response])
+        advantages = weighted[0].tolist()
+    return {
+        "row": rollout.row,
+        "id": rollout.id,
+        "prompt_tokens": len(rollout.prompt_ids),
+        "token_ids": [*rollout.prompt_ids, *rollout.response_ids],
+        "candidate": own.tolist(),
+        "answer": batch.answer[place][real].tolist(),
+        "score": given.scores[place][real].tolist(),
+        "weight": weights.tolist(),
+        "answered": bool(given.answered[place]),
+        "scored": bool(given.scored[place]),
+        "advantages": advantages,
+    }
+
+
+def _padded(rows: list[tuple[int, ...]], *, left: bool) -> tuple[Tensor, Tensor]:
+    """Rows as one tensor and its mask, (B, T) each."""
+    width = max(map(len, rows))
+    values = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros_like(values)
+    for place, row in enumerate(rows):
+        columns = slice(width - len(row), None) if left else slice(len(row))
+        values[place, columns] = torch.tensor(row)
+        mask[place, columns] = 1
+    return values, mask
+
+
+def _error(shard: Shard, row: int, error: Exception) -> dict[str, Any]:
+    place = shard.start + row - shard.first
+    return {
+        "row": row,
+        "file": Path(shard.path).name,
+        "row_of_file": place,
+        "reason": _one_line(error),
+    }
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__
