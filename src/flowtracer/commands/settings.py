@@ -21,11 +21,15 @@ def read_defaults(context: typer.Context, file: Path | None) -> Path | None:
         raise ValueError(f"{file}: cannot be read as YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{file}: is not a list of settings such as `task: gsm8k`")
-    known = {one.name for one in context.command.params}
+    known = {one.name: getattr(one, "multiple", False) for one in context.command.params}
     unknown = [name for name in found if name not in known]
     if unknown:
         raise ValueError(f"{file}: setting {unknown[0]!r} is unknown; see --help")
-    context.default_map = {**(context.default_map or {}), **found}
+    given = {
+        name: [value] if known[name] and not isinstance(value, list) else value
+        for name, value in found.items()
+    }
+    context.default_map = {**(context.default_map or {}), **given}
     return file
 
 
