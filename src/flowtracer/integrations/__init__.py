@@ -1,0 +1,1 @@
+"""Plug-ins for engines that are not built on TRL. Nothing else in the package imports them."""
