@@ -18,7 +18,8 @@ from flowtracer.rows import keep_rows
 from flowtracer.studies.causal import CausalStudy, run_causal
 from flowtracer.studies.causal_summary import cells
 from flowtracer.studies.formats import FormatStudy, overlap, run_formats, wordings
-from flowtracer.studies.shape import ShapeStudy, held_by_top, run_shape, unevenness
+from flowtracer.studies.resume import SolutionStudy
+from flowtracer.studies.shape import held_by_top, run_shape, unevenness
 from flowtracer.studies.solutions import SolutionSettings, _solution
 from flowtracer.tasks import load_task
 from flowtracer.tasks.task import Example, Task
@@ -179,7 +180,7 @@ def test_the_wording_of_the_answer_is_all_that_differs(embedded, tmp_path):
 
 
 def test_the_shape_of_the_flow_is_told_beside_chance(embedded, tmp_path):
-    study = ShapeStudy(SolutionSettings("embedded", "countdown", max_new_tokens=128), problems=6)
+    study = SolutionStudy(SolutionSettings("embedded", "countdown", max_new_tokens=128), problems=6)
     rows = run_shape(study, embedded, load_task("countdown"), tmp_path, progress=lambda *a: None)
     for row in rows:
         n = len(row["texts"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flowtracer.studies.report import find_studies, write_report
-from flowtracer.studies.shape import ShapeStudy
+from flowtracer.studies.resume import SolutionStudy
 from flowtracer.studies.shape_report import against_chance, ratio_of_sums, token_shares, unevenness
 from flowtracer.studies.shape_report import write_report as write_shape
 from flowtracer.studies.solutions import SolutionSettings
@@ -62,7 +62,7 @@ def test_hub_spacing_is_held_against_shuffled_throughput():
 
 
 def test_all_studies_stand_on_one_page_that_needs_no_other_file(tmp_path):
-    study = ShapeStudy(SolutionSettings("m", "t"))
+    study = SolutionStudy(SolutionSettings("m", "t"))
     for name in ("b", "a"):
         folder = tmp_path / name
         folder.mkdir()

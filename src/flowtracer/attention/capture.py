@@ -28,7 +28,7 @@ from flowtracer.attention.decoder import (
 from flowtracer.attention.kernel import attend
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.attention.mean import Edges, MeanReader
-from flowtracer.attention.switch import switched
+from flowtracer.attention.switch import check_causal, switched
 
 INTERFACE = "flowtracer_mean"
 ReadLayerBlock = Callable[[int, int, Tensor], None]
@@ -183,11 +183,7 @@ def _attention(
     """transformers' attention signature; query (B, Hq, T, D), key and value (B, Hkv, T, D)."""
     capture = _capture.get()
     layer: int = module.layer_idx  # type: ignore[assignment]
-    if kwargs.get("position_bias") is not None or getattr(module, "is_causal", True) is False:
-        raise AttentionCaptureError(
-            f"{type(module).__name__} looks ahead or adds a position bias, which is not captured; "
-            f"supported are {SUPPORTED}"
-        )
+    check_causal(module, kwargs)
     kwargs.pop("dropout", None)
     if capture.progress:
         capture.progress(layer + 1, capture.layers[-1] + 1)

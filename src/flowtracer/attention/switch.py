@@ -1,12 +1,12 @@
 """A model with another attention function for the length of one block, and as it was afterwards."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from flowtracer.attention.decoder import SUPPORTED, AttentionCaptureError
@@ -55,3 +55,15 @@ def switched(
                 config._attn_implementation_internal = implementation
             for module in training:
                 module.training = True
+
+
+def check_causal(module: nn.Module, given: Mapping[str, Any]) -> None:
+    """Raise AttentionCaptureError for attention that looks ahead or adds a bias of its own.
+
+    given: what the model passes to its attention function beside queries, keys and values.
+    """
+    if given.get("position_bias") is not None or getattr(module, "is_causal", True) is False:
+        raise AttentionCaptureError(
+            f"{type(module).__name__} looks ahead or adds a position bias, which is not captured; "
+            f"supported are {SUPPORTED}"
+        )

@@ -22,7 +22,7 @@ from flowtracer.attention.decoder import (
 )
 from flowtracer.attention.kernel import attend
 from flowtracer.attention.layers import Layers, select_layers
-from flowtracer.attention.switch import switched
+from flowtracer.attention.switch import check_causal, switched
 
 INTERFACE = "flowtracer_tiles"
 QUERIES = (
@@ -177,11 +177,7 @@ def _attention(
     """transformers' attention signature; query (B, Hq, T, D), key and value (B, Hkv, T, D)."""
     capture = _capture.get()
     layer: int = module.layer_idx  # type: ignore[assignment]
-    if kwargs.get("position_bias") is not None or getattr(module, "is_causal", True) is False:
-        raise AttentionCaptureError(
-            f"{type(module).__name__} looks ahead or adds a position bias, which is not captured; "
-            f"supported are {SUPPORTED}"
-        )
+    check_causal(module, kwargs)
     if capture.progress:
         capture.progress(layer + 1, capture.layers[-1] + 1)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling

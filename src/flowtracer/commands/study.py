@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -164,89 +164,59 @@ def causal(
     _print_table(table)
 
 
-@app.command()
-def formats(
-    config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("runs/formats"),
-    model: Annotated[str, MODEL] = "embedded",
-    task: Annotated[str, TASK] = "countdown",
-    source: Annotated[str | None, SOURCE] = None,
-    split: Annotated[str, SPLIT] = "test",
-    solutions: Annotated[Path | None, SOLUTIONS] = None,
-    problems: Annotated[int, PROBLEMS] = 200,
-    measure: Annotated[
-        str, typer.Option(help="SCORER[@KEY=VALUE,...] that chooses tokens.")
-    ] = "flow",
-    max_new_tokens: Annotated[int, LENGTH] = 512,
-    seed: Annotated[int, SEED] = 0,
-    dtype: Annotated[str, DTYPE] = "auto",
-    device: Annotated[str, DEVICE] = "auto",
-) -> None:
-    """Word the answers of a model's solutions anew: are the same tokens chosen?
+def _over_solutions(name: str, help_text: str) -> None:
+    """A command of a study that looks at solutions one by one; they differ in nothing else."""
 
-    Run it again after a kill and it goes on.
-    """
-    with needing("train"):
-        from flowtracer.models import load
-        from flowtracer.studies.formats import FormatStudy, run_formats, write_report
-        from flowtracer.studies.solutions import SolutionSettings
-        from flowtracer.tasks import load_task
-    made = SolutionSettings(model, task, split, max_new_tokens, seed, dtype)
-    study = FormatStudy(made, problems, measure)
-    loaded_task = load_task(task, split=split, source=source, seed=seed)
-    with progress_bar() as report:
-        rows = run_formats(
-            study,
-            load(model, dtype=dtype, device=device),
-            loaded_task,
-            out,
-            solutions_folder=solutions,
-            progress=report,
-        )
-    _print_table(write_report(study, rows, out, command=_command()))
+    def command(
+        config: Annotated[Path | None, CONFIG] = None,
+        out: Annotated[Path | None, typer.Option(help=f"Default: runs/{name}.")] = None,
+        model: Annotated[str, MODEL] = "embedded",
+        task: Annotated[str, TASK] = "countdown",
+        source: Annotated[str | None, SOURCE] = None,
+        split: Annotated[str, SPLIT] = "test",
+        solutions: Annotated[Path | None, SOLUTIONS] = None,
+        problems: Annotated[int, PROBLEMS] = 200,
+        measure: Annotated[
+            str, typer.Option(help="SCORER[@KEY=VALUE,...] that chooses tokens.")
+        ] = "flow",
+        max_new_tokens: Annotated[int, LENGTH] = 512,
+        seed: Annotated[int, SEED] = 0,
+        dtype: Annotated[str, DTYPE] = "auto",
+        device: Annotated[str, DEVICE] = "auto",
+    ) -> None:
+        with needing("train"):
+            from flowtracer.models import load
+            from flowtracer.studies import formats, shape, shape_report
+            from flowtracer.studies.resume import SolutionStudy
+            from flowtracer.studies.solutions import SolutionSettings
+            from flowtracer.tasks import load_task
+        kind, run, write = {
+            "formats": (formats.FormatStudy, formats.run_formats, formats.write_report),
+            "shape": (SolutionStudy, shape.run_shape, shape_report.write_report),
+        }[name]
+        made = SolutionSettings(model, task, split, max_new_tokens, seed, dtype)
+        study: Any = kind(made, problems, measure)
+        folder = out or Path("runs") / name
+        loaded_task = load_task(task, split=split, source=source, seed=seed)
+        with progress_bar() as report:
+            rows = run(
+                study,
+                load(model, dtype=dtype, device=device),
+                loaded_task,
+                folder,
+                solutions_folder=solutions,
+                progress=report,
+            )
+        _print_table(write(study, rows, folder, command=_command()))
+
+    command.__doc__ = f"{help_text}\n\nRun it again after a kill and it goes on."
+    app.command(name)(command)
 
 
-@app.command()
-def shape(
-    config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("runs/shape"),
-    model: Annotated[str, MODEL] = "embedded",
-    task: Annotated[str, TASK] = "countdown",
-    source: Annotated[str | None, SOURCE] = None,
-    split: Annotated[str, SPLIT] = "test",
-    solutions: Annotated[Path | None, SOLUTIONS] = None,
-    problems: Annotated[int, PROBLEMS] = 200,
-    measure: Annotated[
-        str, typer.Option(help="SCORER[@KEY=VALUE,...] that chooses tokens.")
-    ] = "flow",
-    max_new_tokens: Annotated[int, LENGTH] = 512,
-    seed: Annotated[int, SEED] = 0,
-    dtype: Annotated[str, DTYPE] = "auto",
-    device: Annotated[str, DEVICE] = "auto",
-) -> None:
-    """Which tokens carry the flow, how much of it they hold, how far hubs are apart.
-
-    Run it again after a kill and it goes on.
-    """
-    with needing("train"):
-        from flowtracer.models import load
-        from flowtracer.studies.shape import ShapeStudy, run_shape
-        from flowtracer.studies.shape_report import write_report
-        from flowtracer.studies.solutions import SolutionSettings
-        from flowtracer.tasks import load_task
-    made = SolutionSettings(model, task, split, max_new_tokens, seed, dtype)
-    study = ShapeStudy(made, problems, measure)
-    loaded_task = load_task(task, split=split, source=source, seed=seed)
-    with progress_bar() as report:
-        rows = run_shape(
-            study,
-            load(model, dtype=dtype, device=device),
-            loaded_task,
-            out,
-            solutions_folder=solutions,
-            progress=report,
-        )
-    _print_table(write_report(study, rows, out, command=_command()))
+_over_solutions(
+    "formats", "Word the answers of a model's solutions anew: are the same tokens chosen?"
+)
+_over_solutions("shape", "Which tokens carry the flow, how much they hold, how far hubs are apart.")
 
 
 @app.command()

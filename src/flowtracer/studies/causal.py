@@ -7,7 +7,7 @@ are the response's own. Always greedy; each text also runs with nothing hidden, 
 then does not come back (numerics of another batch) is reported and left out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from flowtracer.regions import decode_text, find_answer
 from flowtracer.respond import end_tokens
 from flowtracer.rows import alone_in, claim
 from flowtracer.studies.measures import Measure, choose, parse_measures, score_measures
-from flowtracer.studies.resume import rows_of
+from flowtracer.studies.resume import STUDY_FILE, Progress, rows_of
 from flowtracer.studies.solutions import (
     Solution,
     SolutionSettings,
@@ -32,10 +32,7 @@ from flowtracer.studies.solutions import (
 from flowtracer.tasks import Task
 from flowtracer.tasks.answer_text import clean, key, number, without_unit
 
-STUDY_FILE = "study.json"
 LONGER = 24  # tokens that a new answer may have more than the old one, our choice
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

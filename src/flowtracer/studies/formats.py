@@ -7,7 +7,7 @@ our choice. Compared are the sets of the top 40% of the response's tokens in fro
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,11 @@ from flowtracer.evaluation.statistics import bootstrap
 from flowtracer.flow import BACKBONE_RATIO, select_backbone
 from flowtracer.models import Loaded
 from flowtracer.regions import decode_text, render_prompt, tokenize_prompt
-from flowtracer.rows import alone_in, claim
 from flowtracer.studies.causal_summary import percent
 from flowtracer.studies.measures import parse_measure, score_measures
 from flowtracer.studies.provenance import provenance, provenance_line
-from flowtracer.studies.resume import rows_of
-from flowtracer.studies.solutions import (
-    Solution,
-    SolutionSettings,
-    collect_solutions,
-    score_batches,
-)
+from flowtracer.studies.resume import Progress, SolutionStudy, run_over_solutions
+from flowtracer.studies.solutions import Solution, score_batches
 from flowtracer.studies.table import write_table
 from flowtracer.tasks import Task
 
@@ -39,16 +33,11 @@ OPTIONS = 4  # of a multiple choice, our choice
 FORMATS = ("answer only", "full line", "explanation", "multiple choice")
 PAPER = {"full line": 1.00, "explanation": 1.00, "multiple choice": 0.93}
 
-Progress = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True)
-class FormatStudy:
-    """Whose solutions are worded anew, and by which measure tokens are chosen."""
+class FormatStudy(SolutionStudy):
+    """Whose solutions are worded anew, and by which measure how many tokens are chosen."""
 
-    solutions: SolutionSettings
-    problems: int = 200
-    measure: str = "flow"
     ratio: float = BACKBONE_RATIO  # section 3.3 of the paper
 
 
@@ -98,25 +87,17 @@ def run_formats(
     """Do what is missing and return a row a problem: overlaps with the answer alone."""
     if task.answer_rule != "boxed":
         raise ValueError(f"task {task.name} has no box to put wordings into; use one that has")
-    with alone_in(folder, "another study"):
-        claim(folder / "study.json", asdict(study), what="a study", free=("problems",))
-        solutions = collect_solutions(
-            loaded,
-            task,
-            solutions_folder or folder / "solutions",
-            settings=study.solutions,
-            wanted=study.problems,
-            progress=lambda done, of: progress("solving", done, of),
-        )
-        structural = structural_vocabulary(loaded.tokenizer)
-        answers = sorted({one.answer for one in solutions})
-        return rows_of(
-            solutions,
-            folder,
-            lambda part: [_row(study, loaded, task, one, answers, structural) for one in part],
-            batch=1,
-            progress=lambda done, of: progress("wording", done, of),
-        )
+    structural = structural_vocabulary(loaded.tokenizer)
+    return run_over_solutions(
+        study,
+        loaded,
+        task,
+        folder,
+        lambda one, solutions: _row(study, loaded, task, one, solutions, structural),
+        stage="wording",
+        solutions_folder=solutions_folder,
+        progress=progress,
+    )
 
 
 def _row(
@@ -124,9 +105,10 @@ def _row(
     loaded: Loaded,
     task: Task,
     solution: Solution,
-    answers: Sequence[str],
+    solutions: Sequence[Solution],
     structural: Tensor,
 ) -> dict[str, Any]:
+    answers = sorted({one.answer for one in solutions})
     draw = random.Random(study.solutions.seed * 1_000_003 + solution.problem)
     wrong = [one for one in answers if one != solution.answer]
     others = draw.sample(wrong, min(OPTIONS - 1, len(wrong)))

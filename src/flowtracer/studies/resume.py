@@ -1,14 +1,65 @@
 """A row for every solution, in fixed batches, going on where a kill came."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flowtracer.rows import keep_rows, line_of, read_rows
-from flowtracer.studies.solutions import Solution
+from flowtracer.models import Loaded
+from flowtracer.rows import alone_in, claim, keep_rows, line_of, read_rows
+from flowtracer.studies.solutions import Solution, SolutionSettings, collect_solutions
+from flowtracer.tasks import Task
 
 ROWS_FILE = "rows.jsonl"
+STUDY_FILE = "study.json"
 Make = Callable[[list[Solution]], Iterable[dict[str, Any]]]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class SolutionStudy:
+    """A study of a model's own solutions, one at a time, by one measure."""
+
+    solutions: SolutionSettings
+    problems: int = 200
+    measure: str = "flow"
+
+
+def run_over_solutions(
+    study: SolutionStudy,
+    loaded: Loaded,
+    task: Task,
+    folder: Path,
+    make: Callable[[Solution, Sequence[Solution]], dict[str, Any]],
+    *,
+    stage: str,
+    solutions_folder: Path | None,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Do what is missing and return a row a solution.
+
+    make: from a solution, and all of them, to its row. stage: what is being done, for the progress.
+
+    Raises ValueError if the folder holds another study or is in use, or the task has too few problems.
+    """
+    with alone_in(folder, "another study"):
+        # More problems may be asked for later: the first ones stay what they are.
+        claim(folder / STUDY_FILE, asdict(study), what="a study", free=("problems",))
+        solutions = collect_solutions(
+            loaded,
+            task,
+            solutions_folder or folder / "solutions",
+            settings=study.solutions,
+            wanted=study.problems,
+            progress=lambda done, of: progress("solving", done, of),
+        )
+        return rows_of(
+            solutions,
+            folder,
+            lambda part: [make(one, solutions) for one in part],
+            batch=1,
+            progress=lambda done, of: progress(stage, done, of),
+        )
 
 
 def rows_of(

@@ -4,8 +4,7 @@ Over a model's own solutions (figures 2 and 3 of the paper, "periodic hubs"). Wh
 held against the same solutions with the throughput of each response shuffled among its tokens.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +15,17 @@ from flowtracer.credit import Selection, select, structural_vocabulary
 from flowtracer.flow import find_hubs, select_backbone
 from flowtracer.models import Loaded
 from flowtracer.regions import decode_text
-from flowtracer.rows import alone_in, claim
 from flowtracer.studies.measures import parse_measure, score_measures
-from flowtracer.studies.resume import rows_of
-from flowtracer.studies.solutions import (
-    Solution,
-    SolutionSettings,
-    collect_solutions,
-    score_batches,
-)
+from flowtracer.studies.resume import Progress, SolutionStudy, run_over_solutions
+from flowtracer.studies.solutions import Solution, score_batches
 from flowtracer.tasks import Task
 
 SHARES = (0.01, 0.05, 0.2, 0.4)  # of tokens, whose part of the flow is told
 SHUFFLES = 20  # of each response, our choice
 
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class ShapeStudy:
-    """Whose solutions are looked at, and by which measure."""
-
-    solutions: SolutionSettings
-    problems: int = 200
-    measure: str = "flow"
-
 
 def run_shape(
-    study: ShapeStudy,
+    study: SolutionStudy,
     loaded: Loaded,
     task: Task,
     folder: Path,
@@ -52,28 +34,21 @@ def run_shape(
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a problem, of the response's tokens in front of the answer."""
-    with alone_in(folder, "another study"):
-        claim(folder / "study.json", asdict(study), what="a study", free=("problems",))
-        solutions = collect_solutions(
-            loaded,
-            task,
-            solutions_folder or folder / "solutions",
-            settings=study.solutions,
-            wanted=study.problems,
-            progress=lambda done, of: progress("solving", done, of),
-        )
-        structural = structural_vocabulary(loaded.tokenizer)
-        return rows_of(
-            solutions,
-            folder,
-            lambda part: [_row(study, loaded, task, one, structural) for one in part],
-            batch=1,
-            progress=lambda done, of: progress("looking", done, of),
-        )
+    structural = structural_vocabulary(loaded.tokenizer)
+    return run_over_solutions(
+        study,
+        loaded,
+        task,
+        folder,
+        lambda one, solutions: _row(study, loaded, task, one, structural),
+        stage="looking",
+        solutions_folder=solutions_folder,
+        progress=progress,
+    )
 
 
 def _row(
-    study: ShapeStudy, loaded: Loaded, task: Task, solution: Solution, structural: Tensor
+    study: SolutionStudy, loaded: Loaded, task: Task, solution: Solution, structural: Tensor
 ) -> dict[str, Any]:
     messages = task.prompt(task.examples[solution.problem])
     batches = score_batches(

@@ -14,7 +14,8 @@ from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.visible import one_line
 from flowtracer.studies.causal_summary import percent, points
 from flowtracer.studies.provenance import provenance, provenance_line
-from flowtracer.studies.shape import SHARES, ShapeStudy, unevenness
+from flowtracer.studies.resume import SolutionStudy
+from flowtracer.studies.shape import SHARES, unevenness
 from flowtracer.studies.table import write_table
 
 LEAST = 30  # occurrences of a token before anything is said of it, our choice
@@ -81,7 +82,7 @@ def against_chance(
 
 
 def write_report(
-    study: ShapeStudy, rows: Sequence[dict[str, Any]], out: Path, *, command: str = ""
+    study: SolutionStudy, rows: Sequence[dict[str, Any]], out: Path, *, command: str = ""
 ) -> Path:
     """Write `table.md`, `figures.json` and `figure.png` into `out`; returns the table's path."""
     origin = provenance(study.solutions.model, command)
