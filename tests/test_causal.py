@@ -143,6 +143,8 @@ def test_it_runs_on_models_of_other_kinds(real_model, tmp_path, name):
     ids = encode_with_offsets(loaded.tokenizer, written).ids
     made = _solution(loaded, task, 0, prompt.ids, ids)
     assert made.answer == "7" and made.usable
+    minus = encode_with_offsets(loaded.tokenizer, written.replace("{7}", "{-7}")).ids
+    assert _solution(loaded, task, 0, prompt.ids, minus).answer == "-7"  # `{-` may be one token
     for protocol in ("answer", "rest"):
         folder = tmp_path / protocol
         (folder / "solutions").mkdir(parents=True)

@@ -12,7 +12,13 @@ from transformers import PreTrainedTokenizerBase
 from flowtracer.credit import ScoreBatch, score_batch
 from flowtracer.intervention import decode, hiding, prefill
 from flowtracer.models import Loaded
-from flowtracer.regions import answer_weights, decode_with_offsets, render_prompt, tokenize_prompt
+from flowtracer.regions import (
+    answer_weights,
+    decode_with_offsets,
+    find_answer,
+    render_prompt,
+    tokenize_prompt,
+)
 from flowtracer.regions.prompts import Message
 from flowtracer.respond import end_tokens
 from flowtracer.rows import alone_in, claim, keep_rows, line_of, read_rows
@@ -177,7 +183,9 @@ def _solution(
     text = decode_with_offsets(loaded.tokenizer, ids)
     held = answer_weights(task.answer_rule, text).nonzero()[:, 0].tolist() if ids else []
     first, last = (held[0], held[-1]) if held else (-1, -2)
-    answer = text.text[text.offsets[first][0] : text.offsets[last][1]] if held else ""
+    # By its characters: its first token can begin in front of it, as in `{-`.
+    spans = find_answer(text.text, task.answer_rule)
+    answer = text.text[spans[0].start : spans[-1].stop] if held else ""
     return Solution(
         number,
         example.id,
