@@ -13,7 +13,6 @@ from flowtracer.studies.causal import CausalStudy
 from flowtracer.studies.causal_summary import (
     CHANCE,
     PAPER_TABLE_1,
-    WRITE,
     Area,
     Cell,
     against,
@@ -22,13 +21,11 @@ from flowtracer.studies.causal_summary import (
     came_back,
     cells,
     cuts_of,
-    nats,
-    percent,
-    points,
 )
-from flowtracer.studies.provenance import provenance, provenance_line
-from flowtracer.studies.table import write_table
+from flowtracer.studies.provenance import provenance, provenance_line, without_paths
+from flowtracer.studies.table import nats, percent, points, write_table
 
+WRITE = {"changed": percent, "reversed": percent, "drop": nats}
 MARKS = "osD^vPX*<>hd"
 OWN = {"flow": "#083370", CHANCE: "#555555"}  # always the same tint
 FEW = 6  # lines that one panel can show apart
@@ -55,7 +52,7 @@ def write_report(
             lines += _table(study, here)
     lines += [provenance_line(origin), "", "![figure](figure.png)"]
     figures = {
-        "study": asdict(study),
+        "study": without_paths(study),
         "origin": origin,
         "cells": [_plain(one, found) for one in found],
         "areas": [
@@ -78,7 +75,8 @@ def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
         what = "the old answer's log-probability is taken"
     return (
         f"Tokens of the response are hidden from all later positions in all layers and heads, and {what}. "
-        f"{len(rows)} {study.task} problems, {right} of them solved; greedy. In percent, and nats of the "
+        f"{len(rows)} {study.task} problems (the first of split {study.split} whose solutions have an "
+        f"answer), {right} of them solved; greedy; seed {study.seed}. In percent, and nats of the "
         "old answer's log-probability; 95% bootstrap intervals over problems; differences are paired."
     )
 

@@ -1,6 +1,6 @@
 """Rows of a causal study as figures with intervals: pure functions on plain values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,29 +126,3 @@ def area_against(area: Area, others: Sequence[Area], label: str) -> Interval | N
 def _text(row: dict[str, Any], cut: float | None) -> dict[str, Any]:
     found: dict[str, Any] = next(one for one in row["texts"] if one["cut"] == cut)
     return found
-
-
-def percent(one: Interval) -> str:
-    """A share with its interval."""
-    return f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
-
-
-def points(one: Interval | None) -> str:
-    """A difference of shares in points; nothing if there is none."""
-    if one is None:
-        return ""
-    return f"{100 * one.value:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
-
-
-def nats(one: Interval | None, sign: str = "") -> str:
-    """A drop in log-probability."""
-    return (
-        "" if one is None else f"{one.value:{sign}.2f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"
-    )
-
-
-WRITE: dict[str, Callable[[Interval], str]] = {
-    "changed": percent,
-    "reversed": percent,
-    "drop": nats,
-}

@@ -21,12 +21,11 @@ from flowtracer.evaluation.statistics import bootstrap
 from flowtracer.flow import BACKBONE_RATIO, select_backbone
 from flowtracer.models import Loaded
 from flowtracer.regions import decode_text, render_prompt, tokenize_prompt
-from flowtracer.studies.causal_summary import percent
 from flowtracer.studies.measures import parse_measure, score_measures
-from flowtracer.studies.provenance import provenance, provenance_line
-from flowtracer.studies.resume import Progress, SolutionStudy, run_over_solutions
+from flowtracer.studies.provenance import provenance, provenance_line, without_paths
+from flowtracer.studies.resume import Progress, SolutionStudy, run_over_solutions, solutions_line
 from flowtracer.studies.solutions import Solution, score_batches
-from flowtracer.studies.table import write_table
+from flowtracer.studies.table import percent, write_table
 from flowtracer.tasks import Task
 
 OPTIONS = 4  # of a multiple choice, our choice
@@ -169,7 +168,7 @@ def write_report(
         name: bootstrap(np.array([row["overlap"][name] for row in rows])) for name in FORMATS[1:]
     }
     lines = [
-        f"The same {len(rows)} solutions of {study.solutions.task} with the content of the box worded "
+        f"The same {solutions_line(study, len(rows))} with the content of the box worded "
         f"anew: share of the top {100 * study.ratio:g}% tokens by {study.measure} that stay, compared "
         "with the answer alone, among the response's tokens in front of the content. 95% bootstrap "
         f"intervals over problems. Chance would give {100 * study.ratio:g}%.",
@@ -181,7 +180,7 @@ def write_report(
         provenance_line(origin),
     ]
     figures = {
-        "study": asdict(study),
+        "study": without_paths(study),
         "origin": origin,
         "overlap": {name: asdict(one) for name, one in found.items()},
     }

@@ -1,6 +1,7 @@
 """What a result came from: versions, commit, model, command and date."""
 
 import subprocess
+from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -10,12 +11,26 @@ from typing import Any
 def provenance(model: str, command: str) -> dict[str, Any]:
     """For the record of a study; the commit only where the package runs from a checkout."""
     return {
-        "model": Path(model).name if "/" in model and Path(model).expanduser().exists() else model,
+        "model": model_name(model),
         "command": command,
         "date": date.today().isoformat(),
         "commit": _commit(),
         "versions": {name: version(name) for name in ("flowtracer", "torch", "transformers")},
     }
+
+
+def model_name(model: str) -> str:
+    """A hub id as it is, a folder without what is in front of its name."""
+    return Path(model).name if "/" in model and Path(model).expanduser().exists() else model
+
+
+def without_paths(study: Any) -> dict[str, Any]:
+    """A study's settings in plain values, its model by name only."""
+    found = asdict(study)
+    for one in (found, found.get("solutions")):
+        if isinstance(one, dict) and "model" in one:
+            one["model"] = model_name(one["model"])
+    return found
 
 
 def provenance_line(origin: dict[str, Any]) -> str:

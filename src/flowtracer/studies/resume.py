@@ -25,6 +25,15 @@ class SolutionStudy:
     measure: str = "flow"
 
 
+def solutions_line(study: SolutionStudy, count: int) -> str:
+    """Which solutions a study is about."""
+    made = study.solutions
+    return (
+        f"{count} solutions of {made.task} (the first of split {made.split} that have an answer; "
+        f"seed {made.seed})"
+    )
+
+
 def run_over_solutions(
     study: SolutionStudy,
     loaded: Loaded,

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from flowtracer.evaluation.statistics import CONFIDENCE, RESAMPLES, Interval, bootstrap
 from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.visible import one_line
-from flowtracer.studies.causal_summary import percent, points
-from flowtracer.studies.provenance import provenance, provenance_line
-from flowtracer.studies.resume import SolutionStudy
+from flowtracer.studies.provenance import provenance, provenance_line, without_paths
+from flowtracer.studies.resume import SolutionStudy, solutions_line
 from flowtracer.studies.shape import SHARES, unevenness
-from flowtracer.studies.table import write_table
+from flowtracer.studies.table import percent, points, write_table
 
 LEAST = 30  # occurrences of a token before anything is said of it, our choice
 RESPONSES = 10  # and responses that it is in
@@ -89,8 +88,7 @@ def write_report(
     tokens = token_shares(rows)
     kinds = _kinds(rows)
     lines = [
-        f"Tokens of {len(rows)} solutions of {study.solutions.task} in front of the answer, by "
-        f"{study.measure}. High means among a response's top {100 * BACKBONE_RATIO:g}%. 95% bootstrap "
+        f"Tokens of {solutions_line(study, len(rows))} in front of the answer, by {study.measure}. High means among a response's top {100 * BACKBONE_RATIO:g}%. 95% bootstrap "
         "intervals over responses.",
         "",
         "### How much of the flow the top tokens hold",
@@ -129,7 +127,7 @@ def write_report(
             lines.append(f"| {name} | {_plain(own)} | {_plain(null)} | {_plain(gap, '+')} |")
     lines += ["", provenance_line(origin), "", "![figure](figure.png)"]
     figures = {
-        "study": asdict(study),
+        "study": without_paths(study),
         "origin": origin,
         "held": held,
         "kinds": {name: asdict(one) for name, one in kinds.items()},

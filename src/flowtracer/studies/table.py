@@ -1,4 +1,4 @@
-"""The files that every study ends with."""
+"""How a study writes its figures, and the files that it ends with."""
 
 import json
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from flowtracer.atomic import replacing
+from flowtracer.evaluation.statistics import Interval
 
 
 def write_table(
@@ -24,3 +25,22 @@ def write_table(
         with replacing(out / name) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     return out / "table.md"
+
+
+def percent(one: Interval) -> str:
+    """A share with its interval."""
+    return f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+
+
+def points(one: Interval | None) -> str:
+    """A difference of shares in points; nothing if there is none."""
+    if one is None:
+        return ""
+    return f"{100 * one.value:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+
+
+def nats(one: Interval | None, sign: str = "") -> str:
+    """A drop in log-probability."""
+    return (
+        "" if one is None else f"{one.value:{sign}.2f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"
+    )
