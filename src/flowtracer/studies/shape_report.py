@@ -88,8 +88,9 @@ def write_report(
     tokens = token_shares(rows)
     kinds = _kinds(rows)
     lines = [
-        f"Tokens of {solutions_line(study, len(rows))} in front of the answer, by {study.measure}. High means among a response's top {100 * BACKBONE_RATIO:g}%. 95% bootstrap "
-        "intervals over responses.",
+        f"Tokens of {solutions_line(study, len(rows))} in front of the answer, by {study.measure}. "
+        f"High means among a response's top {100 * BACKBONE_RATIO:g}%. 95% bootstrap intervals over "
+        "responses.",
         "",
         "### How much of the flow the top tokens hold",
         "",
