@@ -1,7 +1,6 @@
 # make demo   trace the embedded model and say where the page is
 # make test   install what the tests need and run them
 # make check  lint and types
-# make test-verl  the plug-in for verl, in an environment of its own
 # make bench  measure speed and memory (needs a folder with SmolLM2-135M, see docs/performance.md)
 
 PYTHON ?= python3
@@ -11,7 +10,7 @@ OUT ?= flowtracer-out
 TORCH := $(shell sed -n 's/^torch==//p' requirements-dev.txt)
 CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-slow test-verl check bench wheel clean
+.PHONY: demo test test-slow check bench wheel clean
 
 # The CPU build by name, so that no pip ever fetches gigabytes of CUDA; from PyTorch's own index
 # where the default index does not have it.
@@ -38,19 +37,6 @@ test: $(VENV)/dev
 
 test-slow: $(VENV)/dev
 	$(BIN)/python -m pytest
-
-VERL_VENV ?= .venv-verl
-VERL_PIP := $(VERL_VENV)/bin/pip install --quiet
-$(VERL_VENV)/ready: requirements-verl.txt
-	$(PYTHON) -m venv $(VERL_VENV)
-	$(VERL_PIP) "torch==$(TORCH)+cpu" \
-	  || $(VERL_PIP) --index-url $(CPU_TORCH_INDEX) "torch==$(TORCH)"
-	$(VERL_PIP) --requirement requirements-verl.txt
-	$(VERL_PIP) --no-deps TransferQueue==0.1.11 verl==0.9.1 --editable .
-	touch $@
-
-test-verl: $(VERL_VENV)/ready
-	$(VERL_VENV)/bin/python -m pytest tests_verl
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

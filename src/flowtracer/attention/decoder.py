@@ -13,10 +13,6 @@ SUPPORTED = (
 )
 
 
-# By name: importing FSDP takes longer than most of this package.
-_WRAPPERS = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel")
-
-
 class AttentionCaptureError(ValueError):
     """The model's attention cannot be captured; the message names its class and what can."""
 
@@ -55,8 +51,6 @@ def find_decoder(model: nn.Module) -> PreTrainedModel:
     Raises AttentionCaptureError for anything that is not a decoder-only model of transformers.
     """
     inner: Any = getattr(model, "_orig_mod", model)
-    while type(inner).__name__ in _WRAPPERS:
-        inner = inner.module
     if hasattr(inner, "get_base_model"):  # PEFT; the adapters live inside the base model
         if any(getattr(c, "is_prompt_learning", False) for c in inner.peft_config.values()):
             raise AttentionCaptureError(
