@@ -51,6 +51,7 @@ def verl_config():
             "actor_rollout_ref.actor.fsdp_config.model_dtype=fp32",
             "+actor_rollout_ref.actor.fsdp_config.mixed_precision={param_dtype: fp32, reduce_dtype: fp32, buffer_dtype: fp32}",
             "actor_rollout_ref.actor.fsdp_config.use_torch_compile=False",
+            "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean",
             "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=2",
             "actor_rollout_ref.actor.ppo_mini_batch_size=2",
             "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=2",

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+import torch.distributed
 from verl.plugin.platform.platform_base import PlatformBase
 from verl.plugin.platform.platform_manager import PlatformRegistry, set_platform
 
@@ -26,6 +27,7 @@ def _device_module() -> ModuleType:
     ):
         setattr(module, name, lambda *args: 0)
     module.mem_get_info = lambda *args: (1 << 30, 1 << 30)  # type: ignore[attr-defined]
+    module.get_device_name = lambda *args: "CPU"  # type: ignore[attr-defined]
     module.empty_cache = lambda: None  # type: ignore[attr-defined]
     module.set_device = lambda *args: None  # type: ignore[attr-defined]
     return module
@@ -99,4 +101,15 @@ class CPUPlatform(PlatformBase):
         return None
 
 
+_init_process_group = torch.distributed.init_process_group
+
+
+def _init_once(backend: str | None = None, **settings: Any) -> None:
+    """verl asks for "cpu:gloo" beside the device's own backend, which here is the same one."""
+    if backend is not None:
+        backend = ",".join(dict.fromkeys(backend.split(",")))
+    _init_process_group(backend, **settings)
+
+
+torch.distributed.init_process_group = _init_once
 set_platform(CPUPlatform())

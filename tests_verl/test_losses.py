@@ -17,7 +17,6 @@ KNOWN = {
 
 def actor(verl_config, loss, **changes):
     config = verl_config(
-        "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean",
         f"actor_rollout_ref.actor.policy_loss.loss_mode={loss}",
         *(f"{name}={value}" for name, value in changes.items()),
     )
@@ -62,7 +61,9 @@ def test_the_losses_of_verl_are_the_known_ones():
 def test_weighting_the_advantage_weights_the_token(verl_config, case, loss):
     old, new, advantages, weights, mask = case
     config = actor(verl_config, loss)
-    if loss == "gspo":  # its ratio joins the tokens of a sequence; the factor is on each token's part
+    if (
+        loss == "gspo"
+    ):  # its ratio joins the tokens of a sequence; the factor is on each token's part
         new = old + (new - old) * 0.1
     _, plain = gradient(loss, config, old, new, advantages, mask)
     _, credited = gradient(loss, config, old, new, apply_credit(advantages, weights, mask), mask)
@@ -74,9 +75,7 @@ def test_the_loss_is_equation_5_by_hand(verl_config, case):
     """1/G sum_i 1/N_i sum_t w min(r A, clip(r) A), negated: verl's vanilla loss as configured."""
     old, new, advantages, weights, mask = case
     config = actor(verl_config, "vanilla", **{"actor_rollout_ref.actor.clip_ratio_c": 1e6})
-    value, _ = gradient(
-        "vanilla", config, old, new, apply_credit(advantages, weights, mask), mask
-    )
+    value, _ = gradient("vanilla", config, old, new, apply_credit(advantages, weights, mask), mask)
     total = 0.0
     for row in range(4):
         held = 0.0

@@ -62,9 +62,7 @@ def test_the_shape_is_that_of_the_responses(embedded, data):
 def test_responses_of_one_length_need_not_be_jagged(embedded, data):
     """A tensor of equal rows may arrive dense."""
     first = {name: torch.stack([value[0], value[0]]) for name, value in data.items()}
-    weights, _ = response_weights(
-        embedded.model, embedded.tokenizer, first, Credit(), device="cpu"
-    )
+    weights, _ = response_weights(embedded.model, embedded.tokenizer, first, Credit(), device="cpu")
     jagged, _ = response_weights(embedded.model, embedded.tokenizer, data, Credit(), device="cpu")
     assert torch.equal(weights[1], jagged[0])
 
@@ -73,8 +71,6 @@ def test_a_batch_without_any_advantage_makes_no_forward(embedded, data):
     calls = []
     handle = embedded.model.model.layers[0].register_forward_pre_hook(lambda *_: calls.append(1))
     still = {**data, "advantages": data["advantages"] * 0}
-    weights, _ = response_weights(
-        embedded.model, embedded.tokenizer, still, Credit(), device="cpu"
-    )
+    weights, _ = response_weights(embedded.model, embedded.tokenizer, still, Credit(), device="cpu")
     handle.remove()
     assert not calls and bool((weights.values() == 1).all())

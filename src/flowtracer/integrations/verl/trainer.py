@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import ray
+import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
@@ -69,7 +70,8 @@ class FlowPPOTrainerSync(PPOTrainerSync):
         )
         data["advantages"] = weighted(data["advantages"], data[WEIGHTS], data["response_mask"])
         tq.kv_batch_put(**where, fields=data.select("advantages"))
-        figures = summarise(data[SUMS].sum(0)) | {"seconds": time.perf_counter() - start}
+        sums = torch.stack(list(data[SUMS].unbind())).sum(0)  # the queue makes every field jagged
+        figures = summarise(sums) | {"seconds": time.perf_counter() - start}
         metrics.update({f"credit/{name}": value for name, value in figures.items()})
         return batch
 
