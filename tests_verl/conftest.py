@@ -49,7 +49,7 @@ def verl_config():
             "actor_rollout_ref.actor.strategy=fsdp2",
             "actor_rollout_ref.actor.fsdp_config.strategy=fsdp2",
             "actor_rollout_ref.actor.fsdp_config.model_dtype=fp32",
-            "+actor_rollout_ref.actor.fsdp_config.mixed_precision={param_dtype: fp32, reduce_dtype: fp32, buffer_dtype: fp32}",
+            f"+actor_rollout_ref.actor.fsdp_config.mixed_precision={FULL_PRECISION}",
             "actor_rollout_ref.actor.fsdp_config.use_torch_compile=False",
             "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean",
             "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=2",
@@ -69,6 +69,7 @@ def verl_config():
     return make
 
 
+FULL_PRECISION = "{param_dtype: fp32, reduce_dtype: fp32, buffer_dtype: fp32}"
 PROMPTS = ("Make 33 from 3, 7, 18.", "Make 21 from 7, 5, 8, 1.")
 RESPONSES = (
     "18 + 7 = 25, 25 + 3 = 28, not 33.\n18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}<|end|>",
@@ -82,10 +83,8 @@ def nested(rows):
     return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
 
 
-@pytest.fixture
-def sequences(embedded):
-    """Four responses to two prompts of different lengths, as lists of ids."""
-    tokenizer = embedded.tokenizer
+def make_sequences(tokenizer):
+    """Four responses to two prompts of different lengths, as lists of ids, and what a model wrote."""
 
     def ids(text):
         return torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -97,17 +96,23 @@ def sequences(embedded):
     return prompts, responses, masks
 
 
-@pytest.fixture
-def data(sequences):
-    """What a worker gets, jagged; the third response has no advantage."""
+def make_data(sequences, values):
+    """What a worker gets, jagged, every response with one advantage."""
     prompts, responses, masks = sequences
-    advantages = [
-        torch.full((len(one),), value) * mask
-        for one, mask, value in zip(responses, masks, (1.0, -1.0, 0.0, -0.5), strict=True)
-    ]
     return {
         "prompts": nested(prompts),
         "responses": nested(responses),
         "response_mask": nested(masks),
-        "advantages": nested(advantages),
+        "advantages": nested(value * mask for mask, value in zip(masks, values, strict=True)),
     }
+
+
+@pytest.fixture
+def sequences(embedded):
+    return make_sequences(embedded.tokenizer)
+
+
+@pytest.fixture
+def data(sequences):
+    """The third response has no advantage."""
+    return make_data(sequences, (1.0, -1.0, 0.0, -0.5))

@@ -1,54 +1,27 @@
 """verl's own FSDP engine on this CPU: its model is read, and works as before afterwards."""
 
-import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import nested
+from made_engine import make_engine
 from tensordict import TensorDict
-from verl.trainer.config import CheckpointConfig
 from verl.utils import tensordict_utils as tu
-from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
-from verl.workers.engine.fsdp import transformer_impl
 
 from flowtracer.credit import Credit
 from flowtracer.integrations.verl.weights import response_weights
 from flowtracer.integrations.verl.worker import autocast, check_readable, tokenizer_of
-from flowtracer.models import model_path
 
-FULL = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(params=["fsdp2", "fsdp"])
-def engine(request, process_group, monkeypatch):
-    if request.param == "fsdp":
-        # torch's FSDP1 distributes the first weights between GPUs only.
-        alone = functools.partial(transformer_impl.FSDP)
-
-        def without_broadcast(module, **settings):
-            return alone(module, **{**settings, "sync_module_states": False})
-
-        without_broadcast.set_state_dict_type = transformer_impl.FSDP.set_state_dict_type
-        monkeypatch.setattr(transformer_impl, "FSDP", without_broadcast)
-    made = transformer_impl.FSDPEngineWithLMHead(
-        HFModelConfig(
-            path=model_path("embedded"),
-            use_remove_padding=False,
-            enable_gradient_checkpointing=False,
-            override_config={"attn_implementation": "sdpa"},
-        ),
-        FSDPEngineConfig(
-            strategy=request.param,
-            use_torch_compile=False,
-            model_dtype="fp32",
-            mixed_precision=FULL,
-            param_offload=False,
-        ),
-        FSDPOptimizerConfig(lr=1e-6, total_training_steps=1),
-        CheckpointConfig(),
-    )
-    made.initialize()
-    return made
+def engine(request, process_group):
+    return make_engine(request.param)
 
 
 def log_probs(engine, sequences):
@@ -109,3 +82,21 @@ def test_an_engine_that_cannot_be_read_is_refused(engine, monkeypatch):
     monkeypatch.setattr(engine.model_config.hf_config, "vision_config", {}, raising=False)
     with pytest.raises(ValueError, match="reads images"):
         check_readable(engine)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp2", "fsdp"])
+def test_two_processes_that_share_a_model_agree(strategy, tmp_path):
+    """The second has nothing to score and makes the first one's forwards with it."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    ended = subprocess.run(
+        [*command, str(HERE / "two_processes.py"), strategy, str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    first, second = (torch.load(tmp_path / f"out.{rank}") for rank in (0, 1))
+    assert first["same"] and second["same"]
+    assert first["chosen"] > 10 and second["chosen"] == 0
+    assert first["forwards"] == second["forwards"] == 1
