@@ -1,4 +1,4 @@
-"""Credit of a model sharded by FSDP2 over two processes; see test_distributed.py.
+"""Credit of a model sharded by FSDP2 and by FSDP1 over two processes; see test_distributed.py.
 
 torchrun --nproc_per_node 2 tests/distributed_capture.py OUT
 """
@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 from distributed_step import PROMPT, RESPONSES
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from flowtracer.attention.decoder import is_sharded
 from flowtracer.credit import Credit, score_batch, token_credit
@@ -50,6 +51,14 @@ def main() -> None:
     assert torch.equal(alone.weights, sharded.weights)
     assert loaded.model.config.num_hidden_layers == len(loaded.model.model.layers)
     assert loaded.model(batch.input_ids).logits.shape[:2] == batch.input_ids.shape
+    whole = load("embedded").model
+    policy = ModuleWrapPolicy({type(whole.model.layers[0])})
+    wrapped = FullyShardedDataParallel(
+        whole, auto_wrap_policy=policy, device_id=torch.device("cpu")
+    )
+    assert is_sharded(wrapped)
+    older = token_credit(wrapped, batch, Credit(), same_everywhere=most, chunk=1)
+    assert torch.equal(alone.weights, older.weights)
     Path(f"{sys.argv[1]}.{rank}").write_text(str(int((sharded.weights == 1.5).sum())))
     dist.destroy_process_group()
 

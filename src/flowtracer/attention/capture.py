@@ -21,6 +21,7 @@ from flowtracer.attention.decoder import (
     SUPPORTED,
     AttentionCaptureError,
     depth_of,
+    device_of,
     find_decoder,
     first_layers_only,
     is_sharded,
@@ -91,7 +92,7 @@ def mean_attention(
             f"{tuple(input_ids.shape)}"
         )
     chosen = select_layers(layers, depth_of(model))
-    device = next(find_decoder(model).get_input_embeddings().parameters()).device
+    device = device_of(find_decoder(model))
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     reader = MeanReader(mask.to(device), len(chosen), edges=edges)
     read_attention(
@@ -129,7 +130,7 @@ def read_attention(
     Everything else as in `mean_attention`.
     """
     decoder = find_decoder(model)
-    device = next(decoder.get_input_embeddings().parameters()).device
+    device = device_of(decoder)
     input_ids = input_ids.to(device)
     padded = attention_mask is not None and not bool(attention_mask.all())
     if attention_mask is not None and padded:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -45,12 +47,19 @@ def first_layers_only(decoder: PreTrainedModel, count: int) -> Iterator[None]:
         config.num_hidden_layers = before
 
 
+def device_of(decoder: PreTrainedModel) -> torch.device:
+    """Where token ids go: to the embeddings, or, if FSDP1 took their weights, to any weight."""
+    embeddings = decoder.get_input_embeddings().parameters()
+    return next(chain(embeddings, decoder.parameters())).device
+
+
 def find_decoder(model: nn.Module) -> PreTrainedModel:
-    """The stack of layers without head, out of compiled and PEFT wrappers.
+    """The stack of layers without head, out of FSDP, compiled and PEFT wrappers.
 
     Raises AttentionCaptureError for anything that is not a decoder-only model of transformers.
     """
     inner: Any = getattr(model, "_orig_mod", model)
+    inner = getattr(inner, "_fsdp_wrapped_module", inner)  # FSDP1; FSDP2 does not wrap
     if hasattr(inner, "get_base_model"):  # PEFT; the adapters live inside the base model
         if any(getattr(c, "is_prompt_learning", False) for c in inner.peft_config.values()):
             raise AttentionCaptureError(

@@ -17,13 +17,13 @@ from flowtracer.credit import (
     Credit,
     TokenCredit,
     apply_credit,
-    concentration,
     score_batch,
     structural_vocabulary,
     token_credit,
 )
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.scores.table import find_scorer
+from flowtracer.credit.summary import summarise, tally
 
 RELIED_ON = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
 
@@ -113,34 +113,8 @@ class FlowCreditMixin:
         self: Any, batch: ScoreBatch, given: TokenCredit, informative: Tensor, seconds: float
     ) -> None:
         """Means over all processes' responses; sums are gathered, so unequal parts weigh right."""
-        worked = informative & given.answered
-        tokens = batch.candidates & worked[:, None]
-        real = batch.candidates.any(1)
-        spread = concentration(given.scores[worked], batch.candidates[worked])
-        sums = torch.stack(
-            [
-                (given.chosen & tokens).sum(),
-                torch.where(tokens, given.weights, 0.0).sum(),
-                tokens.sum(),
-                (real & ~given.answered).sum(),
-                real.sum(),
-                (worked & ~given.scored).sum(),
-                spread.sum(),
-                worked.sum(),
-            ]
-        ).float()
-        chosen, weight, count, unanswered, responses, unscored, spread, rows = (
-            self.accelerator.gather(sums[None]).sum(0).tolist()
-        )
-        for name, value in {
-            "selected": chosen / max(count, 1),
-            "mean_weight": weight / count if count else 1.0,
-            "no_answer": unanswered / max(responses, 1),
-            "not_scored": unscored / max(rows, 1),
-            "concentration": spread / max(rows, 1),
-            "responses": rows,
-            "seconds": seconds,
-        }.items():
+        sums = self.accelerator.gather(tally(batch, given, informative).sum(0)[None]).sum(0)
+        for name, value in (summarise(sums) | {"seconds": seconds}).items():
             self._metrics["train"][f"credit/{name}"].append(value)
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from flowtracer.attention import AttentionCaptureError
-from flowtracer.attention.decoder import SUPPORTED, find_decoder, is_sharded
+from flowtracer.attention.decoder import SUPPORTED, device_of, find_decoder, is_sharded
 from flowtracer.credit.batch import ScoreBatch
 
 SLICE_NUMBERS = 1 << 24  # logits held at a time, our choice: 64 MiB in float32
@@ -140,7 +140,7 @@ def _answering(decoder: PreTrainedModel, answer: MoeModelOutputWithPast) -> Iter
 
 def _inputs(decoder: PreTrainedModel, batch: ScoreBatch) -> dict[str, Any]:
     """What the model is called with; positions count the real tokens of a row."""
-    device = next(decoder.get_input_embeddings().parameters()).device
+    device = device_of(decoder)
     mask = batch.attention_mask.to(device)
     padded = not bool(mask.all())
     return {

@@ -1,0 +1,60 @@
+"""What a batch's credit came to: sums per response, and the figures that are logged of them.
+
+Sums are kept per response, so that the parts of several processes can be added before any division.
+"""
+
+import torch
+from torch import Tensor
+
+from flowtracer.credit.batch import ScoreBatch
+from flowtracer.credit.credit import TokenCredit, concentration
+
+COUNTED = (
+    "chosen",
+    "weight",
+    "tokens",
+    "unanswered",
+    "responses",
+    "unscored",
+    "concentration",
+    "worked",
+)
+
+
+def tally(batch: ScoreBatch, given: TokenCredit, wanted: Tensor) -> Tensor:
+    """Sums of each response in the order of `COUNTED`, (B, 8) float32.
+
+    wanted: (B,) bool, rows that were worth the work. Chosen tokens, weights and tokens are counted of
+    these; responses without an answer are counted of all that have tokens of their own.
+    """
+    worked = wanted & given.answered
+    tokens = batch.candidates & worked[:, None]
+    real = batch.candidates.any(1)
+    spread = torch.zeros(len(worked), device=worked.device)
+    spread[worked] = concentration(given.scores[worked], batch.candidates[worked])
+    return torch.stack(
+        [
+            (given.chosen & tokens).sum(1),
+            torch.where(tokens, given.weights, 0.0).sum(1),
+            tokens.sum(1),
+            real & ~given.answered,
+            real,
+            worked & ~given.scored,
+            spread,
+            worked,
+        ],
+        1,
+    ).float()
+
+
+def summarise(sums: Tensor) -> dict[str, float]:
+    """Figures of added up sums, (8,): share of tokens chosen, mean weight, and so on."""
+    count = dict(zip(COUNTED, sums.tolist(), strict=True))
+    return {
+        "selected": count["chosen"] / max(count["tokens"], 1),
+        "mean_weight": count["weight"] / count["tokens"] if count["tokens"] else 1.0,
+        "no_answer": count["unanswered"] / max(count["responses"], 1),
+        "not_scored": count["unscored"] / max(count["worked"], 1),
+        "concentration": count["concentration"] / max(count["worked"], 1),
+        "responses": count["worked"],
+    }

@@ -1,0 +1,1 @@
+"""Plug-ins for training engines. Nothing else in the package imports them."""

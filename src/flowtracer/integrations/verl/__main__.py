@@ -1,0 +1,3 @@
+from flowtracer.integrations.verl.launch import main
+
+main()

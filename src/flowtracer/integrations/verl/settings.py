@@ -1,0 +1,93 @@
+"""What a verl configuration says about credit, and what cannot work with it.
+
+The key `flow_credit` mirrors `flowtracer.credit.Credit`; what is left out has its default there:
+
+    flow_credit: {answer: gsm8k, selection: {share: 0.4}, weighting: {emphasis: 1.5}}
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowtracer.credit import Credit, Selection, Weighting
+from flowtracer.credit.scores.scorer import Need
+from flowtracer.credit.scores.table import find_scorer
+
+KEY = "flow_credit"
+STRATEGIES = ("fsdp", "fsdp2")
+# Losses of verl in which a factor on a token's advantage is a factor on its loss; tested one by one.
+TOKEN_LOSSES = (
+    "vanilla",
+    "dppo_tv",
+    "dppo_kl",
+    "gspo",
+    "sapo",
+    "gpg",
+    "cispo",
+    "bypass_mode",
+)
+WHOLE_MODEL: frozenset[Need] = frozenset({"entropy", "alignment", "gradient"})
+
+
+def read_credit(given: Mapping[str, Any] | None) -> Credit:
+    """The credit of the key `flow_credit`. Raises ValueError in one sentence."""
+    settings = dict(given or {})
+    try:
+        selection = Selection(**(settings.pop("selection", None) or {}))
+        weighting = Weighting(**(settings.pop("weighting", None) or {}))
+        credit = Credit(selection=selection, weighting=weighting, **settings)
+    except TypeError as error:  # an unknown name, or a value of another type
+        raise ValueError(
+            f"{KEY} in the configuration: {error}; the names are those of flowtracer.credit.Credit"
+        ) from error
+    if credit.question != "prompt":
+        raise ValueError(
+            f"{KEY}.question is {credit.question!r}: verl's workers get token ids without the "
+            "conversation they came from; use question=prompt"
+        )
+    whole = find_scorer(credit.scorer).needs & WHOLE_MODEL
+    if whole:
+        raise ValueError(
+            f"{KEY}.scorer is {credit.scorer!r}, which needs logits or gradients of a whole model, and "
+            "verl's is sharded; choose a scorer that reads attention"
+        )
+    return credit
+
+
+def check_settings(config: Any) -> Credit:
+    """The credit that a whole verl configuration asks for.
+
+    Raises ValueError for everything that verl would run without giving credit, or in which credit per
+    token has no meaning, before any process is started.
+    """
+    credit = read_credit(config.get(KEY))
+    if not config.trainer.get("use_v1", False):
+        raise ValueError("trainer.use_v1 is off: verl's older trainer gives no credit; leave it on")
+    actor = config.actor_rollout_ref.actor
+    check_engine(actor.strategy, _sequence_parallel(actor))
+    loss = actor.get("policy_loss", {}).get("loss_mode", "vanilla")
+    if loss not in TOKEN_LOSSES:
+        raise ValueError(
+            f"actor.policy_loss.loss_mode is {loss!r}, in which a token's advantage is not a factor of "
+            f"its loss; use one of {', '.join(TOKEN_LOSSES)}"
+        )
+    return credit
+
+
+def check_engine(strategy: str, sequence_parallel: int) -> None:
+    """Refuse engines whose attention cannot be read."""
+    if strategy not in STRATEGIES:
+        raise ValueError(
+            f"actor.strategy is {strategy!r}: credit reads attention through transformers, which that "
+            f"engine does not use; choose {' or '.join(STRATEGIES)}"
+        )
+    if sequence_parallel > 1:
+        raise ValueError(
+            f"ulysses_sequence_parallel_size is {sequence_parallel}: credit needs every response whole "
+            "on one device; set it to 1"
+        )
+
+
+def _sequence_parallel(actor: Any) -> int:
+    """verl has the setting twice, the older one deprecated."""
+    newer = actor.get("fsdp_config", {}).get("ulysses_sequence_parallel_size", 1)
+    return max(int(newer or 1), int(actor.get("ulysses_sequence_parallel_size", 1) or 1))

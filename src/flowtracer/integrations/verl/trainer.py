@@ -1,0 +1,90 @@
+"""verl's synchronous trainer, with every token's advantage times its weight.
+
+The weights come from a pass of their own after verl has computed the advantages, not from its pass
+for log-probabilities before. So the rows that learn nothing are known and cost nothing, verl's GRPO
+(one number per session, spread over its tokens) cannot undo the weights, and it makes no difference
+whether `rollout_correction.bypass_mode` leaves the other pass out. The policy is the same in both: the
+update comes later.
+"""
+
+import time
+from typing import Any
+
+import ray
+import torch
+import transfer_queue as tq
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.utils import Role
+from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+
+from flowtracer.credit import apply_credit
+from flowtracer.credit.summary import summarise
+from flowtracer.integrations.verl.settings import KEY, check_settings
+from flowtracer.integrations.verl.weights import FIELDS, jagged
+from flowtracer.integrations.verl.worker import SUMS, WEIGHTS, FlowActorWorker
+
+MODE = "flow_sync"
+ACTOR_ROLES = (Role.Actor, Role.ActorRollout, Role.ActorRolloutRef)
+
+
+@register_trainer(MODE)
+class FlowPPOTrainerSync(PPOTrainerSync):
+    """`trainer.v1.trainer_mode=flow_sync`. Metrics are under `credit/`, as in the TRL trainer.
+
+    Raises ValueError for settings under which credit would not be given.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.credit = check_settings(config)
+        self.credit_settings = plain_settings(config)
+        with open_dict(config):
+            # verl compares this name with "sync" in many places and takes any other for asynchronous.
+            config.trainer.v1.trainer_mode = "sync"
+        super().__init__(config)
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        for role in ACTOR_ROLES:
+            if role in self.role_worker_mapping:
+                self.role_worker_mapping[role] = ray.remote(FlowActorWorker)
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        batch = super()._compute_advantage(batch, metrics)
+        if self.credit.weighting.neutral:
+            return batch
+        start = time.perf_counter()
+        asked = KVBatchMeta(
+            keys=batch.keys,
+            tags=batch.tags,
+            partition_id=batch.partition_id,
+            fields=list(FIELDS),
+            extra_info={KEY: self.credit_settings},
+        )
+        self.actor_rollout_wg.compute_flow_weights(asked)
+        where = {"keys": batch.keys, "partition_id": batch.partition_id}
+        data = tq.kv_batch_get(
+            **where, select_fields=["advantages", "response_mask", WEIGHTS, SUMS]
+        )
+        data["advantages"] = weighted(data["advantages"], data[WEIGHTS], data["response_mask"])
+        tq.kv_batch_put(**where, fields=data.select("advantages"))
+        sums = torch.stack(list(data[SUMS].unbind())).sum(0)  # the queue makes every field jagged
+        figures = summarise(sums) | {"seconds": time.perf_counter() - start}
+        metrics.update({f"credit/{name}": value for name, value in figures.items()})
+        return batch
+
+
+def weighted(advantages: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
+    """Advantages times weights where the mask is set, as they were elsewhere; all jagged alike."""
+    held, factors, own = (
+        pad_sequence(list(one.unbind()), batch_first=True) for one in (advantages, weights, mask)
+    )
+    return jagged(apply_credit(held, factors, own), [len(row) for row in advantages.unbind()])
+
+
+def plain_settings(config: DictConfig) -> dict[str, Any]:
+    """The key `flow_credit` as plain values that can be sent to workers."""
+    given = config.get(KEY)
+    return {} if given is None else dict(OmegaConf.to_container(given, resolve=True))

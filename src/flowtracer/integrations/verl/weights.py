@@ -1,0 +1,95 @@
+"""From a worker's part of a batch to the weight of every response token.
+
+verl keeps sequences of several lengths in jagged nested tensors, and its own forward packs them into
+one row for flash attention. Attention is not taken from that forward: there are no probabilities in
+it to take, only packed queries and keys under kernels that several of verl's patches replace, and it
+runs all layers on all rows. Here the sequences are padded again and go through `token_credit`, as in
+every other trainer: the lower two thirds of the layers, only rows whose advantage is not zero, cut
+after their answer, in parts of similar length.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
+
+from flowtracer.credit import Credit, score_batch, token_credit
+from flowtracer.credit.batch import ScoreBatch
+from flowtracer.credit.summary import tally
+
+# What the trainer has to send; all jagged, (B, tokens of the prompt) or (B, tokens of the response).
+FIELDS = ("prompts", "responses", "response_mask", "advantages")
+
+
+def response_weights(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    data: dict[str, Tensor],
+    credit: Credit,
+    *,
+    device: torch.device | str,
+    same_everywhere: Callable[[int], int] = lambda forwards: forwards,
+    delimiters: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Weights of the response tokens, jagged like `data["responses"]`, and sums per response (B, 8).
+
+    Tool output (`response_mask` 0) and everything that cannot be scored has weight 1. The sums are
+    those of `flowtracer.credit.summary`.
+
+    Args:
+        data: the tensors named in `FIELDS`, jagged or not.
+        device: where the model is.
+        same_everywhere: see `token_credit`.
+        delimiters: `structural_vocabulary`, if `credit.needs_structure`.
+    """
+    lengths = [len(row) for row in data["responses"].unbind()]
+    batch = padded_batch(
+        tokenizer, data, answer=credit.answer, delimiters=delimiters, device=device
+    )
+    wanted = torch.tensor([bool(row.abs().sum() > 0) for row in data["advantages"].unbind()])
+    wanted = wanted.to(device)
+    given = token_credit(model, batch, credit, wanted=wanted, same_everywhere=same_everywhere)
+    start = batch.input_ids.shape[1] - max(lengths)
+    return jagged(given.weights[:, start:], lengths), tally(batch, given, wanted)
+
+
+def padded_batch(
+    tokenizer: PreTrainedTokenizerBase,
+    data: dict[str, Tensor],
+    *,
+    answer: str,
+    delimiters: Tensor | None,
+    device: torch.device | str,
+) -> ScoreBatch:
+    """The sequences of a part of a batch, prompts padded on the left and responses on the right."""
+    prompts, prompt_mask = _padded(data["prompts"], "left", device)
+    responses, mask = _padded(data["responses"], "right", device)
+    own, _ = _padded(data["response_mask"], "right", device)
+    return score_batch(
+        tokenizer,
+        prompt_ids=prompts,
+        prompt_mask=prompt_mask,
+        completion_ids=responses,
+        completion_mask=mask,
+        tool_mask=own,
+        answer=answer,
+        delimiters=delimiters,
+    )
+
+
+def jagged(padded: Tensor, lengths: Sequence[int]) -> Tensor:
+    """(B, T) padded on the right to a jagged nested tensor with these lengths."""
+    rows = [row[:length] for row, length in zip(padded, lengths, strict=True)]
+    return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+
+
+def _padded(rows: Tensor, side: str, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Rows of several lengths to (B, T) and a mask of what is not padding."""
+    parts = [row.to(device) for row in rows.unbind()]
+    marks = [torch.ones(len(row), dtype=torch.long, device=device) for row in parts]
+    return (
+        pad_sequence(parts, batch_first=True, padding_side=side),
+        pad_sequence(marks, batch_first=True, padding_side=side),
+    )
