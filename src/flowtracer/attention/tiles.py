@@ -17,6 +17,7 @@ from flowtracer.attention.decoder import (
     SUPPORTED,
     AttentionCaptureError,
     depth_of,
+    device_of,
     find_decoder,
     is_sharded,
 )
@@ -106,7 +107,7 @@ def tiled_attention(
             "shorten the texts"
         )
     decoder = find_decoder(model)
-    device = next(decoder.get_input_embeddings().parameters()).device
+    device = device_of(decoder)
     capture = _Capture(select_layers(layers, depth_of(model)), progress)
     ours = switched(decoder, INTERFACE, _attention, _no_mask, name=type(model).__name__)
     with torch.no_grad(), ours:

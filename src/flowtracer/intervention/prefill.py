@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from flowtracer.attention.decoder import find_decoder
+from flowtracer.attention.decoder import device_of, find_decoder
 from flowtracer.intervention.cache import Layers, cache_of, layers_of
 from flowtracer.intervention.hiding import Veil
 
@@ -42,7 +42,7 @@ def prefill(
     Shapes: ids T tokens, hidden (C, T) bool. Equal conditions share a row of work. Must run inside
     `hiding(model)`, whose veil is given. A target of no tokens has log-probability 0.
     """
-    device = next(find_decoder(model).get_input_embeddings().parameters()).device
+    device = device_of(find_decoder(model))
     conditions, inverse = hidden.unique(dim=0, return_inverse=True)
     length, count = len(ids), len(conditions)
     text = torch.tensor([[*ids, *target[:-1]]], device=device)

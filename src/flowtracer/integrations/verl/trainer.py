@@ -53,7 +53,7 @@ class FlowPPOTrainerSync(PPOTrainerSync):
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         batch = super()._compute_advantage(batch, metrics)
-        if self.credit.weighting.neutral:
+        if self.credit.neutral:
             return batch
         start = time.perf_counter()
         asked = KVBatchMeta(

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from flowtracer.credit import Credit, score_batch, token_credit
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.summary import tally
+from flowtracer.regions import AnswerRule
 
 # What the trainer has to send; all jagged, (B, tokens of the prompt) or (B, tokens of the response).
 FIELDS = ("prompts", "responses", "response_mask", "advantages")
@@ -59,7 +60,7 @@ def padded_batch(
     tokenizer: PreTrainedTokenizerBase,
     data: dict[str, Tensor],
     *,
-    answer: str,
+    answer: AnswerRule,
     delimiters: Tensor | None,
     device: torch.device | str,
 ) -> ScoreBatch:
