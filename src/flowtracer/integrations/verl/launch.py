@@ -21,7 +21,7 @@ from flowtracer.integrations.verl.settings import check_settings
 MODES = ("sync", "flow_sync")
 
 
-class FlowTaskRunner(TaskRunnerV1.__ray_actor_class__):  # type: ignore[misc]
+class FlowTaskRunner(TaskRunnerV1.__ray_actor_class__):
     """verl's task runner, which knows the trainer with credit."""
 
     def run(self, config: DictConfig) -> Any:
