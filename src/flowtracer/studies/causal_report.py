@@ -158,7 +158,10 @@ def _figure(found: Sequence[Cell]) -> Figure:
     several = len({one.ratio for one in found}) > 1
     metric = metric if several or "changed" not in found[0].values else "changed"
     places = list(dict.fromkeys((one.cut, one.spared) for one in found))
-    labels = list(dict.fromkeys(one.label for one in found))
+    labels = sorted(
+        dict.fromkeys(one.label for one in found),
+        key=lambda label: -sum(one.values[metric].mean() for one in found if one.label == label),
+    )
     height = 3.6 if several else 1.2 + 0.32 * len(labels)
     figure = Figure(figsize=(4.6 * len(places) + 1.6, max(2.6, height)), layout="constrained")
     panels = figure.subplots(1, len(places), squeeze=False, sharey=True)[0]
@@ -167,7 +170,7 @@ def _figure(found: Sequence[Cell]) -> Figure:
     for axes, place in zip(panels, places, strict=True):
         here = [one for one in found if (one.cut, one.spared) == place]
         if several:
-            _draw_curves(axes, here, metric, scale)
+            _draw_curves(axes, here, labels, metric, scale)
             axes.set_xlabel("share of tokens hidden (%)", fontsize=8)
             axes.set_ylabel(unit, fontsize=8)
         else:
@@ -182,11 +185,10 @@ def _figure(found: Sequence[Cell]) -> Figure:
     return figure
 
 
-def _draw_curves(axes: Any, here: Sequence[Cell], metric: str, scale: float) -> None:
-    labels = sorted(
-        {one.label for one in here},
-        key=lambda label: -sum(o.values[metric].mean() for o in here if o.label == label),
-    )
+def _draw_curves(
+    axes: Any, here: Sequence[Cell], labels: Sequence[str], metric: str, scale: float
+) -> None:
+    """A line for each label; its tint, mark and dashes are those of its place among all labels."""
     tints = colormaps["tab10"]
     for number, label in enumerate(labels):
         line = sorted((one for one in here if one.label == label), key=lambda one: one.ratio)
