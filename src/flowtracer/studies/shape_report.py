@@ -200,6 +200,7 @@ def _figure(tokens: Sequence[Token]) -> Figure:
             value, place, xerr=[[value - low], [high - value]], color="#222", linewidth=0.9
         )
     axes.axvline(100 * BACKBONE_RATIO, color="#b45309", linewidth=1)
+    axes.margins(y=0.01)
     names = [one_line(one.text) for one in shown]
     axes.set_yticks(range(len(shown)), names, fontsize=7, parse_math=False)
     axes.set_xlabel("share of occurrences that are high-flow (%); line: all tokens", fontsize=8)
