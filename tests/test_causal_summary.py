@@ -1,5 +1,7 @@
 """Measures, what they take, and the figures of a causal study, by hand-made rows."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from flowtracer.credit import ScoreOptions
 from flowtracer.evaluation.statistics import bootstrap
 from flowtracer.studies.causal import CausalStudy, same_answer
-from flowtracer.studies.causal_report import write_report
+from flowtracer.studies.causal_report import _figure, write_report
 from flowtracer.studies.causal_summary import against, area_against, areas, came_back, cells
 from flowtracer.studies.measures import choose, parse_measure, parse_measures
 
@@ -129,3 +131,24 @@ def test_the_report_shows_the_papers_row_and_a_picture(tmp_path):
     assert "45.9 / 14.9" in text and "29.5 / 4.5" in text
     assert "39 of 40 problems; in the other 1" in text and "`flowtracer study causal`" in text
     assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_bars_of_all_panels_stand_at_their_own_label():
+    rows = made_rows()
+    for row in rows:
+        for one in row["texts"][0]["conditions"]:
+            one.pop("drop")
+        row["texts"][0]["conditions"] = [
+            one for one in row["texts"][0]["conditions"] if one["ratio"] == 0.2
+        ]
+        early = json.loads(json.dumps(row["texts"][0])) | {"cut": 0.25}
+        for one in early["conditions"]:  # the other way round: chance always, flow never
+            one["changed"] = one["measure"] != "flow"
+        row["texts"] = [early, row["texts"][0] | {"cut": 0.75}]
+    figure = _figure(cells(rows))
+    for axes, flow, chance in zip(figure.axes, (0.0, 100.0), (100.0, 50.0), strict=True):
+        names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        places = {
+            round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in axes.patches
+        }
+        assert places[names.index("flow")] == flow and places[names.index("random")] == chance

@@ -174,7 +174,7 @@ def _figure(found: Sequence[Cell]) -> Figure:
             axes.set_xlabel("share of tokens hidden (%)", fontsize=8)
             axes.set_ylabel(unit, fontsize=8)
         else:
-            _draw_bars(axes, here, metric, scale)
+            _draw_bars(axes, here, labels, metric, scale)
             axes.set_xlabel(unit, fontsize=8)
         axes.set_title(_where(*place), fontsize=8, loc="left")
         axes.tick_params(labelsize=7)
@@ -212,12 +212,15 @@ def _draw_curves(
             axes.fill_between(shares, low, high, color=tint, alpha=0.12, linewidth=0)
 
 
-def _draw_bars(axes: Any, here: Sequence[Cell], metric: str, scale: float) -> None:
-    ordered = sorted(here, key=lambda one: one.values[metric].mean())
-    for place, one in enumerate(ordered):
+def _draw_bars(
+    axes: Any, here: Sequence[Cell], labels: Sequence[str], metric: str, scale: float
+) -> None:
+    """A bar for each label, in one order for all panels: they share their axis."""
+    for one in here:
+        place = len(labels) - 1 - labels.index(one.label)
         value = bootstrap(one.values[metric])
         error = [[scale * (value.value - value.low)], [scale * (value.high - value.value)]]
         tint = OWN.get(one.label, "#8fa3bf")
         axes.barh(place, scale * value.value, color=tint, height=0.62)
         axes.errorbar(scale * value.value, place, xerr=error, color="#222", linewidth=1, capsize=2)
-    axes.set_yticks(range(len(ordered)), [one.label for one in ordered])
+    axes.set_yticks(range(len(labels)), list(labels)[::-1])
