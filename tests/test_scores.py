@@ -261,6 +261,7 @@ def _stack(one, other):
         **{
             name: torch.cat([getattr(one, name), getattr(other, name)])
             for name in ScoreBatch.__dataclass_fields__
+            if getattr(one, name) is not None
         }
     )
 
