@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention import MeanReader, depth_of, read_attention, select_layers
+from flowtracer.attention.decoder import device_of, find_decoder
 from flowtracer.attention.memory import dense_limit
 from flowtracer.attention.shared import shared_prompt_attention
 from flowtracer.attention.tiles import tiled_attention
@@ -111,7 +112,7 @@ def _look_past_the_prompt(
 ) -> dict[str, Any]:
     """One pass over the prompt that all rows share, and one over their responses."""
     layers = select_layers(options.layers, depth_of(model))
-    device = next(model.parameters()).device
+    device = device_of(find_decoder(model))
     attention = shared_prompt_attention(
         model,
         batch.input_ids[0, :shared].to(device),
