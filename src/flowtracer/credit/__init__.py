@@ -5,6 +5,7 @@ from flowtracer.credit.credit import Credit, TokenCredit, apply_credit, concentr
 from flowtracer.credit.responses import score_batch, structural_vocabulary
 from flowtracer.credit.scores import SCORERS, ScoreOptions, score_tokens
 from flowtracer.credit.selection import Selection, select
+from flowtracer.credit.sequences import sequence_credit
 from flowtracer.credit.weighting import CONTINUOUS, Weighting, weigh
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "score_batch",
     "score_tokens",
     "select",
+    "sequence_credit",
     "structural_vocabulary",
     "token_credit",
     "weigh",

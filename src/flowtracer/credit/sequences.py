@@ -1,0 +1,107 @@
+"""Credit for whole sequences as trainers keep them: padded (B, T), or packed without padding."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from flowtracer.credit.batch import ScoreBatch
+from flowtracer.credit.credit import Credit, TokenCredit, token_credit
+from flowtracer.credit.packing import packing_of
+from flowtracer.credit.responses import answer_tokens, step_scores, structural_vocabulary
+
+
+def sequence_credit(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    input_ids: Tensor,
+    response_mask: Tensor,
+    *,
+    credit: Credit | None = None,
+    attention_mask: Tensor | None = None,
+    cu_seq_lens: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    wanted: Tensor | None = None,
+    same_everywhere: Callable[[int], int] = lambda forwards: forwards,
+    delimiters: Tensor | None = None,
+) -> TokenCredit:
+    """`token_credit` of sequences of prompt and response, in the shape in which they came.
+
+    A row of the input is a sequence, padded on either side. With `cu_seq_lens`, or with `position_ids`
+    that begin anew within a row, a row holds several sequences, and its weights are the ones that they
+    have when each is a row of its own.
+
+    Args:
+        input_ids: (B, T), all tokens of prompt and response.
+        response_mask: (B, T), 1 at tokens that the policy wrote. What stands in front of a sequence's
+            first one is its prompt; later tokens without it (tool output) are part of the graph only.
+        attention_mask: (B, T), 0 at padding. None: no padding.
+        cu_seq_lens, position_ids: see `packing_of`.
+        wanted: bool, sequences worth the work, (B,), or (N,) of packed ones in their order.
+        same_everywhere: see `token_credit`.
+        delimiters: `structural_vocabulary` of the tokenizer. None: made anew if it has to be known.
+
+    Returns weights, scores and chosen (B, T); answered and scored per sequence.
+    """
+    credit = Credit() if credit is None else credit
+    if response_mask.shape != input_ids.shape:
+        raise ValueError(
+            f"response_mask has shape {tuple(response_mask.shape)} but input_ids has "
+            f"{tuple(input_ids.shape)}"
+        )
+    if delimiters is None and credit.needs_structure:
+        delimiters = structural_vocabulary(tokenizer)
+    real = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
+    packing = None
+    if cu_seq_lens is not None or position_ids is not None:
+        packing = packing_of(
+            input_ids,
+            cu_seq_lens=cu_seq_lens,
+            position_ids=position_ids,
+            attention_mask=attention_mask,
+        )
+        input_ids, response_mask = packing.unpack(input_ids), packing.unpack(response_mask)
+        real = packing.real.long()
+    batch = sequence_batch(
+        tokenizer, input_ids, real, response_mask, credit=credit, delimiters=delimiters
+    )
+    given = token_credit(model, batch, credit, wanted=wanted, same_everywhere=same_everywhere)
+    if packing is None:
+        return given
+    return TokenCredit(
+        packing.pack(given.weights, fill=1.0),
+        packing.pack(given.scores),
+        packing.pack(given.chosen),
+        given.answered,
+        given.scored,
+    )
+
+
+def sequence_batch(
+    tokenizer: PreTrainedTokenizerBase,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    response_mask: Tensor,
+    *,
+    credit: Credit,
+    delimiters: Tensor | None = None,
+) -> ScoreBatch:
+    """Sequences (B, T) with what `credit` has to know of each token; arguments as above."""
+    real = attention_mask.bool()
+    own = response_mask.bool() & real
+    prompt = (own.long().cumsum(1) == 0) & real
+    response = (real & ~prompt).long()
+    answer = answer_tokens(tokenizer, input_ids, response, credit.answer)
+    steps = None
+    if credit.steps is not None:
+        steps = step_scores(tokenizer, input_ids, response, credit.steps)
+    return ScoreBatch(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        question=prompt,
+        candidates=own,
+        answer=answer * own,
+        structural=None if delimiters is None else delimiters.to(input_ids.device)[input_ids],
+        steps=steps,
+    )

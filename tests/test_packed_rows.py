@@ -1,0 +1,152 @@
+"""Rows that hold several sequences: taken apart and put back, with the weights of the plain way."""
+
+import pytest
+import torch
+
+from flowtracer.credit import Credit, Selection, sequence_credit
+from flowtracer.credit.packing import packing_of
+
+LENGTHS = (5, 1, 8, 3)
+
+
+def packed_ids():
+    return torch.arange(100, 117)[None]
+
+
+def bounds():
+    return torch.tensor([0, *torch.tensor(LENGTHS).cumsum(0)])
+
+
+def restarting():
+    return torch.cat([torch.arange(length) for length in LENGTHS])[None]
+
+
+@pytest.mark.parametrize("told", ["bounds", "positions"])
+def test_sequences_are_taken_apart_and_put_back(told):
+    ids = packed_ids()
+    given = {"cu_seq_lens": bounds()} if told == "bounds" else {"position_ids": restarting()}
+    packing = packing_of(ids, **given)
+    rows = packing.unpack(ids)
+    for row, expected in zip(rows, ids[0].split(LENGTHS), strict=True):
+        assert row.tolist() == expected.tolist() + [0] * (8 - len(expected))
+    assert torch.equal(packing.real.sum(1), torch.tensor(LENGTHS))
+    assert torch.equal(packing.pack(rows), ids)
+    assert torch.equal(packing.unpack(ids.bool()), packing.real)
+
+
+def test_padding_belongs_to_no_sequence_and_rows_are_their_own():
+    ids = torch.arange(12).view(2, 6)
+    mask = torch.tensor([[0, 1, 1, 1, 1, 0], [1, 1, 0, 1, 1, 1]])
+    positions = torch.tensor([[0, 0, 1, 0, 1, 1], [2, 3, 3, 4, 0, 1]])
+    packing = packing_of(ids, position_ids=positions, attention_mask=mask)
+    rows = [row[real].tolist() for row, real in zip(packing.unpack(ids), packing.real, strict=True)]
+    assert rows == [[1, 2], [3, 4], [6, 7, 9], [10, 11]]
+    weights = packing.pack(torch.full((4, 3), 2.0), fill=1.0)
+    assert torch.equal(weights, 1.0 + mask)
+
+
+def test_an_empty_sequence_keeps_its_place_in_the_order():
+    packing = packing_of(torch.arange(4)[None], cu_seq_lens=torch.tensor([0, 2, 2, 4]))
+    assert packing.real.sum(1).tolist() == [2, 0, 2]
+
+
+def test_no_token_at_all_gives_no_sequence():
+    ids = torch.zeros(2, 3, dtype=torch.long)
+    packing = packing_of(ids, position_ids=ids, attention_mask=ids)
+    assert packing.unpack(ids).shape == (0, 0)
+    assert packing.pack(torch.zeros(0, 0), fill=1.0).tolist() == [[1.0] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "one of them"),
+        ({"cu_seq_lens": [0, 17], "position_ids": [[0] * 17]}, "one of them"),
+        ({"position_ids": [[0] * 16]}, r"position_ids has shape \(1, 16\)"),
+        ({"cu_seq_lens": [0, 16]}, "0 to the number of tokens, 17"),
+        ({"cu_seq_lens": [1, 17]}, "0 to the number of tokens, 17"),
+        ({"cu_seq_lens": [0, 9, 5, 17]}, "0 to the number of tokens, 17"),
+        ({"cu_seq_lens": [[0, 17]]}, "0 to the number of tokens, 17"),
+    ],
+)
+def test_bounds_that_do_not_fit_are_refused(given, told):
+    with pytest.raises(ValueError, match=told):
+        packing_of(packed_ids(), **{name: torch.tensor(value) for name, value in given.items()})
+    with pytest.raises(ValueError, match="one row of tokens, but input_ids has 2"):
+        packing_of(torch.zeros(2, 17), cu_seq_lens=bounds())
+
+
+def rollouts(tokenizer):
+    """Ids and response mask of sequences of one prompt, one without an answer, one with tool output."""
+    prompt = "Make 33 from 3, 7, 18.\n"
+    tried = "18 + 7 = 25, 25 + 3 = 28, not 33.\n"
+    found = "18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}"
+    rows = []
+    for response in (found, tried + found, tried, tried * 3 + found):
+        parts = [tokenizer.encode(part) for part in (prompt, response)]
+        own = [0] * len(parts[0]) + [1] * len(parts[1])
+        rows.append((torch.tensor(parts[0] + parts[1]), torch.tensor(own)))
+    rows[3][1][30:40] = 0
+    return rows
+
+
+@pytest.mark.parametrize("told", ["bounds", "positions", "two rows"])
+@pytest.mark.parametrize("credit", [Credit(), Credit(selection=Selection(among="structural"))])
+def test_weights_of_packed_rows_are_those_of_the_plain_way(embedded, told, credit):
+    rows = rollouts(embedded.tokenizer)
+    options = {"credit": credit}
+    alone = [
+        sequence_credit(embedded.model, embedded.tokenizer, ids[None], own[None], **options)
+        for ids, own in rows
+    ]
+    assert [bool(one.scored) for one in alone] == [True, True, False, True]
+    assert all((one.weights == 1.5).any() for one in alone if one.scored)
+    ids, own = (torch.cat(part)[None] for part in zip(*rows, strict=True))
+    positions = torch.cat([torch.arange(len(one)) for one, _ in rows])[None]
+    weights = torch.cat([one.weights for one in alone], 1)
+    if told == "bounds":
+        lengths = torch.tensor([0] + [len(one) for one, _ in rows])
+        options["cu_seq_lens"] = lengths.cumsum(0).int()
+    else:
+        options["position_ids"] = positions
+    if told == "two rows":  # the second one ends in padding
+        middle = len(rows[0][0]) + len(rows[1][0])
+        width = max(middle, ids.shape[1] - middle)
+        halves = [ids, own, positions, weights, torch.ones_like(ids)]
+        ids, own, options["position_ids"], weights, mask = (
+            torch.stack([padded(one[0, :middle], width), padded(one[0, middle:], width)])
+            for one in halves
+        )
+        options["attention_mask"] = mask
+        weights = torch.where(mask > 0, weights, 1.0)
+    found = sequence_credit(embedded.model, embedded.tokenizer, ids, own, **options)
+    assert torch.equal(found.weights, weights)
+    assert torch.equal(found.scored, torch.cat([one.scored for one in alone]))
+    assert not found.chosen[own == 0].any()
+
+
+def padded(values, width):
+    return torch.nn.functional.pad(values, (0, width - len(values)))
+
+
+def test_only_wanted_sequences_of_a_packed_row_get_weights(embedded):
+    rows = rollouts(embedded.tokenizer)
+    ids, own = (torch.cat(part)[None] for part in zip(*rows, strict=True))
+    found = sequence_credit(
+        embedded.model,
+        embedded.tokenizer,
+        ids,
+        own,
+        position_ids=torch.cat([torch.arange(len(one)) for one, _ in rows])[None],
+        wanted=torch.tensor([False, True, True, False]),
+    )
+    start, stop = len(rows[0][0]), len(rows[0][0]) + len(rows[1][0])
+    assert (found.weights[:, start:stop] == 1.5).any()
+    assert (found.weights[:, :start] == 1).all()
+    assert (found.weights[:, stop:] == 1).all()
+
+
+def test_a_mask_of_another_shape_is_refused(embedded):
+    ids = torch.ones(1, 4, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"response_mask has shape \(1, 3\)"):
+        sequence_credit(embedded.model, embedded.tokenizer, ids, ids[:, :3])
