@@ -62,6 +62,29 @@ def test_nothing_after_the_answer_changes_or_carries_anything(traced, embedded):
     assert set(longer.throughput[count:]) == {0.0}
 
 
+def test_a_trace_in_tiles_is_the_trace(traced, embedded):
+    steps = []
+    tiled = trace(
+        embedded.model,
+        embedded.tokenizer,
+        PROMPT,
+        RESPONSE,
+        tile_above=10,
+        progress=lambda *step: steps.append(step),
+    )
+    for name in ("potential", "inflow", "throughput"):
+        assert getattr(tiled, name) == pytest.approx(getattr(traced, name), rel=1e-4, abs=1e-9)
+    assert tiled.routes[0].tokens == traced.routes[0].tokens
+    assert [route.probability for route in tiled.routes] == pytest.approx(
+        [route.probability for route in traced.routes], rel=1e-4
+    )
+    edges = [{(one.source, one.target) for one in made.edges} for made in (tiled, traced)]
+    assert len(edges[0] ^ edges[1]) <= 4  # ties
+    looks = [step for step in steps if step[0] == "looking"]
+    answer_end = max(i for i, role in enumerate(traced.roles) if role == "answer") + 1
+    assert looks[-1][1] == looks[-1][2] == 6 * answer_end
+
+
 def test_ids_and_text_of_a_response_give_the_same_trace(traced, embedded):
     ids = list(traced.ids[traced.response_start :])
     assert trace(embedded.model, embedded.tokenizer, PROMPT, ids) == traced

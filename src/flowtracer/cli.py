@@ -122,6 +122,12 @@ def trace(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="For a temperature above 0.")] = 0,
+    tile_above: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Tokens beyond which attention is not held as a whole; default by memory."
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     trust_remote_code: Annotated[
@@ -156,6 +162,7 @@ def trace(
             "max_new_tokens": max_new_tokens,
             "temperature": temperature,
             "seed": seed,
+            "tile_above": tile_above,
         },
         check=check_vocabulary,
     )
@@ -232,7 +239,7 @@ def _progress(console: Console) -> "Iterator[Progress]":
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    units = {"answering": "tokens at most", "tracing": "layers"}
+    units = {"answering": "tokens at most", "tracing": "layers", "looking": "rows"}
     with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 

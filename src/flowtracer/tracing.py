@@ -1,6 +1,8 @@
 """One text traced: capture, regions and flow put together, in plain numbers that can be saved."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -9,8 +11,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from flowtracer.attention import depth_of, mean_attention, select_layers
+from flowtracer.attention import depth_of, mean_attention, select_layers, tiled_attention
+from flowtracer.attention.decoder import device_of, find_decoder
 from flowtracer.attention.layers import Layers
+from flowtracer.attention.memory import reads_in_tiles
+from flowtracer.attention.tiles import TiledAttention
 from flowtracer.flow import (
     AnswerFlow,
     Edge,
@@ -42,6 +47,7 @@ Progress = Callable[[str, int, int], None]
 
 EDGES_PER_TOKEN = 4  # our choice: enough to answer a click on any token
 BACKBONE_EDGE_SHARE = 0.9  # our choice
+LOOKS = 6  # how often a trace reads all rows of attention: two solves, three for edges, routes
 BACKBONE_EDGE_LIMIT = 10_000  # our choice: keeps the page of an 8,000-token text below 3 MB
 
 
@@ -64,6 +70,7 @@ def trace(
     temperature: float = 0.0,
     seed: int = 0,
     model_name: str | None = None,
+    tile_above: int | None = None,
     progress: Progress | None = None,
 ) -> Trace:
     r"""Trace how a response's answer draws on the prompt, through one forward pass.
@@ -77,8 +84,10 @@ def trace(
             at what the user wrote.
         layers: see `select_layers`; answer_tokens: see `answer_flow`.
         chat: False takes the prompt as it is, without template.
-        progress: called with "answering" or "tracing", how many tokens or layers are done, and how
-            many there are at most.
+        tile_above: tokens beyond which attention is not held as a T x T matrix but computed again
+            in tiles whenever it is looked at. None: where T x T takes a sixteenth of free memory.
+        progress: called with "answering", "tracing" or, in tiles, "looking", how many tokens, layers
+            or rows are done, and how many there are at most.
 
     Raises:
         AnswerNotFound: the rule finds no answer in the response.
@@ -115,12 +124,7 @@ def trace(
 
     ids = asked.ids + answered.ids
     end = len(asked.ids) + int(found.nonzero().max()) + 1  # nothing after the answer matters
-    attention = mean_attention(
-        model,
-        torch.tensor([ids[:end]]),
-        layers=layers,
-        progress=progress and (lambda done, of: progress("tracing", done, of)),
-    )
+    attention = _attention(model, ids[:end], layers, tile_above, progress)
     asks = torch.cat([sources, torch.zeros(len(answered.ids), dtype=torch.bool)])[None, :end]
     draws = torch.cat([torch.zeros(len(asked.ids)), found])[None, :end]
     device = attention.device
@@ -135,6 +139,30 @@ def trace(
         versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
     )
     return _assemble(asked, answered, users, found, asks.to(device), flow, provenance)
+
+
+def _attention(
+    model: PreTrainedModel,
+    ids: list[int],
+    layers: Layers,
+    tile_above: int | None,
+    progress: Progress | None,
+) -> Tensor | TiledAttention:
+    """Attention (1, T, T) of the text, as a whole or in tiles."""
+    text = torch.tensor([ids])
+    report = progress or (lambda stage, done, of: None)
+    traced = partial(report, "tracing")
+    if not reads_in_tiles(len(ids), device_of(find_decoder(model)), tile_above):
+        return mean_attention(model, text, layers=layers, progress=traced)
+    tiles = tiled_attention(model, text, layers=layers, progress=traced)
+    rows = 0
+
+    def looked(more: int) -> None:
+        nonlocal rows
+        rows += more
+        report("looking", rows, LOOKS * len(ids))
+
+    return replace(tiles, computed=looked)
 
 
 def _assemble(

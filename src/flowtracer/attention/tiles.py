@@ -48,6 +48,7 @@ class TiledAttention:
     """Mean attention (B, T, T) over some layers and their heads that is never held as a whole."""
 
     layers: tuple[TiledLayer, ...]
+    computed: Callable[[int], None] | None = None  # told how many rows, each time some are made
 
     @property
     def shape(self) -> torch.Size:
@@ -69,6 +70,8 @@ class TiledAttention:
         heads = sum(layer.query.shape[1] for layer in self.layers)
         for layer in self.layers:
             _add_rows(total, layer, start, stop)
+        if self.computed:
+            self.computed(stop - start)
         return total.div_(heads)
 
 

@@ -61,7 +61,7 @@ class AnswerFlow:
 
 
 def answer_flow(
-    attention: Tensor,
+    attention: Tensor | AttentionRows,
     question: Tensor,
     answer: Tensor,
     *,
@@ -81,7 +81,8 @@ def answer_flow(
     else feeds carries exactly its own share of the source.
 
     Args:
-        attention: (B, T, T) non-negative, row = the token that looks. float32 or float64.
+        attention: (B, T, T) non-negative, row = the token that looks. float32 or float64. Or what
+            `tiled_attention` gives, of which rows are computed when they are needed.
         question: (B, T) bool, where the unit enters, equally shared. Tokens that cannot reach the
             answer are left out and their share goes to the rest (our choice).
         answer: (B, T) bool, where it leaves; or non-negative weights, which set how strongly each
@@ -110,8 +111,7 @@ def send_flow(
 ) -> AnswerFlow:
     """`answer_flow` without its checks: a row in which nothing reaches the answer has no flow at all.
 
-    For a training step, where one odd response must not raise, and for attention that is not kept but
-    computed again, see `TiledAttention`.
+    For a training step, where one odd response must not raise.
     """
     dtype = working_dtype(attention.device)
     sink = answer.to(dtype)

@@ -3,12 +3,19 @@
 import torch
 from torch import Tensor
 
+from flowtracer.flow.solve import AttentionRows
 
-def check_flow_input(attention: Tensor, question: Tensor, answer: Tensor, mode: str) -> None:
-    """Raise ValueError unless the three tensors describe a graph with a question and an answer."""
+
+def check_flow_input(
+    attention: Tensor | AttentionRows, question: Tensor, answer: Tensor, mode: str
+) -> None:
+    """Raise ValueError unless the three describe a graph with a question and an answer.
+
+    Values of attention are looked at where it is held as a whole.
+    """
     if mode not in ("absorb", "relay"):
         raise ValueError(f"answer_tokens is {mode!r}; it must be 'absorb' or 'relay'")
-    if attention.ndim != 3 or attention.shape[1] != attention.shape[2]:
+    if len(attention.shape) != 3 or attention.shape[1] != attention.shape[2]:
         raise ValueError(
             f"attention has shape {tuple(attention.shape)}; it must be (B, T, T) - "
             "add a batch dimension with attention[None] if you have a single matrix"
@@ -28,7 +35,7 @@ def check_flow_input(attention: Tensor, question: Tensor, answer: Tensor, mode: 
     if answer.dtype != torch.bool and not bool(torch.isfinite(answer).all() & (answer >= 0).all()):
         raise ValueError("answer has negative or non-finite weights; use bool or weights >= 0")
 
-    if attention.numel():
+    if isinstance(attention, Tensor) and attention.numel():
         low, high = attention.flatten(1).aminmax(dim=1)
         row = _first(~(torch.isfinite(low) & torch.isfinite(high)))
         if row is not None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from flowtracer.flow.answer_flow import AnswerFlow
+from flowtracer.flow.solve import BLOCK, rows_of
 
 
 class Route(NamedTuple):
@@ -22,44 +23,43 @@ def dominant_routes(
 
     A walk enters question token q with probability source(q), moves from i to k with probability
     `W'[i, k] = W[i, k] h(k) / h(i)` and leaves at an answer token with the sink's probability
-    `sink(i) / h(i)`. Probabilities telescope, so
-    `P(path) = source(q) / h(q) * product of W along the path * sink(end)`, and the best `count`
-    continuations of every token follow from those of the later ones:
-    `best(i) = top over k, rank of log W[i, k] + best(k)[rank]`, together with stopping at i.
+    `sink(k) / h(k)`. Probabilities telescope, so
+    `P(path) = source(q) / h(q) * product of W along the path * sink(end)`, and the best `count` ways
+    to reach a token follow from those to reach the earlier ones:
+    `best(k) = top over i, rank of log W[i, k] + best(i)[rank]`, together with entering at k.
 
     This recursion is sequential by nature: one vector operation per token, T of them, for display
-    and not for training. Shapes: question (B, T) bool. Fewer routes come back if fewer exist.
-
-    Raises ValueError for attention that is computed in tiles: routes look at columns of it.
+    and not for training. Rows of attention are read once, so it may be computed in tiles. Shapes:
+    question (B, T) bool. Fewer routes come back if fewer exist.
     """
-    if not isinstance(flow.attention, torch.Tensor):
-        raise ValueError("routes need attention that is held as a whole; shorten the text")
-    reach = flow.reach[row]
-    relays = flow.relays[row]
+    reach, sinks, relays = (one[row].cpu() for one in (flow.reach, flow.sinks, flow.relays))
     length = len(reach)
-    attention = flow.attention[row]
-    best = torch.full((length, count), -torch.inf, dtype=reach.dtype)
-    link = torch.full((length, count), -1)  # (next token) * count + its rank; -1 ends the route
-    stop = flow.sinks[row].log().cpu()
+    fed = question[row].cpu() & (reach > 0)
+    enters = torch.where(fed, -reach.log() - math.log(max(1, int(fed.sum()))), -torch.inf)
+    onward = (relays > 0) & (reach > 0)  # what may stand in the middle of a route
     reachable = (reach > 0).tolist()
-    relaying = (relays > 0).tolist()
-    for i in reversed(range(length)):
-        if not reachable[i]:
+    best = torch.full((length, count), -torch.inf, dtype=reach.dtype)
+    link = torch.full((length, count), -1)  # (token before) * count + its rank; -1 begins the route
+    attention = flow.row(row).attention
+    for start in range(0, length, BLOCK):
+        stop = min(start + BLOCK, length)
+        if not any(reachable[start:stop]):
             continue
-        scores, links = stop[i : i + 1], torch.tensor([-1])
-        if relaying[i] and i + 1 < length:
-            step = attention[i + 1 :, i].to(reach.dtype).log().cpu()
-            onward = (step[:, None] + best[i + 1 :]).flatten()
-            top = onward.topk(min(count, len(onward)))
-            scores = torch.cat([scores, top.values])
-            links = torch.cat([links, top.indices + (i + 1) * count])
-        order = scores.topk(min(count, len(scores)))
-        best[i, : len(order.values)] = order.values
-        link[i, : len(order.values)] = links[order.indices]
+        strip = rows_of(attention, start, stop)[0].to(reach.dtype).log().cpu()
+        for k in range(start, stop):
+            if not reachable[k]:
+                continue
+            # Whoever passes nothing on, and padding, is never a step of the way.
+            step = torch.where(onward[:k], strip[k - start, :k], -torch.inf)
+            scores, links = enters[k : k + 1], torch.tensor([-1])
+            before = (step[:, None] + best[:k]).flatten()
+            top = before.topk(min(count, len(before)))
+            scores, links = torch.cat([scores, top.values]), torch.cat([links, top.indices])
+            order = scores.topk(min(count, len(scores)))
+            best[k, : len(order.values)] = order.values
+            link[k, : len(order.values)] = links[order.indices]
 
-    fed = question[row].cpu() & (reach > 0).cpu()
-    entry = -reach.log().cpu() - math.log(max(1, int(fed.sum())))
-    totals = torch.where(fed, entry, -torch.inf)[:, None] + best
+    totals = best + sinks.log()[:, None]
     top = totals.flatten().topk(min(count, totals.numel()))
     return [
         Route(_follow(place, link, count), float(score.exp()))
@@ -74,4 +74,4 @@ def _follow(place: int, link: torch.Tensor, count: int) -> tuple[int, ...]:
         token, rank = divmod(place, count)
         tokens.append(token)
         place = int(link[token, rank])
-    return tuple(tokens)
+    return tuple(reversed(tokens))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from flowtracer.attention import MeanReader, depth_of, read_attention, select_layers
 from flowtracer.attention.decoder import device_of, find_decoder
-from flowtracer.attention.memory import dense_limit
+from flowtracer.attention.memory import reads_in_tiles
 from flowtracer.attention.shared import shared_prompt_attention
 from flowtracer.attention.tiles import tiled_attention
 from flowtracer.credit.batch import ScoreBatch
@@ -101,10 +101,7 @@ def _is_long(batch: ScoreBatch, options: ScoreOptions) -> bool:
     """Whether a single text without padding is longer than what is held as a whole."""
     if len(batch.input_ids) != 1 or options.edges != "mean" or not bool(batch.attention_mask.all()):
         return False
-    limit = options.tile_above
-    if limit is None:
-        limit = dense_limit(batch.input_ids.device)
-    return batch.input_ids.shape[1] > limit
+    return reads_in_tiles(batch.input_ids.shape[1], batch.input_ids.device, options.tile_above)
 
 
 def _look_past_the_prompt(
