@@ -3,17 +3,21 @@
     python bench/score.py --rows 2000
 
 Rollouts of about 300 tokens for the embedded model: several of its puzzles, worked out one after
-another, the box at the end. Whole processes are timed, start of Ray and loading included.
+another, the box at the end. The rate is counted from the first part written to the last one; whole
+processes, start of Ray and loading included, are timed beside it.
 """
 
 import argparse
 import json
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import pyarrow.parquet as parquet
 
 STEPS = ("18 + 7 = 25, 25 + 3 = 28, not 33.\n", "18 - 7 = 11, 11 + 3 = 14, not 33.\n",
          "18 - 3 = 15, 15 + 7 = 22, not 33.\n")  # fmt: skip
@@ -30,33 +34,52 @@ def make_rollouts(path: Path, rows: int, *, seed: int = 0) -> None:
             file.write(json.dumps(record) + "\n")
 
 
+def steady_rate(parts: Path) -> float:
+    """Rows a second from the first part that was written to the last one."""
+    files = sorted(parts.glob("part-*.parquet"), key=lambda one: one.stat().st_mtime_ns)
+    begin, end = (files[place].stat().st_mtime_ns / 1e9 for place in (0, -1))
+    rows = sum(parquet.read_metadata(one).num_rows for one in files[1:])
+    return rows / (end - begin)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--shard-rows", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    whole: dict[int, list[float]] = {1: [], 2: []}
+    steady: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "rollouts.jsonl"
         make_rollouts(source, options.rows)
-        for workers in options.workers:
-            out = Path(folder) / f"out-{workers}"
-            words = ["score", str(source), "--out", str(out), "--engine", "ray"]
-            # One thread each, so that a worker more is a core more.
-            code = (
-                "import sys, ray; ray.init(num_cpus=int(sys.argv[1]), log_to_driver=False, "
-                "include_dashboard=False); from flowtracer.cli import main; "
-                "sys.argv = sys.argv[1:]; main()"
-            )
-            start = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-c", code, str(workers), *words, "--workers", str(workers)],
-                check=True,
-                capture_output=True,
-            )
-            spent = time.perf_counter() - start
-            print(
-                f"{workers} workers: {options.rows / spent:.1f} rows/s ({spent:.1f} s)", flush=True
-            )
+        for repeat in range(options.repeats):
+            for workers in whole:
+                out = Path(folder) / f"out-{repeat}-{workers}"
+                words = ["score", str(source), "--out", str(out), "--engine", "ray"]
+                words += ["--shard-rows", str(options.shard_rows), "--workers", str(workers)]
+                # One core of Ray and one thread for each worker, so that a worker more is a core more.
+                code = (
+                    "import sys, ray; ray.init(num_cpus=int(sys.argv[1]), log_to_driver=False, "
+                    "include_dashboard=False); from flowtracer.cli import main; "
+                    "sys.argv = sys.argv[1:]; main()"
+                )
+                start = time.perf_counter()
+                subprocess.run(
+                    [sys.executable, "-c", code, str(workers), *words],
+                    check=True,
+                    capture_output=True,
+                )
+                whole[workers].append(options.rows / (time.perf_counter() - start))
+                steady[workers].append(steady_rate(out / "parts"))
+                print(
+                    f"{workers} workers: {steady[workers][-1]:.1f} rows/s, with start and loading "
+                    f"{whole[workers][-1]:.1f}",
+                    flush=True,
+                )
+    for name, rates in (("rate", steady), ("with start and loading", whole)):
+        one, two = (statistics.median(rates[workers]) for workers in (1, 2))
+        print(f"{name}: {one:.1f} and {two:.1f} rows/s, {two / one:.2f} times")
 
 
 if __name__ == "__main__":
