@@ -157,9 +157,21 @@ def test_damaged_rows_are_told_and_every_good_one_is_scored(tmp_path):
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-def killed_and_resumed(tmp_path, times, rows):
-    source = write(tmp_path / "in.jsonl", [record(number) for number in range(rows)])
-    command = [sys.executable, "-m", "flowtracer", "score", str(source), "--shard-rows", "5"]
+def long_record(number):
+    """A rollout of about 300 tokens."""
+    draw = random.Random(number)
+    tried = "".join(
+        f"18 {draw.choice('+-')} 7 = {draw.choice(('25', '11'))}, 11 + 3 = 14, not 33.\n"
+        for _ in range(draw.randint(14, 18))
+    )
+    return record(3 * number) | {"response": tried + record(0)["response"]}
+
+
+def killed_and_resumed(tmp_path, times, records, *, shard_rows, engine=()):
+    rows = len(records)
+    source = write(tmp_path / "in.jsonl", records)
+    command = [sys.executable, "-m", "flowtracer", "score", str(source)]
+    command += ["--shard-rows", str(shard_rows), *engine]
     draw = random.Random(0)
     whole = subprocess.run([*command, "--out", "whole"], cwd=tmp_path, env=ENVIRONMENT, check=False)
     assert whole.returncode == 0
@@ -169,12 +181,12 @@ def killed_and_resumed(tmp_path, times, rows):
             [*command, "--out", "killed"], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 120
-        wanted = (kill + 1) * (rows // 5) // (times + 2) + 1
+        wanted = (kill + 1) * (rows // shard_rows) // (times + 2) + 1
         while time.monotonic() < deadline and process.poll() is None:
             if parts.exists() and len(list(parts.glob("part-*.parquet"))) >= wanted:
                 break
             time.sleep(0.002)
-        time.sleep(draw.random() * 0.05)
+        time.sleep(draw.random() * 0.1)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (tmp_path / "killed" / "manifest.json").exists()
@@ -185,12 +197,18 @@ def killed_and_resumed(tmp_path, times, rows):
 
 
 def test_a_killed_run_goes_on_with_nothing_lost_and_nothing_twice(tmp_path):
-    killed_and_resumed(tmp_path, 1, 150)
+    killed_and_resumed(tmp_path, 1, [record(number) for number in range(150)], shard_rows=5)
 
 
 @pytest.mark.slow
-def test_a_run_killed_three_times_ends_the_same(tmp_path):
-    killed_and_resumed(tmp_path, 3, 600)
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_2000_rollouts_killed_three_times_end_the_same(tmp_path, engine):
+    words = ()
+    if engine == "ray":
+        pytest.importorskip("ray", reason="needs the extra flowtracer[ray]")
+        words = ("--engine", "ray", "--workers", "2")
+    records = [long_record(number) for number in range(2000)]
+    killed_and_resumed(tmp_path, 3, records, shard_rows=25, engine=words)
 
 
 def test_two_runs_and_other_settings_are_refused(scored, tmp_path):
