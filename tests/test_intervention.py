@@ -105,6 +105,17 @@ def test_equal_conditions_share_their_work_and_get_equal_results():
     assert torch.equal(found.logits[:CONDITIONS], found.logits[CONDITIONS:])
 
 
+def test_a_score_alone_keeps_no_keys_and_values():
+    model = random_model("qwen3")
+    with hiding(model) as veil:
+        kept, scored = (
+            prefill(model, veil, IDS, conditions(), target=TARGET, keep=keep)
+            for keep in (True, False)
+        )
+    assert kept.layers and not scored.layers
+    assert torch.equal(kept.log_probability, scored.log_probability)
+
+
 def test_the_model_is_what_it_was_after_hiding():
     model = random_model("gemma2")
     model.train()

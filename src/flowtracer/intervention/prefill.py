@@ -22,7 +22,7 @@ LOGITS = 1 << 25  # numbers of logits held at a time, our choice: 128 MiB in flo
 class Prefilled(NamedTuple):
     """A text as the model has seen it under C conditions, ready to go on."""
 
-    layers: Layers  # of `length` tokens
+    layers: Layers  # of `length` tokens; none if they were not to be kept
     length: int
     hidden: Tensor  # (C, length) bool
     logits: Tensor  # (C, V) float32, of the token that comes next
@@ -36,11 +36,13 @@ def prefill(
     hidden: Tensor,
     *,
     target: Sequence[int] = (),
+    keep: bool = True,
 ) -> Prefilled:
     """Run `ids` under each condition and say how probable `target` is as what follows.
 
     Shapes: ids T tokens, hidden (C, T) bool. Equal conditions share a row of work. Must run inside
-    `hiding(model)`, whose veil is given. A target of no tokens has log-probability 0.
+    `hiding(model)`, whose veil is given. A target of no tokens has log-probability 0. keep: whether
+    `decode` is to go on from here, which takes the keys and values of every condition.
     """
     device = device_of(find_decoder(model))
     conditions, inverse = hidden.unique(dim=0, return_inverse=True)
@@ -56,7 +58,7 @@ def prefill(
     common = layers_of(whole)
     layers = [
         tuple(part.new_empty(count, *part[0, :, :length].shape) for part in layer)
-        for layer in common
+        for layer in (common if keep else ())
     ]
     logits = torch.empty(count, vocabulary, dtype=torch.float32, device=plain.device)
     scores = torch.zeros(count, device=plain.device)
@@ -75,7 +77,7 @@ def prefill(
     ]
     for rows, start in chunks:
         if start is None:
-            found, parts = plain, [(k[:, :, :length], v[:, :, :length]) for k, v in common]
+            found, parts = plain, common
         else:
             cache = cache_of([(k[:, :, :start], v[:, :, :start]) for k, v in common], len(rows))
             veil.hidden = nn.functional.pad(conditions[rows], (0, text.shape[1] - length)).to(
@@ -83,9 +85,9 @@ def prefill(
             )
             tail = text[:, start:].expand(len(rows), -1)
             found = _forward(model, tail, cache, start=start, steps=steps)
-            parts = [(k[:, :, :length], v[:, :, :length]) for k, v in layers_of(cache)]
-        for (keys, values), (k, v) in zip(layers, parts, strict=True):
-            keys[rows], values[rows] = k, v
+            parts = layers_of(cache)
+        for (keys, values), (k, v) in zip(layers, parts, strict=keep):
+            keys[rows], values[rows] = k[:, :, :length], v[:, :, :length]
         logits[rows] = found[:, 0].float()
         if len(target):
             logs = found.float().log_softmax(-1)

@@ -230,6 +230,7 @@ def _prefilled(
         ids[: prompt + context],
         torch.stack(hidden),
         target=() if study.protocol == "rest" else target,
+        keep=study.regenerate,
     )
     return _Variant(solution, cut, context, text, keys, float(text.log_probability[0]))
 
