@@ -2,11 +2,12 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -15,12 +16,12 @@ import torch
 from flowtracer.evaluation.statistics import bootstrap
 from flowtracer.regions import encode_with_offsets, render_prompt, tokenize_prompt
 from flowtracer.rows import keep_rows
-from flowtracer.studies.causal import CausalStudy, run_causal
+from flowtracer.studies.causal import CausalStudy, _closed, _new_answer, _Variant, run_causal
 from flowtracer.studies.causal_summary import cells
 from flowtracer.studies.formats import FormatStudy, overlap, run_formats, wordings
 from flowtracer.studies.resume import SolutionStudy
 from flowtracer.studies.shape import held_by_top, run_shape, unevenness
-from flowtracer.studies.solutions import SolutionSettings, _solution
+from flowtracer.studies.solutions import Solution, SolutionSettings, _solution, collect_solutions
 from flowtracer.tasks import load_task
 from flowtracer.tasks.task import Example, Task
 
@@ -163,6 +164,40 @@ def test_it_runs_on_models_of_other_kinds(real_model, tmp_path, name):
             assert all(np.isfinite(one["drop"]) for one in text["conditions"])
 
 
+def test_an_answer_that_was_kept_is_not_a_new_one(embedded):
+    tokenizer = embedded.tokenizer
+    kept = encode_with_offsets(tokenizer, "18 - 7 = 11, \\boxed{11} or \\boxed{").ids
+    solution = Solution(0, "0", (1, 2), tuple(kept), len(kept), 1, "11", 1.0)
+    variant = _Variant(solution, None, len(kept), None, [], 0.0)
+
+    def new(text):
+        ids = encode_with_offsets(tokenizer, text).ids
+        whole, spans = _new_answer(embedded, "boxed", variant, ids)
+        closed = _closed(embedded, "boxed", variant, ids)
+        return [whole[one.start : one.stop] for one in spans], closed
+
+    assert new("18") == ([], False)  # the old box is closed, the new one is not yet
+    assert new("18}") == (["18"], True)
+
+
+def test_solutions_of_other_questions_are_refused(embedded, tmp_path):
+    task = load_task("countdown")
+    settings = SolutionSettings("embedded", "countdown", max_new_tokens=128)
+    options = {"settings": settings, "wanted": 2}
+    collect_solutions(embedded, task, tmp_path, **options)
+    assert len(collect_solutions(embedded, task, tmp_path, **options)) == 2
+    other = replace(task, examples=task.examples[1:])
+    with pytest.raises(ValueError, match="solution of another problem 0 than task countdown has"):
+        collect_solutions(embedded, other, tmp_path, **options)
+
+
+def test_the_explanation_is_a_whole_line():
+    draw = random.Random(0)
+    unfinished = wordings("18", "9 * 2 = 18\nSo $x = \\boxed{", [], draw)["explanation"].content
+    assert unfinished == "18, because 9 * 2 = 18"
+    assert "this follows" in wordings("18", "so $x = \\boxed{", [], draw)["explanation"].content
+
+
 def test_the_wording_of_the_answer_is_all_that_differs(embedded, tmp_path):
     study = FormatStudy(SolutionSettings("embedded", "countdown", max_new_tokens=128), problems=6)
     task = load_task("countdown")
@@ -170,9 +205,8 @@ def test_the_wording_of_the_answer_is_all_that_differs(embedded, tmp_path):
     assert len(rows) == 6 and set(rows[0]["overlap"]) == {
         "full line", "explanation", "multiple choice",
     }  # fmt: skip
-    assert all(0.2 < value <= 1 for row in rows for value in row["overlap"].values())
-    import random
-
+    # Chance is 0.4; the model inside the package has seen nothing but bare answers.
+    assert np.mean([value for row in rows for value in row["overlap"].values()]) > 0.55
     found = wordings("18", "9 * 2 = 18\nso", ["7", "8"], random.Random(0))
     assert found["answer only"].content == "18" and "9 * 2 = 18" in found["explanation"].content
     letter = found["multiple choice"].content

@@ -92,7 +92,8 @@ def made_rows(problems=40, cut=None):
     for problem in range(problems):
         conditions = [
             {"measure": name, "ratio": ratio, "spared": 0, "hidden": 4, "changed": changed,
-             "reversed": False, "drop": drop * ratio}
+             "answer": None if name == "flow" and problem % 2 else "8", "reversed": False,
+             "drop": drop * ratio}
             for ratio in (0.1, 0.2)
             for name, changed, drop in (
                 ("flow", True, 30 + problem), ("random@seed=0", True, 10), ("random@seed=1", False, 20),
@@ -110,6 +111,9 @@ def test_draws_are_averaged_and_what_did_not_come_back_is_left_out():
     ]  # fmt: skip
     assert found[0].problems == tuple(range(1, 40)) and len(came_back(made_rows(), None)) == 39
     assert (found[1].values["changed"] == 0.5).all() and (found[1].values["drop"] == 1.5).all()
+    # Where no answer is left, it is changed too, but not another one: 20 of 39 for flow.
+    assert found[0].values["unread"].sum() == 20 and found[0].values["another"].sum() == 19
+    assert (found[1].values["another"] == 0.5).all() and not found[1].values["unread"].any()
     gap = against(found[0], found, "changed")
     assert gap.value == gap.low == gap.high == 0.5
     assert against(found[1], found, "changed") is None
@@ -131,6 +135,30 @@ def test_the_report_shows_the_papers_row_and_a_picture(tmp_path):
     assert "45.9 / 14.9" in text and "29.5 / 4.5" in text
     assert "39 of 40 problems; in the other 1" in text and "`flowtracer study causal`" in text
     assert (tmp_path / "figure.png").stat().st_size > 5000
+    assert "no answer left" in text and "| 51.3 [" in text  # 20 of 39
+
+
+def test_a_report_without_any_answer_that_came_back_says_so(tmp_path):
+    rows = made_rows(1)  # the first one did not
+    study = CausalStudy("m", "t", ("flow", "random@seed=0", "random@seed=1"), (0.1, 0.2))
+    text = write_report(study, rows, tmp_path).read_text()
+    assert "0 of 1 problems" in text and "| measure" not in text and "figure" not in text
+
+
+def test_nothing_is_said_of_answers_that_were_not_generated(tmp_path):
+    rows = made_rows()
+    for row in rows:
+        for one in row["texts"][0]["conditions"]:
+            del one["changed"], one["answer"], one["reversed"]
+    study = CausalStudy("m", "t", ("flow",), regenerate=False)
+    text = write_report(study, rows, tmp_path).read_text()
+    assert "came" not in text and "drop, nats, over random" in text
+
+
+def test_where_everything_is_spared_nothing_is_taken():
+    nothing = torch.zeros(3, dtype=torch.bool)
+    taken = choose(torch.ones(3), nothing, parse_measure("flow"), 0.2, nothing)
+    assert not taken.any()
 
 
 def test_bars_of_all_panels_stand_at_their_own_label():

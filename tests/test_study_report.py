@@ -1,10 +1,12 @@
 """Token shares with intervals, and the page of all studies."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
+from flowtracer.studies.provenance import note_making, provenance, provenance_line
 from flowtracer.studies.report import find_studies, write_report
 from flowtracer.studies.resume import SolutionStudy
 from flowtracer.studies.shape_report import against_chance, ratio_of_sums, token_shares, unevenness
@@ -62,19 +64,31 @@ def test_hub_spacing_is_held_against_shuffled_throughput():
 
 
 def test_all_studies_stand_on_one_page_that_needs_no_other_file(tmp_path):
-    study = SolutionStudy(SolutionSettings("m", "t"))
+    (tmp_path / "model").mkdir()
+    study = SolutionStudy(SolutionSettings(str(tmp_path / "model"), "t"))
     for name in ("b", "a"):
         folder = tmp_path / name
         folder.mkdir()
         write_shape(study, made_rows(), folder)
-        (folder / "study.json").write_text(json.dumps({"model": "/some/where/model"}))
+        (folder / "study.json").write_text(json.dumps(asdict(study)))
     assert [one.name for one in find_studies(tmp_path)] == ["a", "b"]
     markdown, page = write_report(tmp_path)
     text = page.read_text()
     assert text.count("data:image/png;base64,") == 2 and 'src="figure.png"' not in text
-    assert "http" not in text and "<script" not in text and "/some/where" not in text
+    assert "http" not in text and "<script" not in text and str(tmp_path) not in text
+    assert "&quot;model&quot;: &quot;model&quot;" in text
     assert "<code>&lt;/script&gt;</code>" in text
     assert text.index('id="a"') < text.index('id="b"')
     assert "](a/figure.png)" in markdown.read_text()
     with pytest.raises(ValueError, match="holds no finished study"):
         find_studies(tmp_path / "a" / "nothing")
+
+
+def test_a_study_names_everything_that_its_rows_were_made_with(tmp_path, monkeypatch):
+    for commit in ("abc1234", "abc1234", "def5678-dirty"):
+        monkeypatch.setattr("flowtracer.studies.provenance._commit", lambda commit=commit: commit)
+        note_making(tmp_path)
+    origin = provenance("m", "flowtracer study", tmp_path)
+    assert [one["commit"] for one in origin["made"]] == ["abc1234", "def5678-dirty"]
+    line = provenance_line(origin)
+    assert "commit abc1234; " in line and "commit def5678-dirty; `flowtracer study`" in line

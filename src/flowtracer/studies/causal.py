@@ -18,7 +18,7 @@ from torch import Tensor
 from flowtracer.credit import structural_vocabulary
 from flowtracer.intervention import Prefilled, decode, hiding, prefill
 from flowtracer.models import Loaded
-from flowtracer.regions import decode_text, find_answer
+from flowtracer.regions import Span, decode_text, find_answer
 from flowtracer.respond import end_tokens
 from flowtracer.rows import alone_in, claim
 from flowtracer.studies.measures import Measure, choose, parse_measures, score_measures
@@ -241,15 +241,19 @@ def _limit(study: CausalStudy, variant: _Variant) -> int:
     return study.max_new_tokens - variant.context
 
 
-def _whole_text(loaded: Loaded, variant: _Variant, new: list[int]) -> str:
+def _new_answer(
+    loaded: Loaded, rule: str, variant: _Variant, new: list[int]
+) -> tuple[str, list[Span]]:
+    """The text and its answer, if that reaches into what is new: the kept text may hold another."""
     kept = list(variant.solution.response_ids[: variant.context])
-    return decode_text(loaded.tokenizer, kept + new)
+    text, before = decode_text(loaded.tokenizer, kept + new), decode_text(loaded.tokenizer, kept)
+    spans = find_answer(text, rule)
+    return text, spans if spans and spans[-1].stop > len(before) else []
 
 
 def _closed(loaded: Loaded, rule: str, variant: _Variant, new: list[int]) -> bool:
     """Whether the text holds an answer, and something behind it: no later token can change it."""
-    text = _whole_text(loaded, variant, new)
-    spans = find_answer(text, rule)
+    text, spans = _new_answer(loaded, rule, variant, new)
     return bool(spans) and spans[-1].stop < len(text.rstrip())
 
 
@@ -263,8 +267,7 @@ def _judged(loaded: Loaded, task: Task, variant: _Variant, new: list[list[int]])
             drop = variant.plain_log_probability - float(variant.text.log_probability[place])
             row["drop"] = round(drop, 5)
         if new:
-            text = _whole_text(loaded, variant, new[place])
-            spans = find_answer(text, task.answer_rule)
+            text, spans = _new_answer(loaded, task.answer_rule, variant, new[place])
             row["answer"] = text[spans[0].start : spans[-1].stop] if spans else None
             row["changed"] = not spans or not same_answer(solution.answer, row["answer"])
             row["reversed"] = (task.grade(text, example) > 0) != (solution.reward > 0)

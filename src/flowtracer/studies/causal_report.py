@@ -23,9 +23,17 @@ from flowtracer.studies.causal_summary import (
     cuts_of,
 )
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
+from flowtracer.studies.solutions import LEAST_BEFORE
 from flowtracer.studies.table import nats, percent, points, write_table
 
-WRITE = {"changed": percent, "reversed": percent, "drop": nats}
+NAMES = {
+    "changed": "answer changed",
+    "another": "another answer",
+    "unread": "no answer left",
+    "reversed": "correctness reversed",
+    "drop": "drop, nats",
+}
+COMPARED = ("changed", "another")  # with chance; the drop where nothing is generated
 MARKS = "osD^vPX*<>hd"
 OWN = {"flow": "#083370", CHANCE: "#555555"}  # always the same tint
 FEW = 6  # lines that one panel can show apart
@@ -37,20 +45,25 @@ def write_report(
     """Write `table.md`, `figures.json` and `figure.png` into `out`; returns the table's path."""
     found = cells(rows)
     several = len({cell.ratio for cell in found}) > 1
-    metric = "drop" if "drop" in found[0].values else "changed"
+    metric = "drop" if study.protocol == "answer" else "changed"
     curves = areas(found, metric) if several else []
-    origin = provenance(study.model, command)
+    origin = provenance(study.model, command, out)
     lines = [_heading(study, rows), ""]
     for cut in cuts_of(rows):
         back = len(came_back(rows, cut))
         for spared in study.spared:
             lines += [f"### {_where(cut, spared)}", ""]
-            lines += [_kept(back, len(rows)), ""]
+            if study.regenerate:
+                lines += [_kept(back, len(rows)), ""]
             here = [one for one in found if (one.cut, one.spared) == (cut, spared)]
+            if not here:
+                continue
             if curves:
                 lines += _area_table([c for c in curves if (c.cut, c.spared) == (cut, spared)])
             lines += _table(study, here)
-    lines += [provenance_line(origin), "", "![figure](figure.png)"]
+    lines += [provenance_line(origin)]
+    if found:
+        lines += ["", "![figure](figure.png)"]
     figures = {
         "study": without_paths(study),
         "origin": origin,
@@ -61,11 +74,12 @@ def write_report(
             for one in curves
         ],
     }
-    return write_table(out, lines, figures, _figure(found))
+    return write_table(out, lines, figures, _figure(found) if found else None)
 
 
 def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
     right = sum(row["correct"] for row in rows)
+    skipped = max(row["problem"] for row in rows) + 1 - len(rows)
     what = (
         "the answer alone is generated anew"
         if study.protocol == "answer"
@@ -76,8 +90,9 @@ def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
     return (
         f"Tokens of the response are hidden from all later positions in all layers and heads, and {what}. "
         f"{len(rows)} {study.task} problems (the first of split {study.split} whose solutions have an "
-        f"answer), {right} of them solved; greedy; seed {study.seed}. In percent, and nats of the "
-        "old answer's log-probability; 95% bootstrap intervals over problems; differences are paired."
+        f"answer with at least {LEAST_BEFORE} tokens in front of it; {skipped} between them do not), "
+        f"{right} of them solved; greedy; seed {study.seed}. In percent, and nats of the old answer's "
+        "log-probability; 95% bootstrap intervals over problems; differences are paired."
     )
 
 
@@ -97,18 +112,21 @@ def _kept(back: int, problems: int) -> str:
 
 def _table(study: CausalStudy, here: Sequence[Cell]) -> list[str]:
     metrics = list(here[0].values)
-    names = {"changed": "answer changed", "reversed": "correctness reversed", "drop": "drop, nats"}
     paper = study.task == "gsm8k" and "changed" in metrics
     paper = paper and any(c.label in PAPER_TABLE_1 and c.ratio == 0.2 for c in here)
-    first = "changed" if "changed" in metrics else "drop"
-    columns = ["measure", "share", "tokens", *(names[one] for one in metrics)]
-    columns += [f"{names[first]}, over {CHANCE}"] + (["paper's table 1"] if paper else [])
+    compared = [one for one in metrics if one in COMPARED] or ["drop"]
+    columns = ["measure", "share", "tokens", *(NAMES[one] for one in metrics)]
+    columns += [f"{NAMES[one]}, over {CHANCE}" for one in compared]
+    columns += ["paper's table 1"] if paper else []
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for one in here:
-        values = [WRITE[metric](bootstrap(one.values[metric])) for metric in metrics]
-        gap = against(one, here, first)
-        entries = [one.label, f"{100 * one.ratio:g}%", f"{one.hidden:.1f}", *values]
-        entries.append(points(gap) if first == "changed" else nats(gap, "+"))
+        entries = [one.label, f"{100 * one.ratio:g}%", f"{one.hidden:.1f}"]
+        for metric in metrics:
+            value = bootstrap(one.values[metric])
+            entries.append(nats(value) if metric == "drop" else percent(value))
+        for metric in compared:
+            gap = against(one, here, metric)
+            entries.append(nats(gap, "+") if metric == "drop" else points(gap))
         if paper:
             stated = PAPER_TABLE_1.get(one.label) if one.ratio == 0.2 else None
             entries.append(" / ".join(f"{100 * v:.1f}" for v in stated) if stated else "")

@@ -1,6 +1,6 @@
 """Rows of a causal study as figures with intervals: pure functions on plain values."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,14 @@ from flowtracer.evaluation.statistics import Interval, bootstrap
 from flowtracer.studies.measures import parse_measure
 
 CHANCE = "random"
-METRICS = ("changed", "reversed", "drop")
+# By what a condition says. An answer is changed if it is another one, or if none can be read any more.
+METRICS: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
+    "changed": ("changed", lambda one: one["changed"]),
+    "another": ("answer", lambda one: one["changed"] and one["answer"] is not None),
+    "unread": ("answer", lambda one: one["answer"] is None),
+    "reversed": ("reversed", lambda one: one["reversed"]),
+    "drop": ("drop", lambda one: one["drop"]),
+}
 
 # Table 1 of the paper: Qwen3-4B-Base on GSM8K, 20% hidden; answer changed, correctness reversed.
 PAPER_TABLE_1 = {
@@ -72,9 +79,9 @@ def cells(rows: Sequence[dict[str, Any]]) -> list[Cell]:
                 group[place].append(one)
         for (spared, label, ratio), members in groups.items():
             values = {
-                metric: np.array([np.mean([one[metric] for one in draws]) for draws in members])
-                for metric in METRICS
-                if metric in members[0][0]
+                metric: np.array([np.mean([read(one) for one in draws]) for draws in members])
+                for metric, (needs, read) in METRICS.items()
+                if needs in members[0][0]
             }
             hidden = float(np.mean([one["hidden"] for draws in members for one in draws]))
             problems = tuple(row["problem"] for row in kept)

@@ -53,9 +53,11 @@ def wordings(
 ) -> dict[str, Wording]:
     """The four wordings of one answer.
 
-    before: the response up to the box; its last equation is the explanation. others: wrong options.
+    before: the response up to the content of the box; its last whole line with an equation is the
+    explanation. others: wrong options.
     """
-    equations = [line.strip() for line in before.splitlines() if "=" in line]
+    whole = before.split("\n")[:-1]  # the last line is the one that the box stands in
+    equations = [one.strip() for one in whole if "=" in one and one.count("{") == one.count("}")]
     reason = equations[-1] if equations else "this follows from the steps above"
     options = [answer, *others]
     draw.shuffle(options)
@@ -163,7 +165,7 @@ def write_report(
     study: FormatStudy, rows: Sequence[dict[str, Any]], out: Path, *, command: str = ""
 ) -> Path:
     """Write `table.md` and `figures.json` into `out`; returns the table's path."""
-    origin = provenance(study.solutions.model, command)
+    origin = provenance(study.solutions.model, command, out)
     found = {
         name: bootstrap(np.array([row["overlap"][name] for row in rows])) for name in FORMATS[1:]
     }

@@ -126,6 +126,8 @@ def choose(
     taken, so that such measures hide as much as the others. Shapes: scores (T,), eligible and
     structural (T,) bool.
     """
+    if not bool(eligible.any()):  # a short text of which everything is spared
+        return torch.zeros_like(eligible)
     allowed = eligible
     if measure.among != "all":
         allowed = eligible & (structural if measure.among == "structural" else ~structural)

@@ -1,5 +1,6 @@
 """What a result came from: versions, commit, model, command and date."""
 
+import json
 import subprocess
 from dataclasses import asdict
 from datetime import date
@@ -7,12 +8,33 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from flowtracer.atomic import replacing
 
-def provenance(model: str, command: str) -> dict[str, Any]:
-    """For the record of a study; the commit only where the package runs from a checkout."""
+MADE_FILE = "made.json"
+
+
+def note_making(folder: Path) -> None:
+    """Remember with what the rows that follow are made; a study that goes on later may have several."""
+    path = folder / MADE_FILE
+    made = json.loads(path.read_text()) if path.exists() else []
+    now = _now()
+    if now not in made:
+        with replacing(path) as partial:
+            partial.write_text(json.dumps([*made, now], indent=1) + "\n")
+
+
+def provenance(model: str, command: str, folder: Path) -> dict[str, Any]:
+    """For the record of a study in a folder: what its rows were made with, its model and command."""
+    path = folder / MADE_FILE
     return {
         "model": model_name(model),
         "command": command,
+        "made": json.loads(path.read_text()) if path.exists() else [_now()],
+    }
+
+
+def _now() -> dict[str, Any]:
+    return {
         "date": date.today().isoformat(),
         "commit": _commit(),
         "versions": {name: version(name) for name in ("flowtracer", "torch", "transformers")},
@@ -26,29 +48,46 @@ def model_name(model: str) -> str:
 
 def without_paths(study: Any) -> dict[str, Any]:
     """A study's settings in plain values, its model by name only."""
-    found = asdict(study)
-    for one in (found, found.get("solutions")):
-        if isinstance(one, dict) and "model" in one:
-            one["model"] = model_name(one["model"])
-    return found
+    return shortened(asdict(study))
+
+
+def shortened(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with folders and files named by the last part of their path."""
+    return {
+        name: shortened(value)
+        if isinstance(value, dict)
+        else model_name(value)
+        if name in ("model", "task") and isinstance(value, str)
+        else value
+        for name, value in settings.items()
+    }
 
 
 def provenance_line(origin: dict[str, Any]) -> str:
     """The same as a sentence."""
-    versions = ", ".join(f"{name} {number}" for name, number in origin["versions"].items())
-    commit = f", commit {origin['commit']}" if origin["commit"] else ""
+    made = []
+    for one in origin["made"]:
+        versions = ", ".join(f"{name} {number}" for name, number in one["versions"].items())
+        made.append(
+            f"{one['date']}, {versions}" + (f", commit {one['commit']}" * bool(one["commit"]))
+        )
     command = f"; `{origin['command']}`" if origin["command"] else ""
-    return f"{origin['date']}; model {origin['model']}; {versions}{commit}{command}."
+    return f"Model {origin['model']}; made {'; '.join(made)}{command}."
 
 
 def _commit() -> str | None:
+    """The commit of the checkout that the package runs from, marked if files differ from it."""
+    here = Path(__file__).resolve().parent
+    top = _git(here, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() / "src" / "flowtracer" != here.parent:
+        return None  # installed, perhaps into somebody else's checkout
+    return _git(here, "describe", "--always", "--dirty", "--exclude", "*")
+
+
+def _git(folder: Path, *words: str) -> str | None:
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
+            ["git", *words], cwd=folder, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

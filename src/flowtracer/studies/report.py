@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 
 from flowtracer.atomic import replacing
+from flowtracer.studies.provenance import shortened
 
 TABLE_FILE = "table.md"
 FIGURES = ("figure.png", "curves.png")
@@ -74,7 +75,5 @@ def _settings(study: Path) -> str:
     if not path.exists():
         return ""
     found = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(found.get("model"), str):
-        found["model"] = Path(found["model"]).name
-    text = html.escape(json.dumps(found, indent=1, ensure_ascii=False))
+    text = html.escape(json.dumps(shortened(found), indent=1, ensure_ascii=False))
     return f"<details><summary>Settings</summary><pre>{text}</pre></details>"

@@ -7,7 +7,13 @@ from typing import Any
 
 from flowtracer.models import Loaded
 from flowtracer.rows import alone_in, claim, keep_rows, line_of, read_rows
-from flowtracer.studies.solutions import Solution, SolutionSettings, collect_solutions
+from flowtracer.studies.provenance import note_making
+from flowtracer.studies.solutions import (
+    LEAST_BEFORE,
+    Solution,
+    SolutionSettings,
+    collect_solutions,
+)
 from flowtracer.tasks import Task
 
 ROWS_FILE = "rows.jsonl"
@@ -29,8 +35,8 @@ def solutions_line(study: SolutionStudy, count: int) -> str:
     """Which solutions a study is about."""
     made = study.solutions
     return (
-        f"{count} solutions of {made.task} (the first of split {made.split} that have an answer; "
-        f"seed {made.seed})"
+        f"{count} solutions of {made.task} (the first of split {made.split} that have an answer with at "
+        f"least {LEAST_BEFORE} tokens in front of it; seed {made.seed})"
     )
 
 
@@ -86,6 +92,8 @@ def rows_of(
     path = folder / ROWS_FILE
     rows = {row["problem"]: row for row in read_rows(path, ("problem",))}
     keep_rows(path, rows.values())
+    if any(one.problem not in rows for one in solutions):
+        note_making(folder)
     with path.open("a", encoding="utf-8") as file:
         for start in range(0, len(solutions), batch):
             progress(start, len(solutions))

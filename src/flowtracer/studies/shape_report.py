@@ -84,7 +84,7 @@ def write_report(
     study: SolutionStudy, rows: Sequence[dict[str, Any]], out: Path, *, command: str = ""
 ) -> Path:
     """Write `table.md`, `figures.json` and `figure.png` into `out`; returns the table's path."""
-    origin = provenance(study.solutions.model, command)
+    origin = provenance(study.solutions.model, command, out)
     tokens = token_shares(rows)
     kinds = _kinds(rows)
     lines = [

@@ -13,6 +13,7 @@ from flowtracer.credit import ScoreBatch, score_batch
 from flowtracer.intervention import decode, hiding, prefill
 from flowtracer.models import Loaded
 from flowtracer.regions import (
+    TokenizedText,
     answer_weights,
     decode_with_offsets,
     find_answer,
@@ -126,6 +127,7 @@ def _collect(
     rows = read_rows(path, names)
     whole = len(rows) - len(rows) % BATCH if len(rows) < len(task.examples) else len(rows)
     solutions = [_read(row) for row in rows[:whole]]
+    _check_questions(loaded, task, solutions, path)
     keep_rows(path, map(asdict, solutions))
     with path.open("a", encoding="utf-8") as file:
         while sum(one.usable for one in solutions) < wanted:
@@ -148,6 +150,28 @@ def _collect(
     return [one for one in solutions if one.usable][:wanted]
 
 
+def _check_questions(loaded: Loaded, task: Task, solutions: Sequence[Solution], path: Path) -> None:
+    """Raise ValueError if solutions were made for other questions: a task's file may have changed."""
+    known = len(task.examples)
+    for one in solutions:
+        fits = one.problem < known and one.id == task.examples[one.problem].id
+        if not fits or tuple(_prompt(loaded, task, one.problem).ids) != one.prompt_ids:
+            raise ValueError(
+                f"{path} holds the solution of another problem {one.problem} than task {task.name} has; "
+                "choose another folder for the solutions"
+            )
+
+
+def _prompt(loaded: Loaded, task: Task, number: int) -> TokenizedText:
+    """A problem as the model is asked it."""
+    tokenizer = loaded.tokenizer
+    messages = task.prompt(task.examples[number])
+    chat = bool(getattr(tokenizer, "chat_template", None))
+    return tokenize_prompt(
+        tokenizer, render_prompt(tokenizer, messages if chat else messages[-1]["content"])
+    )
+
+
 def _read(row: dict[str, Any]) -> Solution:
     found: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
     return Solution(**found)
@@ -157,12 +181,7 @@ def _solve(
     loaded: Loaded, task: Task, numbers: range, settings: SolutionSettings
 ) -> list[Solution]:
     model, tokenizer = loaded.model, loaded.tokenizer
-    chat = bool(getattr(tokenizer, "chat_template", None))
-    asked = [task.prompt(task.examples[number]) for number in numbers]
-    prompts = [
-        tokenize_prompt(tokenizer, render_prompt(tokenizer, one if chat else one[-1]["content"]))
-        for one in asked
-    ]
+    prompts = [_prompt(loaded, task, number) for number in numbers]
     with hiding(model) as veil:
         texts = [
             prefill(model, veil, one.ids, torch.zeros(1, len(one.ids), dtype=torch.bool))
