@@ -5,8 +5,14 @@ import torch
 from made_models import ARCHITECTURES, random_model, texts
 
 from flowtracer import answer_flow, mean_attention
-from flowtracer.attention import shared_prompt_attention, tiled_attention
-from flowtracer.attention.memory import dense_limit
+from flowtracer.attention import (
+    AttentionCaptureError,
+    shared_prompt_attention,
+    tiled_attention,
+)
+from flowtracer.attention.memory import _container_bytes, dense_limit
+from flowtracer.attention.shared import can_share
+from flowtracer.attention.tiles import can_tile
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
 from flowtracer.credit.batch import SHARED_LEAST, chunks
 from flowtracer.flow import dominant_routes, select_backbone, send_flow, smallest_edge_set
@@ -50,6 +56,32 @@ def test_flow_from_tiles_is_the_flow(embedded, real_model, name):
     )
 
 
+def test_tiles_do_not_round_under_autocast(embedded):
+    ids = torch.randint(3, 60, (1, 200), generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        whole = mean_attention(embedded.model, ids)
+        tiled = tiled_attention(embedded.model, ids).rows(0, 200)
+    assert torch.allclose(tiled.sum(-1), torch.ones(1), atol=5e-3)
+    # Queries and keys are the same numbers of half precision on both sides.
+    torch.testing.assert_close(tiled, whole, atol=2e-3, rtol=2e-2)
+
+
+def test_tiles_and_shared_prompts_are_for_masks_that_they_know(monkeypatch):
+    model = random_model("qwen3")
+    assert can_tile(model) and can_share(model)
+    monkeypatch.setattr(model.config, "layer_types", ["chunked_attention"] * 6)
+    assert not can_tile(model) and not can_share(model)
+    with pytest.raises(AttentionCaptureError, match="attends in chunks"):
+        tiled_attention(model, texts("none")[0])
+    monkeypatch.setattr(model.config, "layer_types", ["linear_attention"] * 6)
+    assert can_tile(model) and not can_share(model)
+    monkeypatch.setattr(model.config, "layer_types", ["sliding_attention"] * 6)
+    monkeypatch.setattr(model.model, "has_sliding_layers", True)
+    monkeypatch.setattr(model.config, "sliding_window", 8)
+    with pytest.raises(AttentionCaptureError, match="does not say how far it looks"):
+        tiled_attention(model, texts("none")[0])
+
+
 def test_credit_reads_a_long_text_in_tiles_and_others_as_a_whole(embedded, monkeypatch):
     batch = group(responses=1)
     plain = token_credit(embedded.model, batch, Credit())
@@ -75,6 +107,21 @@ def test_the_limit_of_what_is_held_follows_free_memory(monkeypatch):
     assert dense_limit(device) == 1 << 14
     monkeypatch.setattr("flowtracer.attention.memory.available_bytes", lambda device: None)
     assert dense_limit(device) > 1 << 20
+
+
+def test_free_memory_is_that_of_the_container_too(tmp_path):
+    for name, text in (
+        ("memory.max", "max"),
+        ("memory.current", "300"),
+        ("memory.stat", "anon 5\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert _container_bytes(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert _container_bytes(tmp_path) == 700
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 100\n")
+    assert _container_bytes(tmp_path) == 800
+    assert _container_bytes(tmp_path / "nothing") is None
 
 
 def group(responses=4, prompt=100, length=50, left=0):

@@ -5,6 +5,7 @@ import torch
 
 from flowtracer.credit import Credit, Selection, sequence_credit
 from flowtracer.credit.packing import packing_of
+from flowtracer.credit.responses import is_structural
 
 LENGTHS = (5, 1, 8, 3)
 
@@ -150,3 +151,22 @@ def test_a_mask_of_another_shape_is_refused(embedded):
     ids = torch.ones(1, 4, dtype=torch.long)
     with pytest.raises(ValueError, match=r"response_mask has shape \(1, 3\)"):
         sequence_credit(embedded.model, embedded.tokenizer, ids, ids[:, :3])
+    with pytest.raises(ValueError, match="do not say what the user wrote"):
+        sequence_credit(
+            embedded.model, embedded.tokenizer, ids, ids, credit=Credit(question="user")
+        )
+
+
+def test_padding_alone_has_weight_1(embedded):
+    ids = torch.ones(2, 4, dtype=torch.long)
+    for more in ({}, {"position_ids": torch.arange(4).expand(2, -1)}):
+        found = sequence_credit(
+            embedded.model, embedded.tokenizer, ids, ids, attention_mask=ids * 0, **more
+        )
+        assert torch.equal(found.weights, torch.ones(2, 4))
+
+
+def test_ids_beyond_the_tokenizer_are_no_delimiters():
+    delimiters = torch.tensor([True, False, True])
+    ids = torch.tensor([[0, 1, 2, 3, 90]])
+    assert is_structural(delimiters, ids).tolist() == [[True, False, True, False, False]]

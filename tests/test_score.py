@@ -13,12 +13,13 @@ import torch
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra flowtracer[score]")
 pyarrow = pytest.importorskip("pyarrow")
+FileLock = pytest.importorskip("filelock").FileLock
 
 from test_credit import GOOD, NO_BOX, SHORT  # noqa: E402
 
 from flowtracer.credit import Credit, score_batch, token_credit  # noqa: E402
 from flowtracer.scale.score import score_files  # noqa: E402
-from flowtracer.scale.shards import plan, read_shard  # noqa: E402
+from flowtracer.scale.shards import ShardReader, plan  # noqa: E402
 from flowtracer.scale.worker import ScoreSettings  # noqa: E402
 
 PROMPT = "Make 33 from 3, 7, 18."
@@ -106,8 +107,66 @@ def test_shards_are_read_without_what_is_before_them(tmp_path):
     source = write(tmp_path / "a.jsonl", [{"n": 0}, "\n", {"n": 1}, {"n": 2}, "  \n", {"n": 3}])
     shards = plan([source, source], 3)
     assert [(one.first, one.rows) for one in shards] == [(0, 3), (3, 1), (4, 3), (7, 1)]
-    assert [row["n"] for _, row in read_shard(shards[1])] == [3]
-    assert [number for number, _ in read_shard(shards[2])] == [4, 5, 6]
+    assert [row["n"] for _, row in ShardReader().read(shards[1])] == [3]
+    assert [number for number, _ in ShardReader().read(shards[2])] == [4, 5, 6]
+
+
+def test_shards_of_a_row_group_are_decoded_once(tmp_path, monkeypatch):
+    path = tmp_path / "one.parquet"
+    parquet.write_table(pyarrow.table({"n": range(2000)}), path)
+    opened = []
+    real = parquet.ParquetFile
+    monkeypatch.setattr(parquet, "ParquetFile", lambda *a, **k: opened.append(a) or real(*a, **k))
+    shards = plan([path], 300)
+    assert len(shards) == 7 and len(opened) == 1
+    reader = ShardReader()
+    read = [row["n"] for one in shards for _, row in reader.read(one)]
+    assert read == list(range(2000)) and len(opened) == 2
+    again = [row["n"] for _, row in reader.read(shards[2])]  # one that lies before
+    assert again == list(range(600, 900)) and len(opened) == 3
+    small = tmp_path / "many.parquet"
+    parquet.write_table(pyarrow.table({"n": range(50)}), small, row_group_size=7)
+    read = [row["n"] for one in plan([small], 10)[1:] for _, row in ShardReader().read(one)]
+    assert read == list(range(10, 50))
+
+
+def test_rows_of_a_damaged_page_are_told_one_by_one(tmp_path):
+    path = tmp_path / "in.parquet"
+    records = [record(number) for number in range(60)]
+    parquet.write_table(
+        pyarrow.Table.from_pylist(records), path, row_group_size=20, compression="zstd"
+    )
+    column = parquet.read_metadata(path).row_group(1).column(2)
+    data = bytearray(path.read_bytes())
+    middle = column.data_page_offset + column.total_compressed_size // 2
+    data[middle : middle + 40] = b"\x00" * 40
+    path.write_bytes(data)
+    found = score_files(path, tmp_path / "out", SETTINGS, shard_rows=8)
+    assert (found.rows, found.errors) == (40, 20)
+    told = [json.loads(one) for one in (tmp_path / "out" / "errors.jsonl").read_text().splitlines()]
+    assert [one["row"] for one in told] == list(range(20, 40))
+    assert all("cannot be read" in one["reason"] for one in told)
+
+
+def test_a_failure_of_the_machine_ends_the_run_and_leaves_the_shard_to_be_done(
+    tmp_path, monkeypatch
+):
+    source = write(tmp_path / "in.jsonl", [record(number) for number in range(20)])
+    real = token_credit
+    calls = []
+
+    def failing(*args, **more):
+        calls.append(args)
+        if len(calls) == 2:
+            raise RuntimeError("device-side assert")
+        return real(*args, **more)
+
+    monkeypatch.setattr("flowtracer.scale.worker.token_credit", failing)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        score_files(source, tmp_path / "out", SETTINGS, shard_rows=10)
+    assert len(list((tmp_path / "out" / "parts").iterdir())) == 1
+    found = score_files(source, tmp_path / "out", SETTINGS, shard_rows=10)
+    assert (found.rows, found.errors) == (20, 0)
 
 
 DAMAGED = {
@@ -122,6 +181,7 @@ DAMAGED = {
     "advantages for": record(0) | {"advantages": [1.0, 2.0]},
     "is not finite": {**record(0), "advantage": float("nan")},
     "tool_mask has": record(0) | {"tool_mask": [1]},
+    "id is no text": '{"id": "\\ud83d", "prompt": "Make 33.", "response": "33"}',
     "answer is not a list of": record(0) | {"answer": [[5, 2]]},
     "the prompt must be": record(0) | {"prompt": [{"role": "user"}]},
 }
@@ -213,6 +273,10 @@ def test_2000_rollouts_killed_three_times_end_the_same(tmp_path, engine):
 
 def test_two_runs_and_other_settings_are_refused(scored, tmp_path):
     source, out = scored
+    with FileLock(out / ".lock"), pytest.raises(ValueError, match="is in use by another run"):
+        score_files(source, out, SETTINGS, shard_rows=7)
+    with pytest.raises(ValueError, match="do not say what the user wrote"):
+        score_files(source, tmp_path / "users", ScoreSettings("embedded", Credit(question="user")))
     with pytest.raises(ValueError, match="holds scores with another credit"):
         score_files(source, out, ScoreSettings("embedded", Credit(scorer="random")), shard_rows=7)
     with pytest.raises(ValueError, match="holds scores with another shard_rows"):

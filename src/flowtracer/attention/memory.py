@@ -22,7 +22,13 @@ def reads_in_tiles(length: int, device: torch.device, tile_above: int | None) ->
 def available_bytes(device: torch.device) -> int | None:
     """Memory that can still be taken on the device; None where nobody says."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    known = [one for one in (_machine_bytes(), _container_bytes()) if one is not None]
+    return min(known, default=None)
+
+
+def _machine_bytes() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable"):
@@ -30,6 +36,16 @@ def available_bytes(device: torch.device) -> int | None:
     except OSError:
         pass
     return None
+
+
+def _container_bytes(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the container may still take, caches of files that can be dropped not counted as taken."""
+    try:
+        most, taken = ((group / name).read_text() for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return max(0, int(most) - int(taken) + int(stat.get("inactive_file", 0)))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return None
 
 
 def check_memory(needed: int, device: torch.device, length: int) -> None:

@@ -10,9 +10,17 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from flowtracer.attention.capture import read_attention
-from flowtracer.attention.decoder import depth_of
+from flowtracer.attention.decoder import depth_of, is_sharded, kinds_of_layers
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.attention.mean import Edges, MeanReader
+
+
+def can_share(model: nn.Module) -> bool:
+    """Whether a cache of keys and values is all that a prompt hands on, and the model is whole."""
+    return not is_sharded(model) and kinds_of_layers(model) <= {
+        "full_attention",
+        "sliding_attention",
+    }
 
 
 def shared_prompt_attention(
@@ -28,7 +36,7 @@ def shared_prompt_attention(
 
     Shapes: prompt_ids (P,), response_ids (R, C) padded on the right, response_mask (R, C).
 
-    Raises as `mean_attention`. The model must not be sharded.
+    Raises as `mean_attention`. The model must be one that `can_share`.
     """
     chosen = select_layers(layers, depth_of(model))
     prompt = prompt_ids[None]

@@ -20,6 +20,7 @@ from flowtracer.attention.decoder import (
     device_of,
     find_decoder,
     is_sharded,
+    kinds_of_layers,
 )
 from flowtracer.attention.kernel import attend
 from flowtracer.attention.layers import Layers, select_layers
@@ -68,8 +69,10 @@ class TiledAttention:
         batch = self.shape[0]
         total = torch.zeros(batch, stop - start, stop, device=self.device)
         heads = sum(layer.query.shape[1] for layer in self.layers)
-        for layer in self.layers:
-            _add_rows(total, layer, start, stop)
+        # Under autocast the products and normalizers would be rounded to half precision.
+        with torch.autocast(self.device.type, enabled=False):
+            for layer in self.layers:
+                _add_rows(total, layer, start, stop)
         if self.computed:
             self.computed(stop - start)
         return total.div_(heads)
@@ -91,6 +94,11 @@ class _AllSeen(Exception):
 _capture: ContextVar[_Capture] = ContextVar("flowtracer_tiles")
 
 
+def can_tile(model: nn.Module) -> bool:
+    """Whether tiles give this model's attention: it is whole, and no layer's mask is cut in chunks."""
+    return not is_sharded(model) and "chunked_attention" not in kinds_of_layers(model)
+
+
 def tiled_attention(
     model: nn.Module,
     input_ids: Tensor,
@@ -104,10 +112,10 @@ def tiled_attention(
 
     Raises AttentionCaptureError for a model whose attention cannot be captured, or that is sharded.
     """
-    if is_sharded(model):
+    if not can_tile(model):
         raise AttentionCaptureError(
-            f"{type(model).__name__} is sharded by FSDP or ZeRO-3, and tiles need a whole model; "
-            "shorten the texts"
+            f"{type(model).__name__} is sharded by FSDP or ZeRO-3, or attends in chunks, and is not read "
+            "in tiles; use `mean_attention` and shorter texts"
         )
     decoder = find_decoder(model)
     device = device_of(decoder)
@@ -158,7 +166,8 @@ def _add_rows(total: Tensor, layer: TiledLayer, start: int, stop: int) -> None:
                 if layer.window is not None:
                     hidden |= distance >= layer.window
                 weights.masked_fill_(hidden, 0.0)  # a hidden logit may have overflowed: not times 0
-            total[:, first - start : last - start, left:right] += weights
+            # Layers may live on several devices.
+            total[:, first - start : last - start, left:right] += weights.to(total.device)
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
@@ -185,6 +194,11 @@ def _attention(
     if capture.progress:
         capture.progress(layer + 1, capture.layers[-1] + 1)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    kinds = getattr(getattr(module, "config", None), "layer_types", None)
+    if kinds and kinds[layer] == "sliding_attention" and sliding_window is None:
+        raise AttentionCaptureError(
+            f"{type(module).__name__} does not say how far it looks; use `mean_attention`"
+        )
     window = sliding_window if sliding_window and sliding_window < query.shape[2] else None
     special = softcap is not None or s_aux is not None or window is not None
     wanted = layer in capture.layers
@@ -219,7 +233,8 @@ def _attention(
 def _flash(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
     """PyTorch's own blocked attention on the CPU, output (B, T, Hq, D) and normalizers (B, Hq, T)."""
     groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    # Under autocast they can differ in type.
+    key, value = (part.to(query.dtype).repeat_interleave(groups, 1) for part in (key, value))
     output, normalizers = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, 0.0, True, scale=scaling
     )

@@ -60,6 +60,8 @@ def chunks(
     numbers of (rows, T, T) that a part may take, unless a single row takes more. share_prompts:
     whether responses to the same prompt make parts of their own.
     """
+    if not len(rows):
+        return []
     groups = prompt_groups(batch, rows) if share_prompts else [(rows, 0)]
     place = torch.arange(batch.input_ids.shape[1], device=rows.device)
     found: list[ScoreChunk] = []

@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from flowtracer.attention.decoder import is_sharded
 from flowtracer.attention.layers import Layers
+from flowtracer.attention.shared import can_share
 from flowtracer.credit.batch import ScoreBatch, chunks
 from flowtracer.credit.scores import ScoreOptions, score_tokens
 from flowtracer.credit.scores.table import find_scorer
@@ -109,7 +109,7 @@ def token_credit(
         rows.nonzero()[:, 0],
         after_answer=scorer.after_answer,
         most=chunk,
-        share_prompts=scorer.needs == {"attention"} and not is_sharded(model),
+        share_prompts=scorer.needs == {"attention"} and can_share(model),
     )
     # Before the first forward, or processes wait for each other.
     total = same_everywhere(len(parts))
@@ -127,7 +127,7 @@ def token_credit(
         )[credit.scorer]
         scores[part.rows, part.columns] = found.to(scores)
     for _ in range(len(parts), total):
-        score_tokens(model, _smallest(batch), [credit.scorer], options=options)
+        score_tokens(model, _smallest(scores.device), [credit.scorer], options=options)
 
     scores = torch.where(batch.candidates, scores, 0.0).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0)
     scored = scores.sum(1) > 0
@@ -159,8 +159,8 @@ def concentration(scores: Tensor, candidates: Tensor) -> Tensor:
     return (held * top).sum(1) / held.sum(1).clamp(min=torch.finfo(held.dtype).tiny)
 
 
-def _smallest(batch: ScoreBatch) -> ScoreBatch:
+def _smallest(device: torch.device) -> ScoreBatch:
     """Two tokens that any scorer can score."""
-    ids = batch.input_ids[:1, :1].expand(1, 2)
-    first = torch.tensor([[True, False]], device=ids.device)
+    ids = torch.zeros(1, 2, dtype=torch.long, device=device)
+    first = torch.tensor([[True, False]], device=device)
     return ScoreBatch(ids, torch.ones_like(ids), first, ~first, (~first).float(), first)

@@ -65,7 +65,7 @@ def score_batch(
         else torch.cat(
             [nothing + 1.0, step_scores(tokenizer, completion_ids, completion_mask, steps)], 1
         ),
-        structural=None if delimiters is None else delimiters.to(input_ids.device)[input_ids],
+        structural=None if delimiters is None else is_structural(delimiters, input_ids),
     )
 
 
@@ -152,6 +152,12 @@ def user_tokens(
         inside = token_weights(user_spans(text.text, messages), text.offsets) > 0
         found[row, kept] = inside if bool(inside.any()) else torch.ones_like(inside)
     return found.to(ids.device)
+
+
+def is_structural(delimiters: Tensor, ids: Tensor) -> Tensor:
+    """Which ids are delimiters, bool; ids of a vocabulary padded beyond the tokenizer's are none."""
+    known = len(delimiters)
+    return delimiters.to(ids.device)[ids.clamp(max=known - 1)] & (ids < known)
 
 
 def structural_vocabulary(tokenizer: PreTrainedTokenizerBase) -> Tensor:

@@ -9,7 +9,12 @@ from transformers import PreTrainedTokenizerBase
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.credit import Credit, TokenCredit, token_credit
 from flowtracer.credit.packing import packing_of
-from flowtracer.credit.responses import answer_tokens, step_scores, structural_vocabulary
+from flowtracer.credit.responses import (
+    answer_tokens,
+    is_structural,
+    step_scores,
+    structural_vocabulary,
+)
 
 
 def sequence_credit(
@@ -45,6 +50,10 @@ def sequence_credit(
     Returns weights, scores and chosen (B, T); answered and scored per sequence.
     """
     credit = Credit() if credit is None else credit
+    if credit.question != "prompt":
+        raise ValueError(
+            f"question is {credit.question!r}, but token ids do not say what the user wrote; use 'prompt'"
+        )
     if response_mask.shape != input_ids.shape:
         raise ValueError(
             f"response_mask has shape {tuple(response_mask.shape)} but input_ids has "
@@ -102,6 +111,6 @@ def sequence_batch(
         question=prompt,
         candidates=own,
         answer=answer * own,
-        structural=None if delimiters is None else delimiters.to(input_ids.device)[input_ids],
+        structural=None if delimiters is None else is_structural(delimiters, input_ids),
         steps=steps,
     )

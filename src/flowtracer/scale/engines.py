@@ -56,6 +56,7 @@ def ray_engine(
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_gpus=1 if on_gpu else 0,
             num_cpus=1,
+            scheduling_strategy="SPREAD",  # or one machine of a cluster may get all workers
         )
         for row in done.iter_rows():
             yield Done(**json.loads(row["done"]))

@@ -45,7 +45,7 @@ def write_part(
     for path in (part_path(folder, number), errors_path(folder, number)):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(errors_path(folder, number)) as partial:
-        partial.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in errors))
+        partial.write_text("".join(json.dumps(one) + "\n" for one in errors))
     with replacing(part_path(folder, number)) as partial:
         parquet.write_table(pyarrow.Table.from_pylist(list(rows), SCHEMA), partial)
 

@@ -79,10 +79,9 @@ def read_rollout(
     total = len(prompt) + len(response)
     if total > limits.most_tokens:
         raise ValueError(f"has {total:,} tokens, more than --max-tokens {limits.most_tokens:,}")
-    name = record.get("id")
     return Rollout(
         row,
-        None if name is None else str(name),
+        _id(record),
         prompt,
         response,
         _own(record, len(response)),
@@ -93,6 +92,17 @@ def read_rollout(
 
 def _first(record: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((record[name] for name in names if record.get(name) is not None), None)
+
+
+def _id(record: Mapping[str, Any]) -> str | None:
+    given = record.get("id")
+    if given is None:
+        return None
+    try:
+        str(given).encode()
+    except UnicodeEncodeError as error:  # JSON can name half a character
+        raise ValueError("id is no text that can be written") from error
+    return str(given)
 
 
 def _prompt(tokenizer: PreTrainedTokenizerBase, given: Any, chat: bool | None) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flowtracer.atomic import replacing
@@ -58,7 +58,10 @@ def score_files(
         tokens = 0
         progress(done, total, tokens)
         if missing:
-            for one in ENGINES[engine](missing, settings, str(folder.resolve()), workers):
+            local = Path(settings.model)  # workers may live in other folders
+            model = str(local.resolve()) if local.exists() else settings.model
+            given = replace(settings, model=model)
+            for one in ENGINES[engine](missing, given, str(folder.resolve()), workers):
                 done += one.rows + one.errors
                 tokens += one.tokens
                 progress(done, total, tokens)

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet as parquet
 
+BATCH = 256  # rows decoded together, our choice
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet")
 
 
@@ -54,19 +55,69 @@ def plan(files: Sequence[Path], size: int) -> list[Shard]:
     for path in files:
         before = first
         for start, rows, offset in _cut(path, size):
-            shards.append(Shard(len(shards), str(path), start, rows, first, offset))
+            shards.append(Shard(len(shards), str(path.resolve()), start, rows, first, offset))
             first += rows
         if first == before:
             raise ValueError(f"{path}: has no rows")
     return shards
 
 
-def read_shard(shard: Shard) -> Iterator[tuple[int, Any]]:
-    """Row number over all files and its record, or `Damaged`; memory for one row at a time."""
-    path = Path(shard.path)
-    rows = _parquet_rows(path, shard) if path.suffix == ".parquet" else _json_rows(path, shard)
-    for place, record in enumerate(rows):
-        yield shard.first + place, record
+class ShardReader:
+    """Reads shards, one of a file of Parquet from where the last one ended if it lies behind it.
+
+    Parquet has no way into the middle of a row group but through its beginning.
+    """
+
+    def __init__(self) -> None:
+        self._group: tuple[str, int] | None = None  # path and number of the row group that is open
+        self._batches: Iterator[pyarrow.RecordBatch] = iter(())
+        self._held: pyarrow.RecordBatch | None = None
+        self._place = 0  # of the row group, where the held batch begins
+
+    def read(self, shard: Shard) -> Iterator[tuple[int, Any]]:
+        """Row number over all files and its record, or `Damaged`; memory for a few rows at a time."""
+        path = Path(shard.path)
+        rows = self._parquet(shard) if path.suffix == ".parquet" else _json_rows(path, shard)
+        for place, record in enumerate(rows):
+            yield shard.first + place, record
+
+    def _parquet(self, shard: Shard) -> Iterator[Any]:
+        metadata = parquet.read_metadata(shard.path)
+        begin, stop = 0, shard.start + shard.rows
+        for group in range(metadata.num_row_groups):
+            end = begin + metadata.row_group(group).num_rows
+            low, high = max(shard.start, begin), min(stop, end)
+            if low < high:
+                yield from self._rows(shard.path, group, low - begin, high - begin)
+            begin = end
+
+    def _rows(self, path: str, group: int, start: int, stop: int) -> Iterator[Any]:
+        try:
+            while start < stop:
+                batch = self._batch(path, group, start)
+                first = start - self._place
+                part = batch.slice(first, min(batch.num_rows - first, stop - start)).to_pylist()
+                for record in part:
+                    start += 1
+                    yield record
+        except (OSError, pyarrow.ArrowException) as error:
+            self._group = None
+            reason = f"cannot be read: {str(error).splitlines()[0]}"
+            for _ in range(start, stop):
+                yield Damaged(reason)
+
+    def _batch(self, path: str, group: int, row: int) -> pyarrow.RecordBatch:
+        """The batch that holds a row of a row group."""
+        if self._group != (path, group) or row < self._place:
+            file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+            self._group, self._held, self._place = (path, group), None, 0
+            self._batches = file.iter_batches(batch_size=BATCH, row_groups=[group])
+        while self._held is None or row >= self._place + self._held.num_rows:
+            self._place += 0 if self._held is None else self._held.num_rows
+            self._held = next(self._batches, None)
+            if self._held is None:
+                raise pyarrow.ArrowInvalid("the row group is shorter than it says")
+        return self._held
 
 
 def _cut(path: Path, size: int) -> Iterator[tuple[int, int, int]]:
@@ -111,19 +162,3 @@ def _json_rows(path: Path, shard: Shard) -> Iterator[Any]:
                 yield Damaged("is not UTF-8 text")
             except (ValueError, RecursionError) as error:
                 yield Damaged(f"is not JSON: {error}")
-
-
-def _parquet_rows(path: Path, shard: Shard) -> Iterator[Any]:
-    """Only the row groups that hold the shard are read."""
-    file = parquet.ParquetFile(path)
-    place, stop = 0, shard.start + shard.rows
-    for group in range(file.num_row_groups):
-        count = file.metadata.row_group(group).num_rows
-        if place + count > shard.start and place < stop:
-            at = place
-            for batch in file.iter_batches(batch_size=256, row_groups=[group]):
-                low, high = max(0, shard.start - at), min(batch.num_rows, stop - at)
-                if low < high:
-                    yield from batch.slice(low, high - low).to_pylist()
-                at += batch.num_rows
-        place += count

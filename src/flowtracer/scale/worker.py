@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowtracer.attention import AttentionCaptureError
 from flowtracer.credit import (
     Credit,
     ScoreBatch,
@@ -21,7 +22,7 @@ from flowtracer.credit import (
 from flowtracer.models import Loaded, load
 from flowtracer.scale.parts import write_part
 from flowtracer.scale.rollouts import Limits, Rollout, read_rollout
-from flowtracer.scale.shards import Damaged, Shard, read_shard
+from flowtracer.scale.shards import Damaged, Shard, ShardReader
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,14 @@ class Worker:
         if threads:
             os.environ["OMP_NUM_THREADS"] = str(threads)
             torch.set_num_threads(threads)
+        if settings.credit.question != "prompt":
+            raise ValueError(
+                f"question is {settings.credit.question!r}, but rollouts do not say what the user wrote; "
+                "use 'prompt'"
+            )
         self.settings = settings
         self.folder = Path(folder)
+        self.reader = ShardReader()
         self.loaded: Loaded = load(
             settings.model,
             dtype=settings.dtype,
@@ -86,7 +93,7 @@ class Worker:
         """Rollouts of a shard, as many together as the budget of tokens allows."""
         window: list[Rollout] = []
         longest = 0
-        for row, record in read_shard(shard):
+        for row, record in self.reader.read(shard):
             try:
                 if isinstance(record, Damaged):
                     raise ValueError(record.reason)
@@ -115,7 +122,10 @@ class Worker:
         try:
             batch = self._batch(rollouts)
             given = token_credit(self.loaded.model, batch, self.settings.credit)
-        except (ValueError, RuntimeError, IndexError) as error:
+        except AttentionCaptureError:
+            raise  # no row of any shard can be scored with this model
+        except (ValueError, IndexError, torch.OutOfMemoryError) as error:
+            # Anything else is the machine's fault: the shard stays to be done.
             if len(rollouts) == 1:
                 errors.append(_error(shard, rollouts[0].row, error))
                 return []
@@ -134,6 +144,7 @@ class Worker:
             completion_mask=mask,
             tool_mask=own,
             answer=self.settings.credit.answer,
+            steps=self.settings.credit.steps,
             delimiters=self.delimiters,
         )
         for place, one in enumerate(rollouts):

@@ -9,7 +9,7 @@ from flowtracer.attention import MeanReader, depth_of, read_attention, select_la
 from flowtracer.attention.decoder import device_of, find_decoder
 from flowtracer.attention.memory import reads_in_tiles
 from flowtracer.attention.shared import shared_prompt_attention
-from flowtracer.attention.tiles import tiled_attention
+from flowtracer.attention.tiles import can_tile, tiled_attention
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.scores.entropy import response_entropy
 from flowtracer.credit.scores.forward import read_states
@@ -37,7 +37,7 @@ def gather_evidence(
     found: dict[str, Any] = {}
     if needs & {"attention", "heads"}:
         plain = needs & {"attention", "heads"} == {"attention"} and options.heads == "all"
-        if plain and tiles and _is_long(batch, options):
+        if plain and tiles and can_tile(model) and _is_long(model, batch, options):
             layers = select_layers(options.layers, depth_of(model))
             found.update(
                 tiles=tiled_attention(model, batch.input_ids, layers=layers), layers=layers
@@ -97,11 +97,12 @@ def _look_at_attention(
     return found
 
 
-def _is_long(batch: ScoreBatch, options: ScoreOptions) -> bool:
+def _is_long(model: nn.Module, batch: ScoreBatch, options: ScoreOptions) -> bool:
     """Whether a single text without padding is longer than what is held as a whole."""
     if len(batch.input_ids) != 1 or options.edges != "mean" or not bool(batch.attention_mask.all()):
         return False
-    return reads_in_tiles(batch.input_ids.shape[1], batch.input_ids.device, options.tile_above)
+    device = device_of(find_decoder(model))
+    return reads_in_tiles(batch.input_ids.shape[1], device, options.tile_above)
 
 
 def _look_past_the_prompt(

@@ -14,10 +14,14 @@ def flow(evidence: Evidence, options: ScoreOptions) -> Tensor:
     """
     batch = evidence.batch
     if evidence.tiles is not None:
+        there = evidence.tiles.device  # the model's, where the batch need not be
         sent = send_flow(
-            evidence.tiles, batch.question, batch.answer, answer_tokens=options.answer_tokens
+            evidence.tiles,
+            batch.question.to(there),
+            batch.answer.to(there),
+            answer_tokens=options.answer_tokens,
         )
-        return sent.throughput.nan_to_num(nan=0.0, posinf=0.0)
+        return sent.throughput.nan_to_num(nan=0.0, posinf=0.0).to(batch.answer.device)
     assert evidence.attention is not None
     attention = evidence.attention
     sound = attention.flatten(1).isfinite().all(1)

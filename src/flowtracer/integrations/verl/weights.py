@@ -47,7 +47,12 @@ def response_weights(
     """
     lengths = [len(row) for row in data["responses"].unbind()]
     batch = padded_batch(
-        tokenizer, data, answer=credit.answer, delimiters=delimiters, device=device
+        tokenizer,
+        data,
+        answer=credit.answer,
+        steps=credit.steps,
+        delimiters=delimiters,
+        device=device,
     )
     wanted = torch.tensor([bool(row.abs().sum() > 0) for row in data["advantages"].unbind()])
     wanted = wanted.to(device)
@@ -61,6 +66,7 @@ def padded_batch(
     data: dict[str, Tensor],
     *,
     answer: AnswerRule,
+    steps: AnswerRule | None = None,
     delimiters: Tensor | None,
     device: torch.device | str,
 ) -> ScoreBatch:
@@ -76,6 +82,7 @@ def padded_batch(
         completion_mask=mask,
         tool_mask=own,
         answer=answer,
+        steps=steps,
         delimiters=delimiters,
     )
 
