@@ -12,7 +12,7 @@ from flowtracer.attention import (
 )
 from flowtracer.attention.memory import _container_bytes, dense_limit
 from flowtracer.attention.shared import can_share
-from flowtracer.attention.tiles import can_tile
+from flowtracer.attention.tiles import can_tile, reads_in_tiles
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
 from flowtracer.credit.batch import SHARED_LEAST, chunks
 from flowtracer.flow import dominant_routes, select_backbone, send_flow, smallest_edge_set
@@ -68,9 +68,10 @@ def test_tiles_do_not_round_under_autocast(embedded):
 
 def test_tiles_and_shared_prompts_are_for_masks_that_they_know(monkeypatch):
     model = random_model("qwen3")
-    assert can_tile(model) and can_share(model)
+    assert can_tile(model) and can_share(model) and reads_in_tiles(model, 11, 10)
+    assert not reads_in_tiles(model, 10, 10)
     monkeypatch.setattr(model.config, "layer_types", ["chunked_attention"] * 6)
-    assert not can_tile(model) and not can_share(model)
+    assert not can_tile(model) and not can_share(model) and not reads_in_tiles(model, 11, 10)
     with pytest.raises(AttentionCaptureError, match="attends in chunks"):
         tiled_attention(model, texts("none")[0])
     monkeypatch.setattr(model.config, "layer_types", ["linear_attention"] * 6)

@@ -12,10 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flowtracer.attention import depth_of, mean_attention, select_layers, tiled_attention
-from flowtracer.attention.decoder import device_of, find_decoder
 from flowtracer.attention.layers import Layers
-from flowtracer.attention.memory import reads_in_tiles
-from flowtracer.attention.tiles import TiledAttention
+from flowtracer.attention.tiles import TiledAttention, reads_in_tiles
 from flowtracer.flow import (
     AnswerFlow,
     Edge,
@@ -152,7 +150,7 @@ def _attention(
     text = torch.tensor([ids])
     report = progress or (lambda stage, done, of: None)
     traced = partial(report, "tracing")
-    if not reads_in_tiles(len(ids), device_of(find_decoder(model)), tile_above):
+    if not reads_in_tiles(model, len(ids), tile_above):
         return mean_attention(model, text, layers=layers, progress=traced)
     tiles = tiled_attention(model, text, layers=layers, progress=traced)
     rows = 0

@@ -14,11 +14,6 @@ def dense_limit(device: torch.device) -> int:
     return 1 << 30 if available is None else math.isqrt(int(DENSE_SHARE * available / 4))
 
 
-def reads_in_tiles(length: int, device: torch.device, tile_above: int | None) -> bool:
-    """Whether a text of `length` tokens is longer than `tile_above`; None: than memory suggests."""
-    return length > (dense_limit(device) if tile_above is None else tile_above)
-
-
 def available_bytes(device: torch.device) -> int | None:
     """Memory that can still be taken on the device; None where nobody says."""
     if device.type == "cuda":

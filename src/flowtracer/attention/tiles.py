@@ -24,6 +24,7 @@ from flowtracer.attention.decoder import (
 )
 from flowtracer.attention.kernel import attend
 from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.memory import dense_limit
 from flowtracer.attention.switch import check_causal, switched
 
 INTERFACE = "flowtracer_tiles"
@@ -97,6 +98,16 @@ _capture: ContextVar[_Capture] = ContextVar("flowtracer_tiles")
 def can_tile(model: nn.Module) -> bool:
     """Whether tiles give this model's attention: it is whole, and no layer's mask is cut in chunks."""
     return not is_sharded(model) and "chunked_attention" not in kinds_of_layers(model)
+
+
+def reads_in_tiles(model: nn.Module, length: int, tile_above: int | None) -> bool:
+    """Whether a text of `length` tokens is longer than `tile_above` and the model can be read so.
+
+    tile_above: None for what free memory suggests.
+    """
+    if tile_above is None:
+        tile_above = dense_limit(device_of(find_decoder(model)))
+    return length > tile_above and can_tile(model)
 
 
 def tiled_attention(

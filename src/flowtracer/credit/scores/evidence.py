@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from flowtracer.attention import MeanReader, depth_of, read_attention, select_layers
 from flowtracer.attention.decoder import device_of, find_decoder
-from flowtracer.attention.memory import reads_in_tiles
 from flowtracer.attention.shared import shared_prompt_attention
-from flowtracer.attention.tiles import can_tile, tiled_attention
+from flowtracer.attention.tiles import reads_in_tiles, tiled_attention
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.scores.entropy import response_entropy
 from flowtracer.credit.scores.forward import read_states
@@ -37,7 +36,7 @@ def gather_evidence(
     found: dict[str, Any] = {}
     if needs & {"attention", "heads"}:
         plain = needs & {"attention", "heads"} == {"attention"} and options.heads == "all"
-        if plain and tiles and can_tile(model) and _is_long(model, batch, options):
+        if plain and tiles and _is_long(model, batch, options):
             layers = select_layers(options.layers, depth_of(model))
             found.update(
                 tiles=tiled_attention(model, batch.input_ids, layers=layers), layers=layers
@@ -101,8 +100,7 @@ def _is_long(model: nn.Module, batch: ScoreBatch, options: ScoreOptions) -> bool
     """Whether a single text without padding is longer than what is held as a whole."""
     if len(batch.input_ids) != 1 or options.edges != "mean" or not bool(batch.attention_mask.all()):
         return False
-    device = device_of(find_decoder(model))
-    return reads_in_tiles(batch.input_ids.shape[1], device, options.tile_above)
+    return reads_in_tiles(model, batch.input_ids.shape[1], options.tile_above)
 
 
 def _look_past_the_prompt(
