@@ -43,28 +43,46 @@ def score_batch(
     to be known.
     """
     own = completion_mask.bool() if tool_mask is None else (completion_mask * tool_mask).bool()
-    nothing = torch.zeros_like(prompt_mask, dtype=torch.bool)
     question = prompt_mask.bool()
     if users is not None:
         question = question & user_tokens(tokenizer, prompt_ids, prompt_mask, users)
-    input_ids = torch.cat([prompt_ids, completion_ids], 1)
-    return ScoreBatch(
-        input_ids=input_ids,
+    return whole_batch(
+        tokenizer,
+        input_ids=torch.cat([prompt_ids, completion_ids], 1),
         attention_mask=torch.cat([prompt_mask, completion_mask], 1),
         question=torch.cat([question, torch.zeros_like(own)], 1),
-        candidates=torch.cat([nothing, own], 1),
-        answer=torch.cat(
-            [
-                nothing.float(),
-                answer_tokens(tokenizer, completion_ids, completion_mask, answer) * own,
-            ],
-            1,
-        ),
-        steps=None
-        if steps is None
-        else torch.cat(
-            [nothing + 1.0, step_scores(tokenizer, completion_ids, completion_mask, steps)], 1
-        ),
+        response=torch.cat([torch.zeros_like(prompt_mask), completion_mask], 1),
+        own=torch.cat([torch.zeros_like(question), own], 1),
+        answer=answer,
+        steps=steps,
+        delimiters=delimiters,
+    )
+
+
+def whole_batch(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    question: Tensor,
+    response: Tensor,
+    own: Tensor,
+    answer: AnswerRule,
+    steps: AnswerRule | None,
+    delimiters: Tensor | None,
+) -> ScoreBatch:
+    """Sequences (B, T) with what is known of their tokens, all masks (B, T).
+
+    question: where flow enters. response: everything behind the prompt, which holds the answer and
+    the steps. own: what the policy wrote of it. The rest as in `score_batch`.
+    """
+    return ScoreBatch(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        question=question,
+        candidates=own,
+        answer=answer_tokens(tokenizer, input_ids, response, answer) * own,
+        steps=None if steps is None else step_scores(tokenizer, input_ids, response, steps),
         structural=None if delimiters is None else is_structural(delimiters, input_ids),
     )
 

@@ -6,15 +6,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.credit import Credit, TokenCredit, token_credit
 from flowtracer.credit.packing import packing_of
-from flowtracer.credit.responses import (
-    answer_tokens,
-    is_structural,
-    step_scores,
-    structural_vocabulary,
-)
+from flowtracer.credit.responses import structural_vocabulary, whole_batch
 
 
 def sequence_credit(
@@ -72,8 +66,18 @@ def sequence_credit(
         )
         input_ids, response_mask = packing.unpack(input_ids), packing.unpack(response_mask)
         real = packing.real.long()
-    batch = sequence_batch(
-        tokenizer, input_ids, real, response_mask, credit=credit, delimiters=delimiters
+    own = response_mask.bool() & real.bool()
+    prompt = (own.long().cumsum(1) == 0) & real.bool()
+    batch = whole_batch(
+        tokenizer,
+        input_ids=input_ids,
+        attention_mask=real,
+        question=prompt,
+        response=real * ~prompt,
+        own=own,
+        answer=credit.answer,
+        steps=credit.steps,
+        delimiters=delimiters,
     )
     given = token_credit(model, batch, credit, wanted=wanted, same_everywhere=same_everywhere)
     if packing is None:
@@ -84,33 +88,4 @@ def sequence_credit(
         packing.pack(given.chosen),
         given.answered,
         given.scored,
-    )
-
-
-def sequence_batch(
-    tokenizer: PreTrainedTokenizerBase,
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    response_mask: Tensor,
-    *,
-    credit: Credit,
-    delimiters: Tensor | None = None,
-) -> ScoreBatch:
-    """Sequences (B, T) with what `credit` has to know of each token; arguments as above."""
-    real = attention_mask.bool()
-    own = response_mask.bool() & real
-    prompt = (own.long().cumsum(1) == 0) & real
-    response = (real & ~prompt).long()
-    answer = answer_tokens(tokenizer, input_ids, response, credit.answer)
-    steps = None
-    if credit.steps is not None:
-        steps = step_scores(tokenizer, input_ids, response, credit.steps)
-    return ScoreBatch(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        question=prompt,
-        candidates=own,
-        answer=answer * own,
-        structural=None if delimiters is None else is_structural(delimiters, input_ids),
-        steps=steps,
     )
