@@ -19,7 +19,6 @@ from test_credit import GOOD, NO_BOX, SHORT  # noqa: E402
 
 from flowtracer.credit import Credit, score_batch, token_credit  # noqa: E402
 from flowtracer.scale.score import score_files  # noqa: E402
-from flowtracer.scale.shards import ShardReader, plan  # noqa: E402
 from flowtracer.scale.worker import ScoreSettings  # noqa: E402
 
 PROMPT = "Make 33 from 3, 7, 18."
@@ -103,33 +102,6 @@ def test_text_and_ids_and_parquet_and_parts_of_a_folder_give_the_same_rows(score
         assert one == other
 
 
-def test_shards_are_read_without_what_is_before_them(tmp_path):
-    source = write(tmp_path / "a.jsonl", [{"n": 0}, "\n", {"n": 1}, {"n": 2}, "  \n", {"n": 3}])
-    shards = plan([source, source], 3)
-    assert [(one.first, one.rows) for one in shards] == [(0, 3), (3, 1), (4, 3), (7, 1)]
-    assert [row["n"] for _, row in ShardReader().read(shards[1])] == [3]
-    assert [number for number, _ in ShardReader().read(shards[2])] == [4, 5, 6]
-
-
-def test_shards_of_a_row_group_are_decoded_once(tmp_path, monkeypatch):
-    path = tmp_path / "one.parquet"
-    parquet.write_table(pyarrow.table({"n": range(2000)}), path)
-    opened = []
-    real = parquet.ParquetFile
-    monkeypatch.setattr(parquet, "ParquetFile", lambda *a, **k: opened.append(a) or real(*a, **k))
-    shards = plan([path], 300)
-    assert len(shards) == 7 and len(opened) == 1
-    reader = ShardReader()
-    read = [row["n"] for one in shards for _, row in reader.read(one)]
-    assert read == list(range(2000)) and len(opened) == 2
-    again = [row["n"] for _, row in reader.read(shards[2])]  # one that lies before
-    assert again == list(range(600, 900)) and len(opened) == 3
-    small = tmp_path / "many.parquet"
-    parquet.write_table(pyarrow.table({"n": range(50)}), small, row_group_size=7)
-    read = [row["n"] for one in plan([small], 10)[1:] for _, row in ShardReader().read(one)]
-    assert read == list(range(10, 50))
-
-
 def test_rows_of_a_damaged_page_are_told_one_by_one(tmp_path):
     path = tmp_path / "in.parquet"
     records = [record(number) for number in range(60)]
@@ -167,6 +139,37 @@ def test_a_failure_of_the_machine_ends_the_run_and_leaves_the_shard_to_be_done(
     assert len(list((tmp_path / "out" / "parts").iterdir())) == 1
     found = score_files(source, tmp_path / "out", SETTINGS, shard_rows=10)
     assert (found.rows, found.errors) == (20, 0)
+
+
+def test_a_row_that_alone_does_not_fit_into_memory_is_told(tmp_path, monkeypatch):
+    records = [record(number) for number in range(6)]
+    source = write(tmp_path / "in.jsonl", records)
+    real = token_credit
+    longest = max(len(one["response"]) for one in records)
+
+    def short_of_memory(model, batch, credit):
+        if len(batch.input_ids) > 1 or int(batch.attention_mask.sum()) > 45:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(model, batch, credit)
+
+    monkeypatch.setattr("flowtracer.scale.worker.token_credit", short_of_memory)
+    found = score_files(source, tmp_path / "out", SETTINGS)
+    told = [json.loads(one) for one in (tmp_path / "out" / "errors.jsonl").read_text().splitlines()]
+    assert found.rows + found.errors == 6 and 0 < found.errors < 6
+    assert all(one["reason"] == "out of memory" for one in told)
+    assert all(len(records[one["row"]]["response"]) == longest for one in told)
+
+
+def last_line(text):
+    return [(0, len(text))]
+
+
+def test_a_run_with_a_function_in_its_settings_goes_on(tmp_path):
+    source = write(tmp_path / "in.jsonl", [record(0)])
+    for _ in range(2):
+        score_files(source, tmp_path / "out", ScoreSettings("embedded", Credit(answer=last_line)))
+    name = json.loads((tmp_path / "out" / "score.json").read_text())["credit"]["answer"]
+    assert name == "last_line"
 
 
 DAMAGED = {

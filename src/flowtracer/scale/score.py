@@ -50,7 +50,7 @@ def score_files(
     with alone_in(folder, "another run"):
         sizes = [[one.name, one.stat().st_size] for one in files]
         what = asdict(settings) | {"input": sizes, "shard_rows": shard_rows}
-        claim(folder / "score.json", json.loads(json.dumps(what, default=str)), what="scores")
+        claim(folder / "score.json", json.loads(json.dumps(what, default=_name)), what="scores")
         shards = plan(files, shard_rows)
         total = sum(one.rows for one in shards)
         missing = [one for one in shards if not part_path(folder, one.number).exists()]
@@ -66,6 +66,11 @@ def score_files(
                 tokens += one.tokens
                 progress(done, total, tokens)
         return _finish(folder, len(shards), total)
+
+
+def _name(given: object) -> str:
+    """Of a function in the settings: its name, as its address is another one in every process."""
+    return getattr(given, "__qualname__", None) or str(given)
 
 
 def _finish(folder: Path, parts: int, total: int) -> Scored:

@@ -63,9 +63,10 @@ def plan(files: Sequence[Path], size: int) -> list[Shard]:
 
 
 class ShardReader:
-    """Reads shards, one of a file of Parquet from where the last one ended if it lies behind it.
+    """Reads one shard after another.
 
-    Parquet has no way into the middle of a row group but through its beginning.
+    A row group of Parquet can only be entered at its beginning, so it stays open: the next shard in
+    it goes on where the last one ended.
     """
 
     def __init__(self) -> None:

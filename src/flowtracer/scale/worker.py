@@ -126,11 +126,14 @@ class Worker:
             raise  # no row of any shard can be scored with this model
         except (ValueError, IndexError, torch.OutOfMemoryError) as error:
             # Anything else is the machine's fault: the shard stays to be done.
-            if len(rollouts) == 1:
-                errors.append(_error(shard, rollouts[0].row, error))
-                return []
+            reason = _error(shard, rollouts[0].row, error)
+        else:
+            return [_row(one, batch, given, place) for place, one in enumerate(rollouts)]
+        # Out here, where the error no longer holds on to what the batch took.
+        if len(rollouts) > 1:
             return [row for one in rollouts for row in self._score(shard, [one], errors)]
-        return [_row(one, batch, given, place) for place, one in enumerate(rollouts)]
+        errors.append(reason)
+        return []
 
     def _batch(self, rollouts: list[Rollout]) -> ScoreBatch:
         prompts, prompt_mask = _padded([one.prompt_ids for one in rollouts], left=True)
