@@ -86,8 +86,9 @@ def prefill(
             tail = text[:, start:].expand(len(rows), -1)
             found = _forward(model, tail, cache, start=start, steps=steps)
             parts = layers_of(cache)
-        for (keys, values), (k, v) in zip(layers, parts, strict=keep):
-            keys[rows], values[rows] = k[:, :, :length], v[:, :, :length]
+        if keep:
+            for (keys, values), (k, v) in zip(layers, parts, strict=True):
+                keys[rows], values[rows] = k[:, :, :length], v[:, :, :length]
         logits[rows] = found[:, 0].float()
         if len(target):
             logs = found.float().log_softmax(-1)

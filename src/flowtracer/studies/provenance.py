@@ -53,14 +53,13 @@ def without_paths(study: Any) -> dict[str, Any]:
 
 def shortened(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with folders and files named by the last part of their path."""
-    return {
-        name: shortened(value)
-        if isinstance(value, dict)
-        else model_name(value)
-        if name in ("model", "task") and isinstance(value, str)
-        else value
-        for name, value in settings.items()
-    }
+    found = dict(settings)
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found[name] = shortened(value)
+        elif name in ("model", "task") and isinstance(value, str):
+            found[name] = model_name(value)
+    return found
 
 
 def provenance_line(origin: dict[str, Any]) -> str:
@@ -68,9 +67,8 @@ def provenance_line(origin: dict[str, Any]) -> str:
     made = []
     for one in origin["made"]:
         versions = ", ".join(f"{name} {number}" for name, number in one["versions"].items())
-        made.append(
-            f"{one['date']}, {versions}" + (f", commit {one['commit']}" * bool(one["commit"]))
-        )
+        commit = f", commit {one['commit']}" if one["commit"] else ""
+        made.append(f"{one['date']}, {versions}{commit}")
     command = f"; `{origin['command']}`" if origin["command"] else ""
     return f"Model {origin['model']}; made {'; '.join(made)}{command}."
 
