@@ -2,7 +2,7 @@
 
     python bench/score.py --rows 2000
 
-Rollouts of about 300 tokens for the embedded model: several of its puzzles, worked out one after
+Rollouts of 300 to 400 tokens for the embedded model: several of its puzzles, worked out one after
 another, the box at the end. The rate is counted from the first part written to the last one; whole
 processes, start of Ray and loading included, are timed beside it.
 """
