@@ -15,7 +15,7 @@ import torch
 
 from flowtracer.evaluation.statistics import bootstrap
 from flowtracer.regions import encode_with_offsets, render_prompt, tokenize_prompt
-from flowtracer.rows import keep_rows
+from flowtracer.storage import keep_rows
 from flowtracer.studies.causal import CausalStudy, _closed, _new_answer, _Variant, run_causal
 from flowtracer.studies.causal_summary import cells
 from flowtracer.studies.formats import FormatStudy, overlap, run_formats, wordings

@@ -13,7 +13,7 @@ from flowtracer.evaluation.backends import BACKENDS, Complete, Sampling
 from flowtracer.evaluation.statistics import Interval, Rewards, mean_accuracy, pass_at
 from flowtracer.models import model_path
 from flowtracer.regions import render_prompt
-from flowtracer.rows import alone_in, claim, keep_rows, line_of, read_rows
+from flowtracer.storage import alone_in, claim, keep_rows, line_of, read_rows
 from flowtracer.tasks import Task
 
 COMPLETIONS_FILE = "completions.jsonl"

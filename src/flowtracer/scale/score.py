@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flowtracer.atomic import replacing
-from flowtracer.rows import alone_in, claim
 from flowtracer.scale.engines import ENGINES
 from flowtracer.scale.parts import counts_of, errors_path, part_path
 from flowtracer.scale.shards import find_files, plan
 from flowtracer.scale.worker import ScoreSettings
+from flowtracer.storage import alone_in, claim
 
 SHARD_ROWS = 256  # our choice: a kill costs at most the work on so many rows
 Progress = Callable[[int, int, int], None]  # rows done, rows in all, tokens of this run

@@ -20,7 +20,7 @@ from flowtracer.intervention import Prefilled, decode, hiding, prefill
 from flowtracer.models import Loaded
 from flowtracer.regions import Span, decode_text, find_answer
 from flowtracer.respond import end_tokens
-from flowtracer.rows import alone_in, claim
+from flowtracer.storage import alone_in, claim
 from flowtracer.studies.measures import Measure, choose, parse_measures, score_measures
 from flowtracer.studies.resume import STUDY_FILE, Progress, rows_of
 from flowtracer.studies.solutions import (

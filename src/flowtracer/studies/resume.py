@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flowtracer.models import Loaded
-from flowtracer.rows import alone_in, claim, keep_rows, line_of, read_rows
+from flowtracer.storage import alone_in, claim, keep_rows, line_of, read_rows
 from flowtracer.studies.provenance import note_making
 from flowtracer.studies.solutions import (
     LEAST_BEFORE,

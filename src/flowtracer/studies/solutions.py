@@ -22,7 +22,7 @@ from flowtracer.regions import (
 )
 from flowtracer.regions.prompts import Message
 from flowtracer.respond import end_tokens
-from flowtracer.rows import alone_in, claim, keep_rows, line_of, read_rows
+from flowtracer.storage import alone_in, claim, keep_rows, line_of, read_rows
 from flowtracer.tasks import Task
 
 SOLUTIONS_FILE = "solutions.jsonl"

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flowtracer.evaluation.run import read_rewards
-from flowtracer.rows import claim
+from flowtracer.storage import claim
 from flowtracer.studies.matrix import Variant
 from flowtracer.studies.training_report import VariantResult, write_report
 from flowtracer.training.metrics import METRICS_FILE, read_metrics
