@@ -23,8 +23,8 @@ import torch
 import transformers
 
 from flowtracer import TokenPositions, answer_flow, mean_attention, trace
-from flowtracer.attention.kernel import emulates
 from flowtracer.models import Loaded, load
+from flowtracer.models.loading import emulates
 
 DEFAULT_FOLDER = Path(os.environ.get("FLOWTRACER_TEST_MODELS", "~/.cache/flowtracer-models"))
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"

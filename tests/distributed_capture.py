@@ -13,9 +13,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
-from flowtracer.attention.decoder import is_sharded
 from flowtracer.credit import Credit, score_batch, token_credit
 from flowtracer.models import load
+from flowtracer.models.decoder import is_sharded
 
 
 def most(forwards: int) -> int:

@@ -8,10 +8,10 @@ from conftest import MODELS
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from flowtracer import ModelError, load
-from flowtracer.attention.kernel import emulates
 from flowtracer.models import parameter_count
+from flowtracer.models.generation import respond
+from flowtracer.models.loading import emulates
 from flowtracer.regions import render_prompt
-from flowtracer.respond import respond
 
 
 def test_the_embedded_model_loads_ready_to_use(embedded):

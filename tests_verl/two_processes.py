@@ -11,11 +11,11 @@ import torch.distributed as dist
 from conftest import make_data, make_sequences
 from made_engine import make_engine
 
-from flowtracer.attention.decoder import is_sharded
 from flowtracer.credit import Credit
 from flowtracer.integrations.verl.weights import response_weights
 from flowtracer.integrations.verl.worker import check_readable, most_forwards, tokenizer_of
 from flowtracer.models import load
+from flowtracer.models.decoder import is_sharded
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from flowtracer.flow import (
     strongest_edges,
 )
 from flowtracer.flow.answer_flow import AnswerTokens
+from flowtracer.models.generation import MAX_NEW_TOKENS, respond
 from flowtracer.regions import (
     AnswerRule,
     TokenizedText,
@@ -38,7 +39,6 @@ from flowtracer.regions import (
 )
 from flowtracer.regions.prompts import Message
 from flowtracer.regions.tokens import token_weights
-from flowtracer.respond import MAX_NEW_TOKENS, respond
 from flowtracer.trace_data import Provenance, Role, Trace
 
 Progress = Callable[[str, int, int], None]
@@ -76,7 +76,7 @@ def trace(
     Args:
         prompt: the user's message (the chat template is applied if there is one) or a conversation.
         response: its text or token ids. None: the model answers first (`max_new_tokens`,
-            `temperature` and `seed` as in `flowtracer.respond.respond`).
+            `temperature` and `seed` as in `flowtracer.models.generation.respond`).
         answer: where the answer is; default the last `\boxed{}`. See `find_answer`.
         question: "prompt" (default, our choice) lets flow enter at every prompt token, "user" only
             at what the user wrote.

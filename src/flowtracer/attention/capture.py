@@ -17,7 +17,10 @@ from transformers import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from flowtracer.attention.decoder import (
+from flowtracer.attention.kernel import attend
+from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.mean import Edges, MeanReader
+from flowtracer.models.decoder import (
     SUPPORTED,
     AttentionCaptureError,
     depth_of,
@@ -26,10 +29,7 @@ from flowtracer.attention.decoder import (
     first_layers_only,
     is_sharded,
 )
-from flowtracer.attention.kernel import attend
-from flowtracer.attention.layers import Layers, select_layers
-from flowtracer.attention.mean import Edges, MeanReader
-from flowtracer.attention.switch import check_causal, switched
+from flowtracer.models.swap import check_causal, switched
 
 INTERFACE = "flowtracer_mean"
 ReadLayerBlock = Callable[[int, int, Tensor], None]

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from flowtracer.models.loading import emulates
+
 ReadBlock = Callable[[int, Tensor], None]
 
 CPU_BLOCK = 64  # queries; our choice, measured: fewer starve the products, more overflow the cache
@@ -115,15 +117,6 @@ def _softmax_with_sinks(logits: Tensor, sinks: Tensor) -> Tensor:
     top = torch.maximum(logits.amax(-1, keepdim=True), sink)
     powers = (logits - top).exp_()
     return powers / (powers.sum(-1, keepdim=True) + (sink - top).exp())
-
-
-def emulates(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether products of this half-precision dtype are emulated, and 50 times slower than float32."""
-    if device.type != "cpu":
-        return False
-    if dtype == torch.bfloat16:
-        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return dtype == torch.float16 and not torch.ops.mkldnn._is_mkldnn_fp16_supported()
 
 
 def _block_size(query: Tensor, keys: int) -> int:

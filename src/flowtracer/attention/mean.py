@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from flowtracer.attention.decoder import AttentionCaptureError
 from flowtracer.attention.memory import check_memory
+from flowtracer.models.decoder import AttentionCaptureError
 
 Edges = Literal["mean", "no-sink", "value"]
 

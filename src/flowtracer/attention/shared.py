@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from flowtracer.attention.capture import read_attention
-from flowtracer.attention.decoder import depth_of, is_sharded, kinds_of_layers
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.attention.mean import Edges, MeanReader
+from flowtracer.models.decoder import depth_of, is_sharded, kinds_of_layers
 
 
 def can_share(model: nn.Module) -> bool:

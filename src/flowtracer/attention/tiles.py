@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowtracer.attention.decoder import (
+from flowtracer.attention.kernel import attend
+from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.memory import dense_limit
+from flowtracer.models.decoder import (
     SUPPORTED,
     AttentionCaptureError,
     depth_of,
@@ -22,10 +25,7 @@ from flowtracer.attention.decoder import (
     is_sharded,
     kinds_of_layers,
 )
-from flowtracer.attention.kernel import attend
-from flowtracer.attention.layers import Layers, select_layers
-from flowtracer.attention.memory import dense_limit
-from flowtracer.attention.switch import check_causal, switched
+from flowtracer.models.swap import check_causal, switched
 
 INTERFACE = "flowtracer_tiles"
 QUERIES = (

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import and_masks, sdpa_mask
 
-from flowtracer.attention.decoder import SUPPORTED, AttentionCaptureError, find_decoder
-from flowtracer.attention.switch import switched
+from flowtracer.models.decoder import SUPPORTED, AttentionCaptureError, find_decoder
+from flowtracer.models.swap import switched
 
 INTERFACE = "flowtracer_hiding"
 

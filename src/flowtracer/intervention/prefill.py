@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from flowtracer.attention.decoder import device_of, find_decoder
 from flowtracer.intervention.cache import Layers, cache_of, layers_of
 from flowtracer.intervention.hiding import Veil
+from flowtracer.models.decoder import device_of, find_decoder
 
 ROWS = 24  # conditions of one forward pass, our choice: memory, and few differ in where they start
 LOGITS = 1 << 25  # numbers of logits held at a time, our choice: 128 MiB in float32

@@ -18,8 +18,8 @@ from torch import Tensor
 from flowtracer.credit import structural_vocabulary
 from flowtracer.intervention import Prefilled, decode, hiding, prefill
 from flowtracer.models import Loaded
+from flowtracer.models.generation import end_tokens
 from flowtracer.regions import Span, decode_text, find_answer
-from flowtracer.respond import end_tokens
 from flowtracer.storage import alone_in, claim
 from flowtracer.studies.measures import Measure, choose, parse_measures, score_measures
 from flowtracer.studies.resume import STUDY_FILE, Progress, rows_of

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from flowtracer.credit import ScoreBatch, score_batch
 from flowtracer.intervention import decode, hiding, prefill
 from flowtracer.models import Loaded
+from flowtracer.models.generation import end_tokens
 from flowtracer.regions import (
     TokenizedText,
     answer_weights,
@@ -21,7 +22,6 @@ from flowtracer.regions import (
     tokenize_prompt,
 )
 from flowtracer.regions.prompts import Message
-from flowtracer.respond import end_tokens
 from flowtracer.storage import alone_in, claim, keep_rows, line_of, read_rows
 from flowtracer.tasks import Task
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
-from flowtracer.attention.decoder import find_decoder, is_sharded
 from flowtracer.credit import (
     Credit,
     TokenCredit,
@@ -24,6 +23,7 @@ from flowtracer.credit import (
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.scores.table import find_scorer
 from flowtracer.credit.summary import summarise, tally
+from flowtracer.models.decoder import find_decoder, is_sharded
 
 RELIED_ON = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention import MeanReader, depth_of, read_attention, select_layers
-from flowtracer.attention.decoder import device_of, find_decoder
 from flowtracer.attention.shared import shared_prompt_attention
 from flowtracer.attention.tiles import reads_in_tiles, tiled_attention
 from flowtracer.credit.batch import ScoreBatch
@@ -16,6 +15,7 @@ from flowtracer.credit.scores.gradients import answer_gradient
 from flowtracer.credit.scores.head_statistics import HeadReader, rhythm_layers
 from flowtracer.credit.scores.hidden import align
 from flowtracer.credit.scores.scorer import Evidence, Need, ScoreOptions
+from flowtracer.models.decoder import device_of, find_decoder
 
 
 def gather_evidence(

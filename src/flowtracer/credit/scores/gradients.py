@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowtracer.attention.decoder import find_decoder
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.scores.forward import apply_head, head_slices, predicted, read_states
 from flowtracer.credit.scores.scorer import Evidence, ScoreOptions
+from flowtracer.models.decoder import find_decoder
 
 
 def gradient(evidence: Evidence, options: ScoreOptions) -> Tensor:

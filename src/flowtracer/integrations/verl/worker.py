@@ -22,10 +22,10 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.device import get_device_id, get_device_name
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
-from flowtracer.attention.decoder import find_decoder
 from flowtracer.credit import Credit, structural_vocabulary
 from flowtracer.integrations.verl.settings import KEY, check_engine, read_credit
 from flowtracer.integrations.verl.weights import FIELDS, response_weights
+from flowtracer.models.decoder import find_decoder
 
 WEIGHTS = "flow_weights"
 SUMS = "flow_sums"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from flowtracer.attention.decoder import SUPPORTED, AttentionCaptureError
+from flowtracer.models.decoder import SUPPORTED, AttentionCaptureError
 
 Attention = Callable[..., tuple[Tensor, Tensor | None]]  # transformers' signature
 Mask = Callable[..., Tensor | None]

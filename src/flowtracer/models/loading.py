@@ -9,8 +9,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from flowtracer.attention.kernel import emulates
-
 EMBEDDED = "embedded"
 
 
@@ -141,3 +139,12 @@ def parameter_count(model: PreTrainedModel) -> str:
     unit = min(3, max(0, int(math.log10(max(count, 1))) // 3))
     value = count / 1000**unit
     return f"{value:.3g}{['', 'K', 'M', 'B'][unit]}"
+
+
+def emulates(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether products of this half-precision dtype are emulated, and 50 times slower than float32."""
+    if device.type != "cpu":
+        return False
+    if dtype == torch.bfloat16:
+        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float16 and not torch.ops.mkldnn._is_mkldnn_fp16_supported()
