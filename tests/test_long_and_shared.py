@@ -11,7 +11,7 @@ from flowtracer.attention import (
     tiled_attention,
 )
 from flowtracer.attention.memory import _container_bytes, dense_limit
-from flowtracer.attention.shared import can_share
+from flowtracer.attention.shared_prompt import can_share
 from flowtracer.attention.tiles import can_tile, reads_in_tiles
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
 from flowtracer.credit.batch import SHARED_LEAST, chunks

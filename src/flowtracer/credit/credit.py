@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention.layers import Layers
-from flowtracer.attention.shared import can_share
+from flowtracer.attention.shared_prompt import can_share
 from flowtracer.credit.batch import ScoreBatch, chunks
 from flowtracer.credit.scores import ScoreOptions, score_tokens
 from flowtracer.credit.scores.table import find_scorer

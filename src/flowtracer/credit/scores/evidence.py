@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention import MeanReader, depth_of, read_attention, select_layers
-from flowtracer.attention.shared import shared_prompt_attention
+from flowtracer.attention.shared_prompt import shared_prompt_attention
 from flowtracer.attention.tiles import reads_in_tiles, tiled_attention
 from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.scores.entropy import response_entropy
