@@ -61,7 +61,7 @@ def shared_prompt(loaded: Loaded, repeats: int) -> dict[str, float]:
     """Eight responses of about 300 tokens to one prompt of 600, shared and plain, medians in turns."""
     import statistics
 
-    import flowtracer.credit.batch as batching
+    import flowtracer.scorers.batch as batching
 
     generator = torch.Generator().manual_seed(0)
     rows, prompt, longest = 8, 600, 320

@@ -7,7 +7,7 @@ from made_models import random_model, texts
 from flowtracer import mean_attention
 from flowtracer.attention.mean import output_norms, without_sink
 from flowtracer.credit import ScoreBatch, ScoreOptions
-from flowtracer.credit.scores.evidence import gather_evidence
+from flowtracer.scorers.evidence import gather_evidence
 
 
 def every_head(model, ids, mask, layers):

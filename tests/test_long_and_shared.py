@@ -14,8 +14,8 @@ from flowtracer.attention.memory import _container_bytes, dense_limit
 from flowtracer.attention.shared_prompt import can_share
 from flowtracer.attention.tiles import can_tile, reads_in_tiles
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
-from flowtracer.credit.batch import SHARED_LEAST, chunks
 from flowtracer.flow import dominant_routes, select_backbone, send_flow, smallest_edge_set
+from flowtracer.scorers.batch import SHARED_LEAST, chunks
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -93,7 +93,7 @@ def test_credit_reads_a_long_text_in_tiles_and_others_as_a_whole(embedded, monke
         seen.append(args[1].shape)
         return real(*args, **more)
 
-    monkeypatch.setattr("flowtracer.credit.scores.evidence.tiled_attention", counted)
+    monkeypatch.setattr("flowtracer.scorers.evidence.tiled_attention", counted)
     tiled = token_credit(embedded.model, batch, Credit(tile_above=100))
     assert seen == [(1, 148)]  # without what follows the answer
     assert torch.equal(plain.chosen, tiled.chosen)
@@ -163,7 +163,7 @@ def test_weights_do_not_depend_on_whether_the_prompt_is_shared(embedded, left, m
     shared = token_credit(embedded.model, batch, Credit())
     handle.remove()
     assert sum(tokens) == 100 + 4 * 48
-    monkeypatch.setattr("flowtracer.credit.batch.SHARED_LEAST", 10_000)
+    monkeypatch.setattr("flowtracer.scorers.batch.SHARED_LEAST", 10_000)
     plain = token_credit(embedded.model, batch, Credit())
     assert torch.equal(shared.weights, plain.weights)
     torch.testing.assert_close(shared.scores, plain.scores, rtol=1e-4, atol=1e-8)

@@ -5,7 +5,7 @@ import torch
 
 from flowtracer.credit import Credit, Selection, sequence_credit
 from flowtracer.credit.packing import packing_of
-from flowtracer.credit.responses import is_structural
+from flowtracer.scorers.responses import is_structural
 
 LENGTHS = (5, 1, 8, 3)
 

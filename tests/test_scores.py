@@ -10,8 +10,8 @@ from transformers import AutoModel, AutoModelForCausalLM, LlamaConfig
 
 from flowtracer import AttentionCaptureError
 from flowtracer.attention import mean_attention
-from flowtracer.credit.batch import ScoreBatch
-from flowtracer.credit.scores import SCORERS, ScoreOptions, forward, score_tokens
+from flowtracer.scorers import SCORERS, ScoreOptions, forward, score_tokens
+from flowtracer.scorers.batch import ScoreBatch
 
 PROMPT = 6
 CLOSE = {"rtol": 2e-3, "atol": 2e-5}
@@ -189,7 +189,7 @@ def test_scores_from_averaged_attention(model):
 
 
 def test_attention_is_that_of_mean_attention_and_long_rows_are_blocked(model, monkeypatch):
-    from flowtracer.credit.scores import attention_graph, evidence, hidden
+    from flowtracer.scorers import attention_graph, evidence, hidden
 
     batch = long_batch()
     needs = frozenset({"attention", "heads"})

@@ -8,10 +8,10 @@ import torch
 from made_models import random_model
 
 from flowtracer.attention import kernel
-from flowtracer.credit.batch import ScoreBatch
-from flowtracer.credit.scores import ScoreOptions, score_tokens
-from flowtracer.credit.scores.head_rhythm import change, couple, group_heads
-from flowtracer.credit.scores.head_statistics import HeadStatistics, rhythm_layers
+from flowtracer.scorers import ScoreOptions, score_tokens
+from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.scorers.head_rhythm import change, couple, group_heads
+from flowtracer.scorers.head_statistics import HeadStatistics, rhythm_layers
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,7 +98,7 @@ def test_scores_of_heads(name, layers, monkeypatch):
 
 
 def test_attention_ahead_ends_after_100_tokens():
-    from flowtracer.credit.scores.head_statistics import HeadReader
+    from flowtracer.scorers.head_statistics import HeadReader
 
     length = 130
     weights = torch.rand(1, 2, length, length).tril()

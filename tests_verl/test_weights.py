@@ -3,9 +3,9 @@
 import torch
 
 from flowtracer.credit import Credit, Selection, Weighting, score_batch, token_credit
-from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.summary import COUNTED, summarise
 from flowtracer.integrations.verl.weights import response_weights
+from flowtracer.scorers.batch import ScoreBatch
 
 
 def row_by_row(embedded, sequences, credit):

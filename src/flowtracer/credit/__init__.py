@@ -1,12 +1,12 @@
 """From a model and sampled responses to a weight per token, to be multiplied into advantages."""
 
-from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.credit import Credit, TokenCredit, apply_credit, concentration, token_credit
-from flowtracer.credit.responses import score_batch, structural_vocabulary
-from flowtracer.credit.scores import SCORERS, ScoreOptions, score_tokens
 from flowtracer.credit.selection import Selection, select
 from flowtracer.credit.sequences import sequence_credit
 from flowtracer.credit.weighting import CONTINUOUS, Weighting, weigh
+from flowtracer.scorers import SCORERS, ScoreOptions, score_tokens
+from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.scorers.responses import score_batch, structural_vocabulary
 
 __all__ = [
     "CONTINUOUS",

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from flowtracer.credit.credit import Credit, TokenCredit, token_credit
 from flowtracer.credit.packing import packing_of
-from flowtracer.credit.responses import structural_vocabulary, whole_batch
+from flowtracer.scorers.responses import structural_vocabulary, whole_batch
 
 
 def sequence_credit(

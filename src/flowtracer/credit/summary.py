@@ -6,8 +6,8 @@ Sums are kept per response, so that the parts of several processes can be added 
 import torch
 from torch import Tensor
 
-from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.credit import TokenCredit, concentration
+from flowtracer.scorers.batch import ScoreBatch
 
 COUNTED = (
     "chosen",

@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from flowtracer.attention import depth_of, select_layers
 from flowtracer.attention.mean import Edges
 from flowtracer.credit import ScoreBatch, ScoreOptions, Selection, score_tokens, select
-from flowtracer.credit.scores.scorer import Heads
-from flowtracer.credit.scores.table import DEFAULTS, find_scorer
+from flowtracer.scorers.scorer import Heads
+from flowtracer.scorers.table import DEFAULTS, find_scorer
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "edges": get_args(Edges),

@@ -20,10 +20,10 @@ from flowtracer.credit import (
     structural_vocabulary,
     token_credit,
 )
-from flowtracer.credit.batch import ScoreBatch
-from flowtracer.credit.scores.table import find_scorer
 from flowtracer.credit.summary import summarise, tally
 from flowtracer.models.decoder import find_decoder, is_sharded
+from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.scorers.table import find_scorer
 
 RELIED_ON = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
 

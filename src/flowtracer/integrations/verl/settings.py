@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowtracer.credit import Credit, Selection, Weighting
-from flowtracer.credit.scores.scorer import Need
-from flowtracer.credit.scores.table import find_scorer
+from flowtracer.scorers.scorer import Need
+from flowtracer.scorers.table import find_scorer
 
 KEY = "flow_credit"
 STRATEGIES = ("fsdp", "fsdp2")

@@ -16,9 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from flowtracer.credit import Credit, score_batch, token_credit
-from flowtracer.credit.batch import ScoreBatch
 from flowtracer.credit.summary import tally
 from flowtracer.regions import AnswerRule
+from flowtracer.scorers.batch import ScoreBatch
 
 # What the trainer has to send; all jagged, (B, tokens of the prompt) or (B, tokens of the response).
 FIELDS = ("prompts", "responses", "response_mask", "advantages")

@@ -5,7 +5,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from flowtracer.credit.scores.scorer import Evidence, ScoreOptions
+from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
 
 def random(evidence: Evidence, options: ScoreOptions) -> Tensor:

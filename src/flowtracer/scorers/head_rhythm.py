@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flowtracer.credit.scores.head_statistics import HeadStatistics
-from flowtracer.credit.scores.scorer import Evidence, ScoreOptions
+from flowtracer.scorers.head_statistics import HeadStatistics
+from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
 HEAD_PERCENT = 30  # of heads that are local, and that are global; the source's value
 BEFORE = 3  # k, how far back an anchor looks for its introduction; the source names 1 to 3

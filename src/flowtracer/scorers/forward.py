@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from flowtracer.attention import AttentionCaptureError
-from flowtracer.credit.batch import ScoreBatch
 from flowtracer.models.decoder import SUPPORTED, device_of, find_decoder, is_sharded
+from flowtracer.scorers.batch import ScoreBatch
 
 SLICE_NUMBERS = 1 << 24  # logits held at a time, our choice: 64 MiB in float32
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from flowtracer.credit.scores.scorer import Evidence, ScoreOptions
 from flowtracer.flow import send_flow
+from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
 
 def flow(evidence: Evidence, options: ScoreOptions) -> Tensor:

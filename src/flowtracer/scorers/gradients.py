@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowtracer.credit.batch import ScoreBatch
-from flowtracer.credit.scores.forward import apply_head, head_slices, predicted, read_states
-from flowtracer.credit.scores.scorer import Evidence, ScoreOptions
 from flowtracer.models.decoder import find_decoder
+from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.scorers.forward import apply_head, head_slices, predicted, read_states
+from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
 
 def gradient(evidence: Evidence, options: ScoreOptions) -> Tensor:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from flowtracer.credit.scores.forward import apply_head
-from flowtracer.credit.scores.scorer import Evidence, ScoreOptions
+from flowtracer.scorers.forward import apply_head
+from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
 BLOCK = 512  # rows of the similarities at a time, our choice: T x T is never held
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from flowtracer.attention.layers import Layers
 from flowtracer.attention.mean import Edges
 from flowtracer.attention.tiles import TiledAttention
-from flowtracer.credit.batch import ScoreBatch
-from flowtracer.credit.scores.head_statistics import HeadStatistics
 from flowtracer.flow.answer_flow import AnswerTokens
+from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.scorers.head_statistics import HeadStatistics
 
 Heads = Literal["all", "near", "middle", "far"]
 Need = Literal["attention", "heads", "hidden", "alignment", "entropy", "gradient"]

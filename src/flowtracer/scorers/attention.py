@@ -6,7 +6,7 @@
 import torch
 from torch import Tensor
 
-from flowtracer.credit.scores.scorer import Evidence, ScoreOptions
+from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
 BLOCK = 512  # rows of the matrix at a time, our choice: T x T is not held twice
 

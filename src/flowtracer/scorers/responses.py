@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from flowtracer.credit.batch import ScoreBatch
 from flowtracer.regions import (
     AnswerRule,
     Span,
@@ -20,6 +19,7 @@ from flowtracer.regions import (
 )
 from flowtracer.regions.prompts import Message
 from flowtracer.regions.tokens import token_weights
+from flowtracer.scorers.batch import ScoreBatch
 
 
 def score_batch(

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from flowtracer.credit.batch import ScoreBatch
-from flowtracer.credit.scores.forward import apply_head, head_slices, predicted
-from flowtracer.credit.scores.scorer import Evidence, ScoreOptions
+from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.scorers.forward import apply_head, head_slices, predicted
+from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
 
 def entropy(evidence: Evidence, options: ScoreOptions) -> Tensor:

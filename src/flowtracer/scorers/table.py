@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from flowtracer.credit.batch import ScoreBatch
-from flowtracer.credit.scores.attention_graph import answer_attention, attention_max, rollout
-from flowtracer.credit.scores.entropy import entropy
-from flowtracer.credit.scores.evidence import gather_evidence
-from flowtracer.credit.scores.flow import flow
-from flowtracer.credit.scores.gradients import gradient, gradient_input
-from flowtracer.credit.scores.head_rhythm import fai, rhythm, waad
-from flowtracer.credit.scores.hidden import aligned, correlation
-from flowtracer.credit.scores.plain import delimiters, position, random
-from flowtracer.credit.scores.scorer import Need, ScoreOptions, Scorer
+from flowtracer.scorers.attention import answer_attention, attention_max, rollout
+from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.scorers.controls import delimiters, position, random
+from flowtracer.scorers.entropy import entropy
+from flowtracer.scorers.evidence import gather_evidence
+from flowtracer.scorers.flow import flow
+from flowtracer.scorers.gradients import gradient, gradient_input
+from flowtracer.scorers.head_rhythm import fai, rhythm, waad
+from flowtracer.scorers.hidden_states import aligned, correlation
+from flowtracer.scorers.scorer import Need, ScoreOptions, Scorer
 
 DEFAULTS = ScoreOptions()
 

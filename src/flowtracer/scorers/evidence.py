@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from flowtracer.attention import MeanReader, depth_of, read_attention, select_layers
 from flowtracer.attention.shared_prompt import shared_prompt_attention
 from flowtracer.attention.tiles import reads_in_tiles, tiled_attention
-from flowtracer.credit.batch import ScoreBatch
-from flowtracer.credit.scores.entropy import response_entropy
-from flowtracer.credit.scores.forward import read_states
-from flowtracer.credit.scores.gradients import answer_gradient
-from flowtracer.credit.scores.head_statistics import HeadReader, rhythm_layers
-from flowtracer.credit.scores.hidden import align
-from flowtracer.credit.scores.scorer import Evidence, Need, ScoreOptions
 from flowtracer.models.decoder import device_of, find_decoder
+from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.scorers.entropy import response_entropy
+from flowtracer.scorers.forward import read_states
+from flowtracer.scorers.gradients import answer_gradient
+from flowtracer.scorers.head_statistics import HeadReader, rhythm_layers
+from flowtracer.scorers.hidden_states import align
+from flowtracer.scorers.scorer import Evidence, Need, ScoreOptions
 
 
 def gather_evidence(
