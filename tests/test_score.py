@@ -18,8 +18,8 @@ FileLock = pytest.importorskip("filelock").FileLock
 from test_credit import GOOD, NO_BOX, SHORT  # noqa: E402
 
 from flowtracer.credit import Credit, score_batch, token_credit  # noqa: E402
-from flowtracer.scale.score import score_files  # noqa: E402
-from flowtracer.scale.worker import ScoreSettings  # noqa: E402
+from flowtracer.rollouts.score import score_files  # noqa: E402
+from flowtracer.rollouts.worker import ScoreSettings  # noqa: E402
 
 PROMPT = "Make 33 from 3, 7, 18."
 SETTINGS = ScoreSettings("embedded", max_tokens=400, batch_tokens=2000)
@@ -133,7 +133,7 @@ def test_a_failure_of_the_machine_ends_the_run_and_leaves_the_shard_to_be_done(
             raise RuntimeError("device-side assert")
         return real(*args, **more)
 
-    monkeypatch.setattr("flowtracer.scale.worker.token_credit", failing)
+    monkeypatch.setattr("flowtracer.rollouts.worker.token_credit", failing)
     with pytest.raises(RuntimeError, match="device-side assert"):
         score_files(source, tmp_path / "out", SETTINGS, shard_rows=10)
     assert len(list((tmp_path / "out" / "parts").iterdir())) == 1
@@ -152,7 +152,7 @@ def test_a_row_that_alone_does_not_fit_into_memory_is_told(tmp_path, monkeypatch
             raise torch.OutOfMemoryError("out of memory")
         return real(model, batch, credit)
 
-    monkeypatch.setattr("flowtracer.scale.worker.token_credit", short_of_memory)
+    monkeypatch.setattr("flowtracer.rollouts.worker.token_credit", short_of_memory)
     found = score_files(source, tmp_path / "out", SETTINGS)
     told = [json.loads(one) for one in (tmp_path / "out" / "errors.jsonl").read_text().splitlines()]
     assert found.rows + found.errors == 6 and 0 < found.errors < 6

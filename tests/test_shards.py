@@ -5,7 +5,7 @@ import pytest
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra flowtracer[score]")
 pyarrow = pytest.importorskip("pyarrow")
 
-from flowtracer.scale.shards import ShardReader, plan  # noqa: E402
+from flowtracer.rollouts.shards import ShardReader, plan  # noqa: E402
 
 
 def test_shards_are_read_without_what_is_before_them(tmp_path):

@@ -58,8 +58,8 @@ def score(
     """
     with needing("score"):
         from flowtracer.credit import Credit, Selection, Weighting
-        from flowtracer.scale.score import score_files
-        from flowtracer.scale.worker import ScoreSettings
+        from flowtracer.rollouts.score import score_files
+        from flowtracer.rollouts.worker import ScoreSettings
     credit = Credit(
         scorer=scorer,
         selection=Selection(share=share),

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from flowtracer.scale.shards import Shard
-from flowtracer.scale.worker import Done, ScoreSettings, Worker
+from flowtracer.rollouts.shards import Shard
+from flowtracer.rollouts.worker import Done, ScoreSettings, Worker
 
 Engine = Callable[[Sequence[Shard], ScoreSettings, str, int], Iterator[Done]]
 

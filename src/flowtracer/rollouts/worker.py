@@ -20,9 +20,9 @@ from flowtracer.credit import (
     token_credit,
 )
 from flowtracer.models import Loaded, load
-from flowtracer.scale.parts import write_part
-from flowtracer.scale.rollouts import Limits, Rollout, read_rollout
-from flowtracer.scale.shards import Damaged, Shard, ShardReader
+from flowtracer.rollouts.parts import write_part
+from flowtracer.rollouts.rollout import Limits, Rollout, read_rollout
+from flowtracer.rollouts.shards import Damaged, Shard, ShardReader
 
 
 @dataclass(frozen=True)

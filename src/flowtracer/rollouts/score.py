@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flowtracer.atomic import replacing
-from flowtracer.scale.engines import ENGINES
-from flowtracer.scale.parts import counts_of, errors_path, part_path
-from flowtracer.scale.shards import find_files, plan
-from flowtracer.scale.worker import ScoreSettings
+from flowtracer.rollouts.engines import ENGINES
+from flowtracer.rollouts.parts import counts_of, errors_path, part_path
+from flowtracer.rollouts.shards import find_files, plan
+from flowtracer.rollouts.worker import ScoreSettings
 from flowtracer.storage import alone_in, claim
 
 SHARD_ROWS = 256  # our choice: a kill costs at most the work on so many rows
