@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flowtracer.math_answers import symbolic as process
 from flowtracer.tasks import (
     TASKS,
     Example,
@@ -21,7 +22,6 @@ from flowtracer.tasks import (
     grade_minerva,
     grade_number,
 )
-from flowtracer.tasks import symbolic as process
 
 pytest.importorskip("math_verify", reason="math-verify (flowtracer[train]) is not installed")
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flowtracer.credit import structural_vocabulary
 from flowtracer.intervention import Prefilled, decode, hiding, prefill
+from flowtracer.math_answers.text import clean, key, number, without_unit
 from flowtracer.models import Loaded
 from flowtracer.models.generation import end_tokens
 from flowtracer.regions import Span, decode_text, find_answer
@@ -30,7 +31,6 @@ from flowtracer.studies.solutions import (
     score_batches,
 )
 from flowtracer.tasks import Task
-from flowtracer.tasks.answer_text import clean, key, number, without_unit
 
 LONGER = 24  # tokens that a new answer may have more than the old one, our choice
 

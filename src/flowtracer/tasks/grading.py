@@ -8,10 +8,10 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from flowtracer.math_answers.equality import decide, equal
+from flowtracer.math_answers.text import clean, key, number, without_unit
 from flowtracer.regions.answers import find_answer
-from flowtracer.tasks.answer_text import clean, key, number, without_unit
 from flowtracer.tasks.countdown import LONGEST_EXPRESSION, Problem, is_solution
-from flowtracer.tasks.equality import decide, equal
 
 if TYPE_CHECKING:
     from flowtracer.tasks.task import Example

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-from flowtracer.tasks.answer_text import Number, clean, key, number, without_unit, words
-from flowtracer.tasks.symbolic import symbolically_equal
+from flowtracer.math_answers.symbolic import symbolically_equal
+from flowtracer.math_answers.text import Number, clean, key, number, without_unit, words
 
 LONGEST_ANSWER = 300  # characters of a parsed answer; our choice, twice the longest reference
 DEEPEST = 12  # nested brackets; our choice, references have at most 5
