@@ -4,8 +4,8 @@ import torch
 
 from flowtracer.flow import answer_flow
 from flowtracer.regions import TokenizedText
-from flowtracer.trace_data import Provenance, Trace
-from flowtracer.tracing import _assemble
+from flowtracer.tracing.data import Provenance, Trace
+from flowtracer.tracing.trace import _assemble
 
 HOSTILE = [
     "</script>", "<!--", "<script>window.hacked=1</script>", '"quoted"', "'single'", "\x00", "\x1b[31m",

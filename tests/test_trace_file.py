@@ -13,7 +13,7 @@ from made_traces import HOSTILE, made_trace
 from flowtracer import TraceFileError, load_trace, save_trace
 from flowtracer.atomic import replacing
 from flowtracer.flow import find_hubs, select_backbone
-from flowtracer.trace_file import trace_from_json, trace_to_json
+from flowtracer.tracing.file import trace_from_json, trace_to_json
 
 
 @pytest.fixture(scope="module")

@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from flowtracer.flow import AnswerFlow, answer_flow
     from flowtracer.models import ModelError, load
     from flowtracer.regions import TokenPositions, find_answer
-    from flowtracer.trace_data import Trace
-    from flowtracer.trace_file import TraceFileError, load_trace, save_trace
-    from flowtracer.tracing import AnswerNotFound, trace
+    from flowtracer.tracing.data import Trace
+    from flowtracer.tracing.file import TraceFileError, load_trace, save_trace
+    from flowtracer.tracing.trace import AnswerNotFound, trace
 
 _HOME = {
     "AnswerFlow": "flow",
-    "AnswerNotFound": "tracing",
+    "AnswerNotFound": "tracing.trace",
     "AttentionCaptureError": "attention",
     "ModelError": "models",
     "TokenPositions": "regions",
-    "Trace": "trace_data",
-    "TraceFileError": "trace_file",
+    "Trace": "tracing.data",
+    "TraceFileError": "tracing.file",
     "answer_flow": "flow",
     "find_answer": "regions",
     "load": "models",
-    "load_trace": "trace_file",
+    "load_trace": "tracing.file",
     "mean_attention": "attention",
-    "save_trace": "trace_file",
-    "trace": "tracing",
+    "save_trace": "tracing.file",
+    "trace": "tracing.trace",
 }
 
 __all__ = [

@@ -18,8 +18,8 @@ from flowtracer.commands import train as train_command
 if TYPE_CHECKING:
     from flowtracer.inputs import TracedText
     from flowtracer.models import Loaded
-    from flowtracer.trace_data import Trace
-    from flowtracer.tracing import Progress
+    from flowtracer.tracing.data import Trace
+    from flowtracer.tracing.trace import Progress
 
 app = typer.Typer(
     help="Find out how reasoning flows from a prompt to its answer inside a language model.",
@@ -179,7 +179,7 @@ def show(
     ] = False,
 ) -> None:
     """Print a saved trace and write its page and figures again, without any model."""
-    from flowtracer.trace_file import load_trace
+    from flowtracer.tracing.file import load_trace
 
     result = load_trace(trace_file)
     folder = trace_file.parent if out is None else out
@@ -199,7 +199,7 @@ def _trace(
     from transformers.utils import logging
 
     from flowtracer.models import load
-    from flowtracer.tracing import trace as trace_text
+    from flowtracer.tracing.trace import trace as trace_text
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.figures import PRINTED_FONT, printable
 from flowtracer.render.visible import one_line
-from flowtracer.trace_data import Trace
+from flowtracer.tracing.data import Trace
 
 SEED = 0
 

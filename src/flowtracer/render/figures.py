@@ -19,7 +19,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from flowtracer.atomic import replacing
 from flowtracer.render.scale import colour, full_scale, ink, strength
 from flowtracer.render.visible import one_line, visible
-from flowtracer.trace_data import Trace, Unit
+from flowtracer.tracing.data import Trace, Unit
 
 COLUMNS = 110  # characters in a line of the graph
 MOST_LINES = 50  # longer texts show their end, where the answer is

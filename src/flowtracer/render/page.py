@@ -10,7 +10,7 @@ from string import Template
 from flowtracer.atomic import replacing
 from flowtracer.render.page_data import page_data
 from flowtracer.render.visible import one_line
-from flowtracer.trace_data import Trace
+from flowtracer.tracing.data import Trace
 
 NOTEBOOK_HEIGHT = 720  # pixels, our choice
 

@@ -6,7 +6,7 @@ from typing import Any
 from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.scale import CIVIDIS, full_scale
 from flowtracer.render.visible import visible
-from flowtracer.trace_data import Trace
+from flowtracer.tracing.data import Trace
 
 ROLE_CODES = {"template": "t", "user": "u", "response": "r", "answer": "a"}
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from flowtracer.render.scale import colour, full_scale, ink, strength
 from flowtracer.render.visible import one_line, visible
-from flowtracer.trace_data import Trace
+from flowtracer.tracing.data import Trace
 
 MOST_HUBS = 12  # our choice: what fits beside the text on a screen
 

@@ -95,7 +95,7 @@ class Trace:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace as JSON. See `flowtracer.load_trace`."""
-        from flowtracer.trace_file import save_trace
+        from flowtracer.tracing.file import save_trace
 
         save_trace(self, path)
 

@@ -39,7 +39,7 @@ from flowtracer.regions import (
 )
 from flowtracer.regions.prompts import Message
 from flowtracer.regions.tokens import token_weights
-from flowtracer.trace_data import Provenance, Role, Trace
+from flowtracer.tracing.data import Provenance, Role, Trace
 
 Progress = Callable[[str, int, int], None]
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from flowtracer.atomic import replacing
 from flowtracer.flow import Edge, Route
-from flowtracer.trace_data import Provenance, Role, Trace
+from flowtracer.tracing.data import Provenance, Role, Trace
 
 SCHEMA = "flowtracer.trace"
 SCHEMA_VERSION = 1
