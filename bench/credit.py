@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from flowtracer.credit import Credit, score_batch, token_credit
-from flowtracer.evaluation.backends import Sampling, generate
 from flowtracer.models import load
+from flowtracer.models.generation import Sampling, generate
 from flowtracer.regions import render_prompt
 from flowtracer.tasks import load_task
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowtracer.evaluation.statistics import bootstrap
+from flowtracer.evaluation.intervals import bootstrap
 from flowtracer.regions import encode_with_offsets, render_prompt, tokenize_prompt
 from flowtracer.storage import keep_rows
 from flowtracer.studies.causal import CausalStudy, _closed, _new_answer, _Variant, run_causal

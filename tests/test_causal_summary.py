@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flowtracer.credit import ScoreOptions
-from flowtracer.evaluation.statistics import bootstrap
+from flowtracer.evaluation.intervals import bootstrap
 from flowtracer.studies.causal import CausalStudy, same_answer
 from flowtracer.studies.causal_report import _figure, write_report
 from flowtracer.studies.causal_summary import against, area_against, areas, came_back, cells

@@ -11,7 +11,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from flowtracer.evaluation.statistics import (
+from flowtracer.evaluation.intervals import (
     bootstrap,
     mean_accuracy,
     paired_difference,

@@ -9,8 +9,8 @@ from made_traces import HOSTILE, made_trace
 from rich.console import Console
 
 from flowtracer.render.cloud import piece_counts, word_cloud
+from flowtracer.render.colours import colour, full_scale, ink, strength
 from flowtracer.render.figures import COLUMNS, mean_percentiles, save_figures, token_graph
-from flowtracer.render.scale import colour, full_scale, ink, strength
 from flowtracer.render.terminal import show
 from flowtracer.render.visible import one_line, visible
 

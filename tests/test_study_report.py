@@ -6,10 +6,11 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from flowtracer.evaluation.intervals import ratio_of_sums
 from flowtracer.studies.provenance import note_making, provenance, provenance_line
 from flowtracer.studies.report import find_studies, write_report
 from flowtracer.studies.resume import SolutionStudy
-from flowtracer.studies.shape_report import against_chance, ratio_of_sums, token_shares, unevenness
+from flowtracer.studies.shape_report import against_chance, token_shares, unevenness
 from flowtracer.studies.shape_report import write_report as write_shape
 from flowtracer.studies.solutions import SolutionSettings
 

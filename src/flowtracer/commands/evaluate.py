@@ -41,9 +41,10 @@ def evaluate(
     if samples > 1 and temperature == 0:
         raise ValueError("several samples of a greedy model are all the same; set --temperature")
     with needing("train"):
-        from flowtracer.evaluation.backends import BACKENDS, Sampling
+        from flowtracer.evaluation.backends import BACKENDS
         from flowtracer.evaluation.run import EvalSettings
         from flowtracer.evaluation.run import evaluate as run
+        from flowtracer.models.generation import Sampling
         from flowtracer.tasks import load_task
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is unknown; use {' or '.join(BACKENDS)}")

@@ -9,9 +9,10 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from flowtracer.atomic import replacing
-from flowtracer.evaluation.backends import BACKENDS, Complete, Sampling
-from flowtracer.evaluation.statistics import Interval, Rewards, mean_accuracy, pass_at
+from flowtracer.evaluation.backends import BACKENDS, Complete
+from flowtracer.evaluation.intervals import Interval, Rewards, mean_accuracy, pass_at
 from flowtracer.models import model_path
+from flowtracer.models.generation import Sampling
 from flowtracer.regions import render_prompt
 from flowtracer.storage import alone_in, claim, keep_rows, line_of, read_rows
 from flowtracer.tasks import Task

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.intervention.cache import cache_of
-from flowtracer.intervention.hiding import Veil
+from flowtracer.intervention.knockout import Veil
 from flowtracer.intervention.prefill import Prefilled
 
 Finished = Callable[[int, list[int]], bool]  # row, its new tokens

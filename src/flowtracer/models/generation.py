@@ -1,6 +1,7 @@
-"""Let a model answer a prompt."""
+"""Let a model answer: one prompt with progress, or a batch of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+
+from flowtracer.models.loading import Loaded
 
 MAX_NEW_TOKENS = 1024  # our choice: the shorter of the paper's two response lengths
 
@@ -78,3 +81,45 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> se
     configured = getattr(model.generation_config, "eos_token_id", None)
     ends = configured if isinstance(configured, list) else [configured]
     return {one for one in (*ends, tokenizer.eos_token_id) if one is not None}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn. Temperature 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 1024  # the shorter of the paper's two response lengths
+
+
+def generate(loaded: Loaded, prompts: Sequence[str], sampling: Sampling, *, seed: int) -> list[str]:
+    """One response for each rendered prompt. The caller's random state is untouched."""
+    model, tokenizer = loaded.model, loaded.tokenizer
+    padding = tokenizer.pad_token_id
+    if padding is None:
+        padding = tokenizer.eos_token_id or 0
+    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    width = max(map(len, ids))
+    inputs = torch.tensor([[padding] * (width - len(row)) + row for row in ids])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
+    drawn: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if sampling.temperature > 0:
+        drawn = {
+            "do_sample": True,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+        }
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(seed)
+        run: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
+        output = run(
+            input_ids=inputs.to(model.device),
+            attention_mask=mask.to(model.device),
+            max_new_tokens=sampling.max_new_tokens,
+            pad_token_id=padding,
+            **drawn,
+        )
+    return tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)

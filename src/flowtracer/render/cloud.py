@@ -8,7 +8,7 @@ from collections import Counter
 from matplotlib.figure import Figure
 
 from flowtracer.flow import BACKBONE_RATIO
-from flowtracer.render.figures import PRINTED_FONT, printable
+from flowtracer.render.font import PRINTED_FONT, printable
 from flowtracer.render.visible import one_line
 from flowtracer.tracing.data import Trace
 

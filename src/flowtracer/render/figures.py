@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from flowtracer.atomic import replacing
-from flowtracer.render.scale import colour, full_scale, ink, strength
+from flowtracer.render.colours import colour, full_scale, ink, strength
+from flowtracer.render.font import FONT, printable
 from flowtracer.render.visible import one_line, visible
 from flowtracer.tracing.data import Trace, Unit
 
@@ -26,8 +26,6 @@ MOST_LINES = 50  # longer texts show their end, where the answer is
 MOST_ARCS = 60  # our choice: more cannot be told apart in print
 BARS = 14
 DPI = 200
-FONT = FontProperties(family="DejaVu Sans Mono")
-PRINTED_FONT = findfont(FONT)
 LINE_HEIGHT = 1.9  # in character heights; arcs run between the lines
 
 
@@ -198,9 +196,3 @@ def _draw_arcs(axes: Axes, trace: Trace, centre: dict[int, tuple[float, float]])
                 lw=0.4 + 1.6 * heavy, alpha=0.2 + 0.6 * heavy, color="#1f5fa8", zorder=5,
             )
         )  # fmt: skip
-
-
-def printable(text: str) -> str:
-    """The text with characters that the figure's font lacks replaced by a box."""
-    known = get_font(PRINTED_FONT).get_charmap()
-    return "".join(c if c == "\n" or ord(c) in known else "□" for c in text)

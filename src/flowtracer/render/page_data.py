@@ -4,7 +4,7 @@ from statistics import median
 from typing import Any
 
 from flowtracer.flow import BACKBONE_RATIO
-from flowtracer.render.scale import CIVIDIS, full_scale
+from flowtracer.render.colours import CIVIDIS, full_scale
 from flowtracer.render.visible import visible
 from flowtracer.tracing.data import Trace
 

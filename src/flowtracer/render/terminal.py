@@ -7,7 +7,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from flowtracer.render.scale import colour, full_scale, ink, strength
+from flowtracer.render.colours import colour, full_scale, ink, strength
 from flowtracer.render.visible import one_line, visible
 from flowtracer.tracing.data import Trace
 

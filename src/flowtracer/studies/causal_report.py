@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from flowtracer.evaluation.statistics import bootstrap
+from flowtracer.evaluation.intervals import bootstrap
 from flowtracer.studies.causal import CausalStudy
 from flowtracer.studies.causal_summary import (
     CHANCE,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowtracer.evaluation.statistics import Interval, bootstrap
+from flowtracer.evaluation.intervals import Interval, bootstrap
 from flowtracer.studies.measures import parse_measure
 
 CHANCE = "random"

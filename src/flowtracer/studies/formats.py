@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from flowtracer.credit import structural_vocabulary
-from flowtracer.evaluation.statistics import bootstrap
+from flowtracer.evaluation.intervals import bootstrap
 from flowtracer.flow import BACKBONE_RATIO, select_backbone
 from flowtracer.models import Loaded
 from flowtracer.regions import decode_text, render_prompt, tokenize_prompt

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from flowtracer.evaluation.statistics import CONFIDENCE, RESAMPLES, Interval, bootstrap
+from flowtracer.evaluation.intervals import Interval, bootstrap, ratio_of_sums
 from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.visible import one_line
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
@@ -48,20 +47,6 @@ def token_shares(rows: Sequence[dict[str, Any]]) -> list[Token]:
         if len(table) >= RESPONSES and table[:, 0].sum() >= LEAST:
             found.append(Token(text, int(table[:, 0].sum()), ratio_of_sums(table)))
     return sorted(found, key=lambda one: (-one.share.value, one.text))
-
-
-def ratio_of_sums(table: NDArray[np.float64], *, seed: int = 0) -> Interval:
-    """Second column's sum over the first's, (N, 2), with an interval over the N responses."""
-    generator = np.random.default_rng(seed)
-    # How often each response is drawn, instead of which: small even for many responses.
-    figures = []
-    for _ in range(0, RESAMPLES, 500):
-        drawn = generator.multinomial(len(table), np.full(len(table), 1 / len(table)), 500)
-        sums = drawn @ table
-        figures.append(sums[:, 1] / sums[:, 0].clip(min=1))
-    tails = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.concatenate(figures), [tails, 1 - tails])
-    return Interval(float(table[:, 1].sum() / table[:, 0].sum()), float(low), float(high))
 
 
 def against_chance(

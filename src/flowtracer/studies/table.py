@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from flowtracer.atomic import replacing
-from flowtracer.evaluation.statistics import Interval
+from flowtracer.evaluation.intervals import Interval
 
 
 def write_table(

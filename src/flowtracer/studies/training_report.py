@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from flowtracer.atomic import replacing
-from flowtracer.evaluation.statistics import Interval, Rewards, two_level_bootstrap
+from flowtracer.evaluation.intervals import Interval, Rewards, two_level_bootstrap
 from flowtracer.training.curves import save_curves
 
 Rows = tuple[dict[str, Any], ...]

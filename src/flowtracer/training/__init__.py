@@ -1,5 +1,5 @@
 """Training with credit, on TRL. Nothing else in the package imports this."""
 
-from flowtracer.training.grpo import FlowCreditMixin, FlowGRPOTrainer
+from flowtracer.integrations.trl import FlowCreditMixin, FlowGRPOTrainer
 
 __all__ = ["FlowCreditMixin", "FlowGRPOTrainer"]

@@ -11,11 +11,11 @@ from transformers import AutoTokenizer
 from trl import GRPOTrainer, get_peft_config
 
 from flowtracer.atomic import replacing
+from flowtracer.integrations.trl import FlowGRPOTrainer
 from flowtracer.models import EMBEDDED, model_path
 from flowtracer.tasks import load_task
 from flowtracer.training.arguments import RunSettings
 from flowtracer.training.curves import save_curves
-from flowtracer.training.grpo import FlowGRPOTrainer
 from flowtracer.training.metrics import METRICS_FILE, MetricsFile, read_metrics
 
 SETTINGS_FILE = "run.json"

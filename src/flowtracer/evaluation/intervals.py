@@ -88,3 +88,17 @@ def paired_difference(a: Rewards, b: Rewards, *, seed: int = 0) -> Interval:
     if len(a) != len(b):
         raise ValueError(f"paired results need the same problems; there are {len(a)} and {len(b)}")
     return bootstrap(a.mean(1) - b.mean(1), seed=seed)
+
+
+def ratio_of_sums(table: NDArray[np.float64], *, seed: int = 0) -> Interval:
+    """Second column's sum over the first's, (N, 2), with an interval over the N responses."""
+    generator = np.random.default_rng(seed)
+    # How often each response is drawn, instead of which: small even for many responses.
+    figures = []
+    for _ in range(0, RESAMPLES, 500):
+        drawn = generator.multinomial(len(table), np.full(len(table), 1 / len(table)), 500)
+        sums = drawn @ table
+        figures.append(sums[:, 1] / sums[:, 0].clip(min=1))
+    tails = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.concatenate(figures), [tails, 1 - tails])
+    return Interval(float(table[:, 1].sum() / table[:, 0].sum()), float(low), float(high))
