@@ -16,11 +16,11 @@ import torch
 from flowtracer.evaluation.intervals import bootstrap
 from flowtracer.regions import encode_with_offsets, render_prompt, tokenize_prompt
 from flowtracer.storage import keep_rows
-from flowtracer.studies.causal import CausalStudy, _closed, _new_answer, _Variant, run_causal
-from flowtracer.studies.causal_summary import cells
+from flowtracer.studies.causal.study import CausalStudy, _closed, _new_answer, _Variant, run_causal
+from flowtracer.studies.causal.summary import cells
 from flowtracer.studies.formats import FormatStudy, overlap, run_formats, wordings
 from flowtracer.studies.resume import SolutionStudy
-from flowtracer.studies.shape import held_by_top, run_shape, unevenness
+from flowtracer.studies.shape.study import held_by_top, run_shape, unevenness
 from flowtracer.studies.solutions import Solution, SolutionSettings, _solution, collect_solutions
 from flowtracer.tasks import load_task
 from flowtracer.tasks.task import Example, Task

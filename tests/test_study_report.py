@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from flowtracer.evaluation.intervals import ratio_of_sums
+from flowtracer.studies.page import find_studies, write_report
 from flowtracer.studies.provenance import note_making, provenance, provenance_line
-from flowtracer.studies.report import find_studies, write_report
 from flowtracer.studies.resume import SolutionStudy
-from flowtracer.studies.shape_report import against_chance, token_shares, unevenness
-from flowtracer.studies.shape_report import write_report as write_shape
+from flowtracer.studies.shape.report import against_chance, token_shares, unevenness
+from flowtracer.studies.shape.report import write_report as write_shape
 from flowtracer.studies.solutions import SolutionSettings
 
 

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 from test_train import CONFIG
 
-from flowtracer.studies.matrix import Variant, variants
-from flowtracer.studies.training_report import VariantResult, mean_rows, write_report
+from flowtracer.studies.training.report import VariantResult, mean_rows, write_report
+from flowtracer.studies.training.variants import Variant, variants
 
 
 def test_every_method_meets_every_setting_and_grpo_runs_once():

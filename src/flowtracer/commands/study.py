@@ -56,8 +56,8 @@ def training(
     Run it again after a kill and it goes on. Any other option goes to every run.
     """
     with needing("train"):
-        from flowtracer.studies.matrix import variants
-        from flowtracer.studies.training import TrainingStudy, run_study
+        from flowtracer.studies.training.study import TrainingStudy, run_study
+        from flowtracer.studies.training.variants import variants
         from flowtracer.training.arguments import read_settings
     chosen = variants(method or ["grpo", "flow"], vary or [])
     for variant in chosen:  # a wrong setting is found now, not hours later
@@ -130,8 +130,8 @@ def causal(
     """
     with needing("train"):
         from flowtracer.models import load
-        from flowtracer.studies.causal import CausalStudy, run_causal
-        from flowtracer.studies.causal_report import write_report
+        from flowtracer.studies.causal.report import write_report
+        from flowtracer.studies.causal.study import CausalStudy, run_causal
         from flowtracer.tasks import load_task
     chance = [f"random@seed={number}" for number in range(3)]
     study = CausalStudy(
@@ -224,7 +224,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder of one study or of several.")],
 ) -> None:
     """Put finished studies on one page: report.html, which needs no other file, and report.md."""
-    from flowtracer.studies.report import write_report
+    from flowtracer.studies.page import write_report
 
     markdown, page = write_report(folder)
     print(f"Wrote {markdown} and {page}")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from flowtracer.evaluation.run import read_rewards
 from flowtracer.storage import claim
-from flowtracer.studies.matrix import Variant
-from flowtracer.studies.training_report import VariantResult, write_report
+from flowtracer.studies.training.report import VariantResult, write_report
+from flowtracer.studies.training.variants import Variant
 from flowtracer.training.metrics import METRICS_FILE, read_metrics
 
 Say = Callable[[str], None]

@@ -13,7 +13,7 @@ from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.visible import one_line
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.resume import SolutionStudy, solutions_line
-from flowtracer.studies.shape import SHARES, unevenness
+from flowtracer.studies.shape.study import SHARES, unevenness
 from flowtracer.studies.table import percent, points, write_table
 
 LEAST = 30  # occurrences of a token before anything is said of it, our choice

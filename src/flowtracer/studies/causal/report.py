@@ -9,8 +9,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from flowtracer.evaluation.intervals import bootstrap
-from flowtracer.studies.causal import CausalStudy
-from flowtracer.studies.causal_summary import (
+from flowtracer.studies.causal.study import CausalStudy
+from flowtracer.studies.causal.summary import (
     CHANCE,
     PAPER_TABLE_1,
     Area,

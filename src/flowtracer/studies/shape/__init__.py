@@ -1,0 +1,1 @@
+"""What kinds of tokens carry the flow: the study and its report."""

@@ -1,0 +1,1 @@
+"""Train with every method and seed: the variants, the study, its report."""
