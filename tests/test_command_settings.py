@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from flowtracer.commands.settings import CONFIG
+from flowtracer.cli.options import CONFIG
 
 pytest.importorskip("yaml", reason="needs the extra flowtracer[train]")
 

@@ -1,5 +1,5 @@
 """`python -m flowtracer`."""
 
-from flowtracer.cli import main
+from flowtracer.cli.main import main
 
 main()

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from flowtracer.commands.extras import needing
-from flowtracer.commands.progress import progress_bar
+from flowtracer.cli.extras import needing
+from flowtracer.cli.progress import progress_bar
 
 
 def evaluate(

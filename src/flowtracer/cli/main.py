@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from flowtracer.commands import evaluate as evaluate_command
-from flowtracer.commands import score as score_command
-from flowtracer.commands import study as study_command
-from flowtracer.commands import train as train_command
+from flowtracer.cli import evaluate as evaluate_command
+from flowtracer.cli import score as score_command
+from flowtracer.cli import study as study_command
+from flowtracer.cli import train as train_command
 
 if TYPE_CHECKING:
-    from flowtracer.inputs import TracedText
+    from flowtracer.cli.trace_input import TracedText
     from flowtracer.models import Loaded
     from flowtracer.tracing.data import Trace
     from flowtracer.tracing.trace import Progress
@@ -138,7 +138,7 @@ def trace(
 
     Without options, the embedded model solves a sample problem and is traced.
     """
-    from flowtracer.inputs import check_vocabulary, text_to_trace
+    from flowtracer.cli.trace_input import check_vocabulary, text_to_trace
 
     traced = text_to_trace(
         model=model,

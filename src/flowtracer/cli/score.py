@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flowtracer.commands.extras import needing
-from flowtracer.commands.settings import CONFIG
+from flowtracer.cli.extras import needing
+from flowtracer.cli.options import CONFIG
 
 BAD_ROWS = 3  # exit status if some rows could not be scored
 

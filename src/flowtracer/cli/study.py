@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from flowtracer.commands.extras import needing
-from flowtracer.commands.progress import progress_bar
-from flowtracer.commands.settings import CONFIG
+from flowtracer.cli.extras import needing
+from flowtracer.cli.options import CONFIG
+from flowtracer.cli.progress import progress_bar
 
 app = typer.Typer(help="Rerun a claim: resumable, with intervals.", no_args_is_help=True)
 
