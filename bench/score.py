@@ -61,7 +61,7 @@ def main() -> None:
                 # One core of Ray and one thread for each worker, so that a worker more is a core more.
                 code = (
                     "import sys, ray; ray.init(num_cpus=int(sys.argv[1]), log_to_driver=False, "
-                    "include_dashboard=False); from flowtracer.cli import main; "
+                    "include_dashboard=False); from flowtracer.cli.main import main; "
                     "sys.argv = sys.argv[1:]; main()"
                 )
                 start = time.perf_counter()

@@ -11,8 +11,8 @@ import torch
 from made_traces import HOSTILE, made_trace
 
 from flowtracer import TraceFileError, load_trace, save_trace
-from flowtracer.atomic import replacing
 from flowtracer.flow import find_hubs, select_backbone
+from flowtracer.storage import replacing
 from flowtracer.tracing.file import trace_from_json, trace_to_json
 
 

@@ -1,14 +1,14 @@
-"""Rows in a JSON Lines file that a kill may cut short, and settings that a folder belongs to."""
+"""Files that survive a kill: written whole or not at all, rows of JSON Lines, locked folders."""
 
 import json
+import os
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-
-from flowtracer.atomic import replacing
 
 
 def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -64,3 +64,19 @@ def alone_in(folder: Path, what: str) -> Iterator[None]:
             yield
     except Timeout:
         raise ValueError(f"{folder} is in use by {what}; choose another --out") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`; it takes the place of `path` if the block ends well."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o666 & ~mask)  # mkstemp keeps others out, a result should not
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

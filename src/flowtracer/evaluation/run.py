@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoTokenizer
 
-from flowtracer.atomic import replacing
 from flowtracer.evaluation.backends import BACKENDS, Complete
 from flowtracer.evaluation.intervals import Interval, Rewards, mean_accuracy, pass_at
 from flowtracer.models import model_path
 from flowtracer.models.generation import Sampling
 from flowtracer.regions import render_prompt
-from flowtracer.storage import alone_in, claim, keep_rows, line_of, read_rows
+from flowtracer.storage import alone_in, claim, keep_rows, line_of, read_rows, replacing
 from flowtracer.tasks import Task
 
 COMPLETIONS_FILE = "completions.jsonl"

@@ -15,10 +15,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from flowtracer.atomic import replacing
 from flowtracer.render.colours import colour, full_scale, ink, strength
 from flowtracer.render.font import FONT, printable
 from flowtracer.render.visible import one_line, visible
+from flowtracer.storage import replacing
 from flowtracer.tracing.data import Trace, Unit
 
 COLUMNS = 110  # characters in a line of the graph

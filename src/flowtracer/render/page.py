@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from flowtracer.atomic import replacing
 from flowtracer.render.page_data import page_data
 from flowtracer.render.visible import one_line
+from flowtracer.storage import replacing
 from flowtracer.tracing.data import Trace
 
 NOTEBOOK_HEIGHT = 720  # pixels, our choice

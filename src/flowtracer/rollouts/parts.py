@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet as parquet
 
-from flowtracer.atomic import replacing
+from flowtracer.storage import replacing
 
 # Lists have one entry for each token of prompt and response; docs/score.md describes the columns.
 SCHEMA = pyarrow.schema(

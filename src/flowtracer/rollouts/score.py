@@ -5,12 +5,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from flowtracer.atomic import replacing
 from flowtracer.rollouts.engines import ENGINES
 from flowtracer.rollouts.parts import counts_of, errors_path, part_path
 from flowtracer.rollouts.shards import find_files, plan
 from flowtracer.rollouts.worker import ScoreSettings
-from flowtracer.storage import alone_in, claim
+from flowtracer.storage import alone_in, claim, replacing
 
 SHARD_ROWS = 256  # our choice: a kill costs at most the work on so many rows
 Progress = Callable[[int, int, int], None]  # rows done, rows in all, tokens of this run

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from flowtracer.atomic import replacing
+from flowtracer.storage import replacing
 from flowtracer.studies.provenance import shortened
 
 TABLE_FILE = "table.md"

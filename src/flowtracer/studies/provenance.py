@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flowtracer.atomic import replacing
+from flowtracer.storage import replacing
 
 MADE_FILE = "made.json"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from flowtracer.atomic import replacing
 from flowtracer.evaluation.intervals import Interval
+from flowtracer.storage import replacing
 
 
 def write_table(

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from flowtracer.atomic import replacing
 from flowtracer.flow import Edge, Route
+from flowtracer.storage import replacing
 from flowtracer.tracing.data import Provenance, Role, Trace
 
 SCHEMA = "flowtracer.trace"

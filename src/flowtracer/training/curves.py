@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from flowtracer.atomic import replacing
+from flowtracer.storage import replacing
 
 PANELS = {
     "reward": "mean reward of the sampled responses",

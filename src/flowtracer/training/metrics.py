@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from flowtracer.atomic import replacing
+from flowtracer.storage import replacing
 
 METRICS_FILE = "metrics.jsonl"
 

@@ -10,9 +10,9 @@ from filelock import FileLock, Timeout
 from transformers import AutoTokenizer
 from trl import GRPOTrainer, get_peft_config
 
-from flowtracer.atomic import replacing
 from flowtracer.integrations.trl import FlowGRPOTrainer
 from flowtracer.models import EMBEDDED, model_path
+from flowtracer.storage import replacing
 from flowtracer.tasks import load_task
 from flowtracer.training.arguments import RunSettings
 from flowtracer.training.curves import save_curves

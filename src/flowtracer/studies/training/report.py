@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from flowtracer.atomic import replacing
 from flowtracer.evaluation.intervals import Interval, Rewards, two_level_bootstrap
+from flowtracer.storage import replacing
 from flowtracer.training.curves import save_curves
 
 Rows = tuple[dict[str, Any], ...]
