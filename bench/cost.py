@@ -75,7 +75,7 @@ def step(model: Shape, length: int) -> float:
 
 
 def memory(model: Shape, length: int, *, tiles: bool) -> float:
-    """Bytes beside the model: T x T in float32, or queries, keys and normalizers of the chosen layers."""
+    """Bytes beside the model: T x T in float32, or queries, keys and logsumexp of the chosen layers."""
     if not tiles:
         return 4.0 * length**2
     chosen = 2 * model.layers // 3 - model.layers // 3

@@ -49,7 +49,7 @@ def main() -> None:
     # chunk=1: the first process makes two forwards of its own, the second none.
     # A sharded model reads no text in tiles, however long it is.
     credit = Credit(tile_above=10)
-    sharded = token_credit(loaded.model, batch, credit, same_everywhere=most, chunk=1)
+    sharded = token_credit(loaded.model, batch, credit, all_reduce_max=most, chunk=1)
     assert torch.equal(alone.weights, sharded.weights)
     assert loaded.model.config.num_hidden_layers == len(loaded.model.model.layers)
     assert loaded.model(batch.input_ids).logits.shape[:2] == batch.input_ids.shape
@@ -59,7 +59,7 @@ def main() -> None:
         whole, auto_wrap_policy=policy, device_id=torch.device("cpu")
     )
     assert is_sharded(wrapped)
-    older = token_credit(wrapped, batch, Credit(), same_everywhere=most, chunk=1)
+    older = token_credit(wrapped, batch, Credit(), all_reduce_max=most, chunk=1)
     assert torch.equal(alone.weights, older.weights)
     Path(f"{sys.argv[1]}.{rank}").write_text(str(int((sharded.weights == 1.5).sum())))
     dist.destroy_process_group()

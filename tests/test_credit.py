@@ -213,7 +213,7 @@ def test_rows_without_advantage_cost_nothing(embedded):
         one = token_credit(embedded.model, batch, Credit(), wanted=torch.tensor([False, True]))
         assert len(forwards) == 1 and forwards[0][0].shape[0] == 1
         assert bool((one.weights[0] == 1).all()) and bool((one.weights[1] == 1.5).any())
-        token_credit(embedded.model, batch, Credit(), same_everywhere=lambda mine: mine + 2)
+        token_credit(embedded.model, batch, Credit(), all_reduce_max=lambda mine: mine + 2)
         assert len(forwards) == 4
     finally:
         hook.remove()

@@ -12,7 +12,7 @@ from made_traces import HOSTILE, made_trace
 
 from flowtracer import TraceFileError, load_trace, save_trace
 from flowtracer.flow import find_hubs, select_backbone
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 from flowtracer.tracing.file import trace_from_json, trace_to_json
 
 
@@ -87,7 +87,7 @@ def test_every_part_is_needed(made):
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     path = tmp_path / "t"
     path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path) as partial:
+    with pytest.raises(RuntimeError), atomic_write(path) as partial:
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"

@@ -3,7 +3,7 @@
 import torch
 
 from flowtracer.credit import Credit, Selection, Weighting, score_batch, token_credit
-from flowtracer.credit.summary import COUNTED, summarise
+from flowtracer.credit.summary import COUNTED, credit_metrics
 from flowtracer.integrations.verl.weights import response_weights
 from flowtracer.scorers.batch import ScoreBatch
 
@@ -46,7 +46,7 @@ def test_one_odd_response_has_weight_one_and_is_counted(embedded, data):
     count = dict(zip(COUNTED, sums.sum(0).tolist(), strict=True))
     assert count["unanswered"] == 1 and count["responses"] == 4 and count["worked"] == 2
     assert count["chosen"] == sum(int((row == 1.5).sum()) for row in weights.unbind())
-    figures = summarise(sums.sum(0))
+    figures = credit_metrics(sums.sum(0))
     assert figures["no_answer"] == 0.25 and 0.4 <= figures["selected"] < 0.45
     assert abs(figures["mean_weight"] - (1 + 0.5 * figures["selected"])) < 1e-6
 

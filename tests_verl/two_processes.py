@@ -46,7 +46,7 @@ def main() -> None:
             data,
             Credit(),
             device="cpu",
-            same_everywhere=most_forwards,
+            all_reduce_max=most_forwards,
         )
     torch.save(
         {

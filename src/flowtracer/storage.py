@@ -28,7 +28,7 @@ def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
 
 def keep_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write these rows only, the file whole or not at all: a line that a kill cut short goes."""
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("".join(map(line_of, rows)), encoding="utf-8")
 
 
@@ -51,12 +51,12 @@ def claim(path: Path, settings: dict[str, Any], *, what: str, free: Collection[s
                     f"{path.parent} holds {what} with another {name} ({theirs.get(name)!r}); "
                     "choose another --out"
                 )
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(mine, indent=1) + "\n")
 
 
 @contextmanager
-def alone_in(folder: Path, what: str) -> Iterator[None]:
+def lock(folder: Path, what: str) -> Iterator[None]:
     """The folder, made if it is missing, for this process only. Raises ValueError if it is in use."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -67,7 +67,7 @@ def alone_in(folder: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A file to write beside `path`; it takes the place of `path` if the block ends well."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     os.close(handle)

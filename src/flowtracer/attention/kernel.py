@@ -29,7 +29,7 @@ def attend(
     softcap: float | None = None,
     sinks: Tensor | None = None,
     window: int | None = None,
-    normalizers: Tensor | None = None,
+    logsumexp: Tensor | None = None,
     read: ReadBlock | None = None,
 ) -> Tensor | None:
     """Attention output of one layer; `read` gets its probabilities, a block of queries at a time.
@@ -44,7 +44,7 @@ def attend(
     for plain causal attention, else (B or 1, 1 or Hq, T, K), bool (True = visible) or additive; it
     must already be causal. window: without a mask, how many tokens a query sees, itself included.
     `read(start, P)` gets P of queries start..start + rows, (B, Hq, rows, keys) with the keys after
-    `keys` unseen; its memory is reused for the next block. normalizers: (B, Hq, T) float32, filled
+    `keys` unseen; its memory is reused for the next block. logsumexp: (B, Hq, T) float32, filled
     with the logarithm of each softmax's denominator. Without `value` None comes back; else the output
     (B, T, Hq, D).
     """
@@ -93,11 +93,11 @@ def attend(
                 logits.masked_fill_(hidden, torch.finfo(dtype).min)
             else:
                 logits.add_(mask[:, :, start:stop, :seen])
-            if normalizers is not None:
+            if logsumexp is not None:
                 total = logits.float().logsumexp(-1)
                 if sinks is not None:
                     total = torch.logaddexp(total, sinks.float()[None, :, None])
-                normalizers[:, :, start:stop] = total
+                logsumexp[:, :, start:stop] = total
             if sinks is None:
                 torch.softmax(logits, -1, out=weights)
             else:

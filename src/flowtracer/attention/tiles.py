@@ -40,7 +40,7 @@ class TiledLayer:
 
     query: Tensor
     key: Tensor
-    normalizers: Tensor  # (B, Hq, T) float32
+    logsumexp: Tensor  # (B, Hq, T) float32
     softcap: float | None
     window: int | None
 
@@ -70,7 +70,7 @@ class TiledAttention:
         batch = self.shape[0]
         total = torch.zeros(batch, stop - start, stop, device=self.device)
         heads = sum(layer.query.shape[1] for layer in self.layers)
-        # Under autocast the products and normalizers would be rounded to half precision.
+        # Under autocast the products and logsumexp would be rounded to half precision.
         with torch.autocast(self.device.type, enabled=False):
             for layer in self.layers:
                 _add_rows(total, layer, start, stop)
@@ -160,7 +160,7 @@ def _add_rows(total: Tensor, layer: TiledLayer, start: int, stop: int) -> None:
         last = min(first + QUERIES, stop)
         rows = last - first
         query = layer.query[:, :, first:last].float().reshape(pairs, grouped * rows, width)
-        offset = layer.normalizers[:, :, first:last].reshape(pairs, grouped * rows, 1)
+        offset = layer.logsumexp[:, :, first:last].reshape(pairs, grouped * rows, 1)
         lowest = 0 if layer.window is None else max(0, first - layer.window + 1)
         for left in range(lowest // KEYS * KEYS, last, KEYS):
             right = min(left + KEYS, last)
@@ -214,9 +214,9 @@ def _attention(
     special = softcap is not None or s_aux is not None or window is not None
     wanted = layer in capture.layers
     last = layer == capture.layers[-1]
-    normalizers = None
+    logsumexp = None
     if wanted:
-        normalizers = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
+        logsumexp = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
     output: Tensor | None
     if special or query.device.type != "cpu":
         output = attend(
@@ -227,14 +227,14 @@ def _attention(
             softcap=softcap,
             sinks=s_aux,
             window=window,
-            normalizers=normalizers,
+            logsumexp=logsumexp,
         )
     else:
-        output, normalizers = _flash(query, key, value, scaling)
+        output, logsumexp = _flash(query, key, value, scaling)
     if wanted:
-        assert normalizers is not None
+        assert logsumexp is not None
         kept = (query * scaling).contiguous()
-        capture.kept[layer] = TiledLayer(kept, key.contiguous(), normalizers, softcap, window)
+        capture.kept[layer] = TiledLayer(kept, key.contiguous(), logsumexp, softcap, window)
     if last:
         raise _AllSeen
     assert output is not None
@@ -242,11 +242,11 @@ def _attention(
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-    """PyTorch's own blocked attention on the CPU, output (B, T, Hq, D) and normalizers (B, Hq, T)."""
+    """PyTorch's own blocked attention on the CPU, output (B, T, Hq, D) and logsumexp (B, Hq, T)."""
     groups = query.shape[1] // key.shape[1]
     # Under autocast they can differ in type.
     key, value = (part.to(query.dtype).repeat_interleave(groups, 1) for part in (key, value))
-    output, normalizers = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+    output, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, 0.0, True, scale=scaling
     )
-    return output.transpose(1, 2).contiguous(), normalizers
+    return output.transpose(1, 2).contiguous(), logsumexp

@@ -90,14 +90,14 @@ def token_credit(
     credit: Credit,
     *,
     wanted: Tensor | None = None,
-    same_everywhere: Callable[[int], int] = lambda forwards: forwards,
+    all_reduce_max: Callable[[int], int] = lambda forwards: forwards,
     chunk: int = CHUNK,
 ) -> TokenCredit:
     """Weight of every token, 1 on padding, prompt, tool output and responses without an answer.
 
     Args:
         wanted: (B,) bool, rows worth the work; a row of zero advantage is not.
-        same_everywhere: given the number of forwards this process wants, how many all processes
+        all_reduce_max: given the number of forwards this process wants, how many all processes
             make; the others are made on one token, so that a sharded model's calls match.
         chunk: numbers of (rows, T, T) in one forward.
     """
@@ -112,7 +112,7 @@ def token_credit(
         share_prompts=scorer.needs == {"attention"} and can_share(model),
     )
     # Before the first forward, or processes wait for each other.
-    total = same_everywhere(len(parts))
+    total = all_reduce_max(len(parts))
     options = ScoreOptions(
         credit.layers, credit.answer_tokens, credit.seed, tile_above=credit.tile_above
     )

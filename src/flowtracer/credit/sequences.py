@@ -22,7 +22,7 @@ def sequence_credit(
     cu_seq_lens: Tensor | None = None,
     position_ids: Tensor | None = None,
     wanted: Tensor | None = None,
-    same_everywhere: Callable[[int], int] = lambda forwards: forwards,
+    all_reduce_max: Callable[[int], int] = lambda forwards: forwards,
     delimiters: Tensor | None = None,
 ) -> TokenCredit:
     """`token_credit` of sequences of prompt and response, in the shape in which they came.
@@ -38,7 +38,7 @@ def sequence_credit(
         attention_mask: (B, T), 0 at padding. None: no padding.
         cu_seq_lens, position_ids: see `packing_of`.
         wanted: bool, sequences worth the work, (B,), or (N,) of packed ones in their order.
-        same_everywhere: see `token_credit`.
+        all_reduce_max: see `token_credit`.
         delimiters: `structural_vocabulary` of the tokenizer. None: made anew if it has to be known.
 
     Returns weights, scores and chosen (B, T); answered and scored per sequence.
@@ -79,7 +79,7 @@ def sequence_credit(
         steps=credit.steps,
         delimiters=delimiters,
     )
-    given = token_credit(model, batch, credit, wanted=wanted, same_everywhere=same_everywhere)
+    given = token_credit(model, batch, credit, wanted=wanted, all_reduce_max=all_reduce_max)
     if packing is None:
         return given
     return TokenCredit(

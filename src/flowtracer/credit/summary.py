@@ -21,7 +21,7 @@ COUNTED = (
 )
 
 
-def tally(batch: ScoreBatch, given: TokenCredit, wanted: Tensor) -> Tensor:
+def credit_sums(batch: ScoreBatch, given: TokenCredit, wanted: Tensor) -> Tensor:
     """Sums of each response in the order of `COUNTED`, (B, 8) float32.
 
     wanted: (B,) bool, rows that were worth the work. Chosen tokens, weights and tokens are counted of
@@ -47,7 +47,7 @@ def tally(batch: ScoreBatch, given: TokenCredit, wanted: Tensor) -> Tensor:
     ).float()
 
 
-def summarise(sums: Tensor) -> dict[str, float]:
+def credit_metrics(sums: Tensor) -> dict[str, float]:
     """Figures of added up sums, (8,): share of tokens chosen, mean weight, and so on."""
     count = dict(zip(COUNTED, sums.tolist(), strict=True))
     return {

@@ -13,7 +13,7 @@ from flowtracer.evaluation.intervals import Interval, Rewards, mean_accuracy, pa
 from flowtracer.models import model_path
 from flowtracer.models.generation import Sampling
 from flowtracer.regions import render_prompt
-from flowtracer.storage import alone_in, claim, keep_rows, line_of, read_rows, replacing
+from flowtracer.storage import atomic_write, claim, keep_rows, line_of, lock, read_rows
 from flowtracer.tasks import Task
 
 COMPLETIONS_FILE = "completions.jsonl"
@@ -59,7 +59,7 @@ def evaluate(
 
     Raises ValueError if the folder holds another evaluation or is in use.
     """
-    with alone_in(folder, "another evaluation"):
+    with lock(folder, "another evaluation"):
         return _evaluate(settings, task, folder, progress)
 
 
@@ -140,5 +140,5 @@ def _write_summary(settings: EvalSettings, result: EvalResult, folder: Path) -> 
         "pass_at": {str(k): asdict(one) for k, one in result.pass_at.items()},
         "note": "95% bootstrap intervals over problems",
     }
-    with replacing(folder / SUMMARY_FILE) as partial:
+    with atomic_write(folder / SUMMARY_FILE) as partial:
         partial.write_text(json.dumps(summary, indent=1) + "\n")

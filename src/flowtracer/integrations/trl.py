@@ -20,7 +20,7 @@ from flowtracer.credit import (
     structural_vocabulary,
     token_credit,
 )
-from flowtracer.credit.summary import summarise, tally
+from flowtracer.credit.summary import credit_metrics, credit_sums
 from flowtracer.models.decoder import find_decoder, is_sharded
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.table import find_scorer
@@ -63,7 +63,7 @@ class FlowCreditMixin:
                 batch,
                 self.credit,
                 wanted=informative,
-                same_everywhere=self._most_forwards,
+                all_reduce_max=self._most_forwards,
             )
         columns = slice(output["prompt_ids"].shape[1], None)
         own = batch.candidates[:, columns]
@@ -113,8 +113,8 @@ class FlowCreditMixin:
         self: Any, batch: ScoreBatch, given: TokenCredit, informative: Tensor, seconds: float
     ) -> None:
         """Means over all processes' responses; sums are gathered, so unequal parts weigh right."""
-        sums = self.accelerator.gather(tally(batch, given, informative).sum(0)[None]).sum(0)
-        for name, value in (summarise(sums) | {"seconds": seconds}).items():
+        sums = self.accelerator.gather(credit_sums(batch, given, informative).sum(0)[None]).sum(0)
+        for name, value in (credit_metrics(sums) | {"seconds": seconds}).items():
             self._metrics["train"][f"credit/{name}"].append(value)
 
 

@@ -18,7 +18,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from flowtracer.render.colours import colour, full_scale, ink, strength
 from flowtracer.render.font import FONT, printable
 from flowtracer.render.visible import one_line, visible
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 from flowtracer.tracing.data import Trace, Unit
 
 COLUMNS = 110  # characters in a line of the graph
@@ -52,7 +52,7 @@ def save_figures(
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write one figure as .png or .svg, the same bytes every time."""
     settings: Any = {"svg.hashsalt": "flowtracer", "svg.fonttype": "none"}
-    with matplotlib.rc_context(settings), replacing(path) as partial:
+    with matplotlib.rc_context(settings), atomic_write(path) as partial:
         if path.suffix == ".svg":
             FigureCanvasSVG(figure).print_svg(partial, metadata={"Date": None, "Creator": None})
         else:

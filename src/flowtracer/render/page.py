@@ -9,7 +9,7 @@ from string import Template
 
 from flowtracer.render.page_data import page_data
 from flowtracer.render.visible import one_line
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 from flowtracer.tracing.data import Trace
 
 NOTEBOOK_HEIGHT = 720  # pixels, our choice
@@ -32,7 +32,7 @@ def page_html(trace: Trace) -> str:
 
 def save_page(trace: Trace, path: str | os.PathLike[str]) -> None:
     """Write the page as UTF-8."""
-    with replacing(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         partial.write_text(page_html(trace), encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet as parquet
 
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 
 # Lists have one entry for each token of prompt and response; docs/score.md describes the columns.
 SCHEMA = pyarrow.schema(
@@ -44,9 +44,9 @@ def write_part(
     """Write both files of a shard, each whole or not at all, the part last."""
     for path in (part_path(folder, number), errors_path(folder, number)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(errors_path(folder, number)) as partial:
+    with atomic_write(errors_path(folder, number)) as partial:
         partial.write_text("".join(json.dumps(one) + "\n" for one in errors))
-    with replacing(part_path(folder, number)) as partial:
+    with atomic_write(part_path(folder, number)) as partial:
         parquet.write_table(pyarrow.Table.from_pylist(list(rows), SCHEMA), partial)
 
 

@@ -9,7 +9,7 @@ from flowtracer.rollouts.engines import ENGINES
 from flowtracer.rollouts.parts import counts_of, errors_path, part_path
 from flowtracer.rollouts.shards import find_files, plan
 from flowtracer.rollouts.worker import ScoreSettings
-from flowtracer.storage import alone_in, claim, replacing
+from flowtracer.storage import atomic_write, claim, lock
 
 SHARD_ROWS = 256  # our choice: a kill costs at most the work on so many rows
 Progress = Callable[[int, int, int], None]  # rows done, rows in all, tokens of this run
@@ -46,7 +46,7 @@ def score_files(
     if workers < 1 or shard_rows < 1:
         raise ValueError("workers and rows of a shard must be at least 1")
     files = find_files(source)
-    with alone_in(folder, "another run"):
+    with lock(folder, "another run"):
         sizes = [[one.name, one.stat().st_size] for one in files]
         what = asdict(settings) | {"input": sizes, "shard_rows": shard_rows}
         claim(folder / "score.json", json.loads(json.dumps(what, default=_name)), what="scores")
@@ -80,10 +80,13 @@ def _finish(folder: Path, parts: int, total: int) -> Scored:
         raise ValueError(
             f"{folder}: {good + bad} of {total} rows are there; remove it and start anew"
         )
-    with replacing(folder / "errors.jsonl") as partial, partial.open("w", encoding="utf-8") as file:
+    with (
+        atomic_write(folder / "errors.jsonl") as partial,
+        partial.open("w", encoding="utf-8") as file,
+    ):
         for number in range(parts):
             file.write(errors_path(folder, number).read_text(encoding="utf-8"))
     manifest = {"rows": good, "errors": bad, "parts": parts}
-    with replacing(folder / "manifest.json") as partial:
+    with atomic_write(folder / "manifest.json") as partial:
         partial.write_text(json.dumps(manifest, indent=1) + "\n")
     return Scored(good, bad, parts)

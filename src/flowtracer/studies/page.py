@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 from flowtracer.studies.provenance import shortened
 
 TABLE_FILE = "table.md"
@@ -47,7 +47,7 @@ def write_report(folder: Path) -> tuple[Path, Path]:
     page = frame.substitute(links=links, body="\n".join(bodies), date=date.today().isoformat())
     paths = folder / "report.md", folder / "report.html"
     for path, content in zip(paths, ("\n".join(markdown), page), strict=True):
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(content, encoding="utf-8")
     return paths
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flowtracer.models import Loaded
-from flowtracer.storage import alone_in, claim, keep_rows, line_of, read_rows
+from flowtracer.storage import claim, keep_rows, line_of, lock, read_rows
 from flowtracer.studies.provenance import note_making
 from flowtracer.studies.solutions import (
     LEAST_BEFORE,
@@ -57,7 +57,7 @@ def run_over_solutions(
 
     Raises ValueError if the folder holds another study or is in use, or the task has too few problems.
     """
-    with alone_in(folder, "another study"):
+    with lock(folder, "another study"):
         # More problems may be asked for later: the first ones stay what they are.
         claim(folder / STUDY_FILE, asdict(study), what="a study", free=("problems",))
         solutions = collect_solutions(

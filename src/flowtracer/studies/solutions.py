@@ -22,7 +22,7 @@ from flowtracer.regions import (
     tokenize_prompt,
 )
 from flowtracer.regions.prompts import Message
-from flowtracer.storage import alone_in, claim, keep_rows, line_of, read_rows
+from flowtracer.storage import claim, keep_rows, line_of, lock, read_rows
 from flowtracer.tasks import Task
 
 SOLUTIONS_FILE = "solutions.jsonl"
@@ -81,7 +81,7 @@ def collect_solutions(
     Raises ValueError if the folder holds solutions of other settings or is in use, or if the task has
     too few problems that the model answers.
     """
-    with alone_in(folder, "another study"):
+    with lock(folder, "another study"):
         claim(folder / SETTINGS_FILE, asdict(settings), what="solutions")
         return _collect(loaded, task, folder / SOLUTIONS_FILE, settings, wanted, progress)
 

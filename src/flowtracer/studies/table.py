@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from flowtracer.evaluation.intervals import Interval
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 
 
 def write_table(
@@ -16,13 +16,13 @@ def write_table(
 ) -> Path:
     """Write `table.md`, `figures.json` and, if there is one, `figure.png`; the table's path."""
     if figure is not None:
-        with replacing(out / "figure.png") as partial:
+        with atomic_write(out / "figure.png") as partial:
             figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
     for name, text in (
         ("figures.json", json.dumps(figures, indent=1, ensure_ascii=False)),
         ("table.md", "\n".join(lines)),
     ):
-        with replacing(out / name) as partial:
+        with atomic_write(out / name) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     return out / "table.md"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from flowtracer.flow import Edge, Route
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 from flowtracer.tracing.data import Provenance, Role, Trace
 
 SCHEMA = "flowtracer.trace"
@@ -23,7 +23,7 @@ class TraceFileError(ValueError):
 
 def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
     """Write a trace as UTF-8 JSON; a reader never sees a half-written file."""
-    with replacing(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         partial.write_text(json.dumps(trace_to_json(trace), ensure_ascii=True), encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 
 PANELS = {
     "reward": "mean reward of the sampled responses",
@@ -59,5 +59,5 @@ def running_mean(values: Sequence[float], window: int = SMOOTHING) -> list[float
 def save_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     """Draw and write one PNG, whole or not at all."""
     figure = training_curves(runs)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=140, metadata={"Software": None})

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -27,7 +27,7 @@ class MetricsFile(TrainerCallback):
         if not state.is_world_process_zero or not self.path.exists():
             return
         kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
-        with replacing(self.path) as partial:
+        with atomic_write(self.path) as partial:
             partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
     def on_log(

@@ -12,7 +12,7 @@ from trl import GRPOTrainer, get_peft_config
 
 from flowtracer.integrations.trl import FlowGRPOTrainer
 from flowtracer.models import EMBEDDED, model_path
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 from flowtracer.tasks import load_task
 from flowtracer.training.arguments import RunSettings
 from flowtracer.training.curves import save_curves
@@ -69,7 +69,7 @@ def _hand_over(checkpoint: Path, folder: Path) -> Path:
     state = ("optimizer", "scheduler", "rng_state", "trainer_state", "training_args", "scaler")
     for path in checkpoint.iterdir():
         if path.is_file() and not path.name.startswith(state) and not (folder / path.name).exists():
-            with replacing(folder / path.name) as partial:
+            with atomic_write(folder / path.name) as partial:
                 shutil.copyfile(path, partial)
     return folder
 
@@ -106,7 +106,7 @@ def _claim(settings: RunSettings, folder: Path, *, restart: bool) -> None:
             )
         return
     (folder / METRICS_FILE).unlink(missing_ok=True)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(mine, indent=1) + "\n")
 
 

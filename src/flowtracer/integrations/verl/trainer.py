@@ -21,7 +21,7 @@ from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 
 from flowtracer.credit import apply_credit
-from flowtracer.credit.summary import summarise
+from flowtracer.credit.summary import credit_metrics
 from flowtracer.integrations.verl.settings import KEY, check_settings
 from flowtracer.integrations.verl.weights import FIELDS, jagged
 from flowtracer.integrations.verl.worker import SUMS, WEIGHTS, FlowActorWorker
@@ -71,7 +71,7 @@ class FlowPPOTrainerSync(PPOTrainerSync):
         data["advantages"] = weighted(data["advantages"], data[WEIGHTS], data["response_mask"])
         tq.kv_batch_put(**where, fields=data.select("advantages"))
         sums = torch.stack(list(data[SUMS].unbind())).sum(0)  # the queue makes every field jagged
-        figures = summarise(sums) | {"seconds": time.perf_counter() - start}
+        figures = credit_metrics(sums) | {"seconds": time.perf_counter() - start}
         metrics.update({f"credit/{name}": value for name, value in figures.items()})
         return batch
 

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from flowtracer.credit import Credit, score_batch, token_credit
-from flowtracer.credit.summary import tally
+from flowtracer.credit.summary import credit_sums
 from flowtracer.regions import AnswerRule
 from flowtracer.scorers.batch import ScoreBatch
 
@@ -31,7 +31,7 @@ def response_weights(
     credit: Credit,
     *,
     device: torch.device | str,
-    same_everywhere: Callable[[int], int] = lambda forwards: forwards,
+    all_reduce_max: Callable[[int], int] = lambda forwards: forwards,
     delimiters: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Weights of the response tokens, jagged like `data["responses"]`, and sums per response (B, 8).
@@ -42,7 +42,7 @@ def response_weights(
     Args:
         data: the tensors named in `FIELDS`, jagged or not.
         device: where the model is.
-        same_everywhere: see `token_credit`.
+        all_reduce_max: see `token_credit`.
         delimiters: `structural_vocabulary`, if `credit.needs_structure`.
     """
     lengths = [len(row) for row in data["responses"].unbind()]
@@ -56,9 +56,9 @@ def response_weights(
     )
     wanted = torch.tensor([bool(row.abs().sum() > 0) for row in data["advantages"].unbind()])
     wanted = wanted.to(device)
-    given = token_credit(model, batch, credit, wanted=wanted, same_everywhere=same_everywhere)
+    given = token_credit(model, batch, credit, wanted=wanted, all_reduce_max=all_reduce_max)
     start = batch.input_ids.shape[1] - max(lengths)
-    return jagged(given.weights[:, start:], lengths), tally(batch, given, wanted)
+    return jagged(given.weights[:, start:], lengths), credit_sums(batch, given, wanted)
 
 
 def padded_batch(

@@ -57,7 +57,7 @@ class FlowActorWorker(ActorRolloutRefWorker):
                 {name: data[name] for name in FIELDS},
                 credit,
                 device=get_device_id(),
-                same_everywhere=most_forwards,
+                all_reduce_max=most_forwards,
                 delimiters=self._find_delimiters(engine, credit),
             )
         return TensorDict({WEIGHTS: weights, SUMS: sums}, batch_size=len(sums)).cpu()

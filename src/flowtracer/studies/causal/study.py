@@ -21,7 +21,7 @@ from flowtracer.math_answers.text import clean, key, number, without_unit
 from flowtracer.models import Loaded
 from flowtracer.models.generation import end_tokens
 from flowtracer.regions import Span, decode_text, find_answer
-from flowtracer.storage import alone_in, claim
+from flowtracer.storage import claim, lock
 from flowtracer.studies.measures import Measure, choose, parse_measures, score_measures
 from flowtracer.studies.resume import STUDY_FILE, Progress, rows_of
 from flowtracer.studies.solutions import (
@@ -101,7 +101,7 @@ def run_causal(
 
     Raises ValueError if the folder holds another study or is in use, or the task has too few problems.
     """
-    with alone_in(folder, "another study"):
+    with lock(folder, "another study"):
         # More problems may be asked for later: the first ones stay what they are.
         claim(folder / STUDY_FILE, asdict(study), what="a study", free=("problems",))
         measures = parse_measures(study.measures, loaded.model)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from flowtracer.evaluation.intervals import Interval, Rewards, two_level_bootstrap
-from flowtracer.storage import replacing
+from flowtracer.storage import atomic_write
 from flowtracer.training.curves import save_curves
 
 Rows = tuple[dict[str, Any], ...]
@@ -86,12 +86,12 @@ def write_report(
         "![mean over seeds of the metrics, by optimizer step](curves.png)",
     ]
     save_curves({one.name: mean_rows(one.metrics) for one in results}, out / "curves.png")
-    with replacing(out / "figures.json") as partial:
+    with atomic_write(out / "figures.json") as partial:
         partial.write_text(
             json.dumps({"settings": settings, "versions": versions, "results": figures}, indent=1)
             + "\n"
         )
-    with replacing(out / "table.md") as partial:
+    with atomic_write(out / "table.md") as partial:
         partial.write_text("\n".join(lines) + "\n")
     return out / "table.md"
 
