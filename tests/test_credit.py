@@ -22,7 +22,7 @@ from flowtracer.credit import (
     token_credit,
     weigh,
 )
-from flowtracer.scorers.batch import chunks
+from flowtracer.credit.chunks import chunks
 
 
 def rows(seed, batch=4, length=23):

@@ -14,8 +14,8 @@ from flowtracer.attention.memory import _container_bytes, dense_limit
 from flowtracer.attention.shared_prompt import can_share
 from flowtracer.attention.tiles import can_tile, reads_in_tiles
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
+from flowtracer.credit.chunks import SHARED_LEAST, chunks
 from flowtracer.flow import dominant_routes, select_backbone, send_flow, smallest_edge_set
-from flowtracer.scorers.batch import SHARED_LEAST, chunks
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from flowtracer.attention.layers import Layers
 from flowtracer.attention.shared_prompt import can_share
+from flowtracer.credit.chunks import chunks
 from flowtracer.credit.selection import Selection, select
 from flowtracer.credit.weighting import Weighting, weigh
 from flowtracer.flow.answer_flow import AnswerTokens
 from flowtracer.regions import AnswerRule, find_answer
 from flowtracer.scorers import ScoreOptions, score_tokens
-from flowtracer.scorers.batch import ScoreBatch, chunks
+from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.table import find_scorer
 
 CHUNK = 1 << 25  # numbers of (rows, T, T) in one forward, our choice: 128 MiB of attention
