@@ -1,8 +1,8 @@
 """From a model and token ids to the mean attention of chosen layers."""
 
-from flowtracer.attention.capture import mean_attention, read_attention
+from flowtracer.attention.capture import read_attention
 from flowtracer.attention.layers import select_layers
-from flowtracer.attention.mean import MeanReader
+from flowtracer.attention.mean import MeanReader, mean_attention
 from flowtracer.attention.shared_prompt import shared_prompt_attention
 from flowtracer.attention.tiles import TiledAttention, tiled_attention
 from flowtracer.models.decoder import AttentionCaptureError, depth_of

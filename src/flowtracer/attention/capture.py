@@ -18,12 +18,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from flowtracer.attention.kernel import attend
-from flowtracer.attention.layers import Layers, select_layers
-from flowtracer.attention.mean import Edges, MeanReader
 from flowtracer.models.decoder import (
     SUPPORTED,
     AttentionCaptureError,
-    depth_of,
     device_of,
     find_decoder,
     first_layers_only,
@@ -53,59 +50,6 @@ class _AllSeen(Exception):
 
 
 _capture: ContextVar[_Capture] = ContextVar("flowtracer_capture")
-
-
-def mean_attention(
-    model: nn.Module,
-    input_ids: Tensor,
-    attention_mask: Tensor | None = None,
-    *,
-    layers: Layers = "middle",
-    edges: Edges = "mean",
-    position_ids: Tensor | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """Attention averaged over the chosen layers and all their heads, (B, T, T) float32.
-
-    `[b, k, i]` is how much token k looks at token i. Rows and columns of padding are 0; the other
-    rows sum to 1 (less with attention sinks, whose share goes nowhere). Layers above the last chosen
-    one and the language-model head do not run; memory beyond the result is one block of queries.
-
-    Args:
-        model: a decoder-only model of transformers, PEFT-wrapped or compiled ones included.
-        input_ids: (B, T).
-        attention_mask: (B, T), 0 at padding, on either side. None: no padding.
-        layers: see `select_layers`. Default "middle", section 3.3 of the paper.
-        edges: what an edge weighs, see `MeanReader`. Default "mean", the paper's.
-        position_ids: (B, T). None: counted from each row's first token.
-        progress: called with the layers done and the layers to do.
-
-    Raises:
-        AttentionCaptureError: the model's attention does not go through transformers' interface.
-        ValueError: shapes disagree, a layer does not exist, or T x T does not fit into memory.
-    """
-    if input_ids.ndim != 2 or input_ids.shape[1] == 0:
-        raise ValueError(f"input_ids has shape {tuple(input_ids.shape)}; it must be (B, T), T >= 1")
-    if attention_mask is not None and attention_mask.shape != input_ids.shape:
-        raise ValueError(
-            f"attention_mask has shape {tuple(attention_mask.shape)} but input_ids has "
-            f"{tuple(input_ids.shape)}"
-        )
-    chosen = select_layers(layers, depth_of(model))
-    device = device_of(find_decoder(model))
-    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    reader = MeanReader(mask.to(device), len(chosen), edges=edges)
-    read_attention(
-        model,
-        input_ids,
-        attention_mask,
-        reader.read,
-        layers=chosen,
-        begin=reader.begin,
-        position_ids=position_ids,
-        progress=progress,
-    )
-    return reader.finish()
 
 
 def read_attention(

@@ -67,3 +67,16 @@ def check_causal(module: nn.Module, given: Mapping[str, Any]) -> None:
             f"{type(module).__name__} looks ahead or adds a position bias, which is not captured; "
             f"supported are {SUPPORTED}"
         )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, every module restored on the way out."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -16,6 +16,7 @@ from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from flowtracer.attention import AttentionCaptureError
 from flowtracer.models.decoder import SUPPORTED, device_of, find_decoder, is_sharded
+from flowtracer.models.swap import evaluating
 from flowtracer.scorers.batch import ScoreBatch
 
 SLICE_NUMBERS = 1 << 24  # logits held at a time, our choice: 64 MiB in float32
@@ -107,19 +108,6 @@ def predicted(batch: ScoreBatch, wanted: Tensor) -> tuple[Tensor, Tensor]:
     follows = nn.functional.pad(real[:, :-1], (1, 0)) & real
     rows, columns = (wanted & follows).nonzero(as_tuple=True)
     return rows, columns
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, every module restored on the way out."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager
