@@ -59,7 +59,7 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 
 bench: $(VENV)/dev
-	$(BIN)/python bench/bench.py
+	$(BIN)/python bench/trace.py
 
 wheel: $(VENV)/dev
 	rm -rf dist

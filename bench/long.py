@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
-from bench import (
+from measure import (
     DEFAULT_FOLDER,
     HUB_ID,
     plain_forward,

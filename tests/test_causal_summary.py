@@ -8,8 +8,9 @@ import torch
 
 from flowtracer.credit import ScoreOptions
 from flowtracer.evaluation.intervals import bootstrap
+from flowtracer.math_answers.equality import same_answer
 from flowtracer.studies.causal.report import _figure, write_report
-from flowtracer.studies.causal.study import CausalStudy, same_answer
+from flowtracer.studies.causal.study import CausalStudy
 from flowtracer.studies.causal.summary import against, area_against, areas, came_back, cells
 from flowtracer.studies.measures import choose, parse_measure, parse_measures
 

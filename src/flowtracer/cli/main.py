@@ -2,24 +2,15 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from flowtracer.cli import evaluate as evaluate_command
 from flowtracer.cli import score as score_command
 from flowtracer.cli import study as study_command
+from flowtracer.cli import trace as trace_command
 from flowtracer.cli import train as train_command
-
-if TYPE_CHECKING:
-    from flowtracer.cli.trace_input import TracedText
-    from flowtracer.models import Loaded
-    from flowtracer.tracing.data import Trace
-    from flowtracer.tracing.trace import Progress
 
 app = typer.Typer(
     help="Find out how reasoning flows from a prompt to its answer inside a language model.",
@@ -28,8 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-DEFAULT_OUT = Path("flowtracer-out")
 
+app.command()(trace_command.trace)
+app.command()(trace_command.show)
 # Options that are not ours go to TRL's parser.
 app.command(
     epilog=train_command.EPILOG,
@@ -75,200 +67,3 @@ def _common(
     ] = False,
 ) -> None:
     pass
-
-
-@app.command()
-def trace(
-    model: Annotated[
-        str,
-        typer.Option(help="Hub id, folder, .gguf file, or 'embedded' (a small Countdown model)."),
-    ] = "embedded",
-    problem: Annotated[
-        str | None, typer.Option(help="A problem; the model answers it, then is traced.")
-    ] = None,
-    prompt_file: Annotated[
-        Path | None, typer.Option(help="Text file with the user's message.")
-    ] = None,
-    response_file: Annotated[
-        Path | None, typer.Option(help="Text file with the response to --prompt-file.")
-    ] = None,
-    jsonl: Annotated[
-        Path | None,
-        typer.Option(help="JSON Lines with prompt (or question, messages) and maybe response."),
-    ] = None,
-    row: Annotated[int, typer.Option(help="Which row of --jsonl; 0 is the first.")] = 0,
-    layers: Annotated[
-        str, typer.Option(help="middle, early, late, all, '10-20' or '3,5,8'.")
-    ] = "middle",
-    answer: Annotated[
-        str,
-        typer.Option(
-            help="Where the answer is: boxed, line, explained, choice, tag, gsm8k, last-line, "
-            "regex:PATTERN, or auto (the first of boxed, tag, gsm8k, last-line that fits)."
-        ),
-    ] = "auto",
-    question: Annotated[
-        str, typer.Option(help="Where flow enters: the whole prompt, or the user's text only.")
-    ] = "prompt",
-    answer_tokens: Annotated[
-        str, typer.Option(help="absorb, or relay: may answer tokens pass flow on?")
-    ] = "absorb",
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = DEFAULT_OUT,
-    figures: Annotated[bool, typer.Option(help="Write PNG and SVG figures.")] = True,
-    word_cloud: Annotated[
-        bool, typer.Option("--word-cloud", help="A word cloud too (needs flowtracer[wordcloud]).")
-    ] = False,
-    chat: Annotated[bool, typer.Option(help="Use the tokenizer's chat template.")] = True,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="For a temperature above 0.")] = 0,
-    tile_above: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Tokens beyond which attention is not held as a whole; default by memory."
-        ),
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
-) -> None:
-    """Trace one response: print it coloured, write trace.json, trace.html and figures.
-
-    Without options, the embedded model solves a sample problem and is traced.
-    """
-    from flowtracer.cli.trace_input import check_vocabulary, text_to_trace
-
-    traced = text_to_trace(
-        model=model,
-        problem=problem,
-        prompt_file=prompt_file,
-        response_file=response_file,
-        jsonl=jsonl,
-        row=row,
-    )
-    out.mkdir(parents=True, exist_ok=True)  # before the long work, so that a bad folder fails early
-    result = _trace(
-        traced,
-        model,
-        load_options={"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code},
-        trace_options={
-            "layers": layers,
-            "answer": answer,
-            "question": question,
-            "answer_tokens": answer_tokens,
-            "chat": None if chat else False,
-            "max_new_tokens": max_new_tokens,
-            "temperature": temperature,
-            "seed": seed,
-            "tile_above": tile_above,
-        },
-        check=check_vocabulary,
-    )
-    _show(result, out, figures, word_cloud)
-
-
-@app.command()
-def show(
-    trace_file: Annotated[Path, typer.Argument(help="A trace.json that `trace` wrote.")],
-    out: Annotated[Path | None, typer.Option(help="Folder; default: beside the file.")] = None,
-    figures: Annotated[bool, typer.Option(help="Write PNG and SVG figures.")] = True,
-    word_cloud: Annotated[
-        bool, typer.Option("--word-cloud", help="A word cloud too (needs flowtracer[wordcloud]).")
-    ] = False,
-) -> None:
-    """Print a saved trace and write its page and figures again, without any model."""
-    from flowtracer.tracing.file import load_trace
-
-    result = load_trace(trace_file)
-    folder = trace_file.parent if out is None else out
-    folder.mkdir(parents=True, exist_ok=True)
-    _show(result, folder, figures, word_cloud)
-
-
-def _trace(
-    traced: "TracedText",
-    model: str,
-    *,
-    load_options: dict[str, Any],
-    trace_options: dict[str, Any],
-    check: "Callable[[Loaded, TracedText], None]",
-) -> "Trace":
-    """Load the model, answer if there is no response, and trace, with progress on stderr."""
-    from transformers.utils import logging
-
-    from flowtracer.models import load
-    from flowtracer.tracing.trace import trace as trace_text
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    console = Console(stderr=True)
-    with console.status(f"loading {model}"):
-        loaded = load(model, **load_options)
-    check(loaded, traced)
-    with _progress(console) as progress:
-        return trace_text(
-            loaded.model,
-            loaded.tokenizer,
-            traced.prompt,
-            traced.response,
-            progress=progress,
-            **trace_options,
-        )
-
-
-@contextmanager
-def _progress(console: Console) -> "Iterator[Progress]":
-    """A bar for answering (tokens) and one for tracing (layers)."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    units = {"answering": "tokens at most", "tracing": "layers", "looking": "rows"}
-    with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, unit=units[stage])
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield report
-
-
-def _show(result: "Trace", out: Path, figures: bool, word_cloud: bool) -> None:
-    """Print the trace and write its files into a folder that exists."""
-    from flowtracer.render import save_page
-    from flowtracer.render.terminal import show as show_text
-
-    console = Console()
-    show_text(result, console)
-    result.save(out / "trace.json")
-    save_page(result, out / "trace.html")
-    written = [out / "trace.json"]
-    if figures:
-        from flowtracer.render.figures import save_figures
-
-        written += save_figures(result, out, cloud=word_cloud)
-    names = ", ".join(path.name for path in written)
-    console.print(f"\nWrote {names} to {out.resolve()}", soft_wrap=True, highlight=False)
-    console.print(
-        f"Open the page in a browser: {(out / 'trace.html').resolve().as_uri()}",
-        soft_wrap=True,
-        highlight=False,
-    )

@@ -1,7 +1,8 @@
-"""A progress bar on stderr with counts and the time left."""
+"""The progress bar of every command: on stderr, with counts and the time left."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -10,21 +11,39 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 
+class Report(Protocol):
+    """Says how much of a stage is done; `note` stands behind the counts, such as a rate."""
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
+
+
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Yields a function of what is done, how much of it, and how much there is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+def progress_bar(units: Mapping[str, str] | None = None) -> Iterator[Report]:
+    """Yields a function that draws a bar per stage.
+
+    units: what a stage counts, such as {"tracing": "layers"}.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         lines: dict[str, TaskID] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
+        def report(stage: str, done: int, total: int, note: str = "") -> None:
             if stage not in lines:
-                lines[stage] = bar.add_task(stage, total=total)
-            bar.update(lines[stage], completed=done, total=total)
+                lines[stage] = bars.add_task(
+                    stage, total=total, unit=(units or {}).get(stage, ""), note=""
+                )
+            bars.update(lines[stage], completed=done, total=total, note=note)
 
         yield report

@@ -1,14 +1,14 @@
 """`flowtracer score`: credit for files of rollouts."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowtracer.cli.extras import needing
 from flowtracer.cli.options import CONFIG
+from flowtracer.cli.progress import progress_bar
 
 BAD_ROWS = 3  # exit status if some rows could not be scored
 
@@ -80,20 +80,15 @@ def score(
         None if chat else False,
         trust_remote_code,
     )
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
-        line = bar.add_task("scoring", total=None, rate="")
-        before: list[int] = []
+    with progress_bar({"scoring": "rows"}) as report:
+        start, resumed = time.monotonic(), None
 
-        def report(done: int, total: int, tokens: int) -> None:
-            before.append(done)
-            spent = bar.tasks[0].elapsed or 0.0
-            rate = ""
-            if spent and done > before[0]:
-                rate = f"{(done - before[0]) / spent:.1f} rows/s {tokens / spent:,.0f} tokens/s"
-            bar.update(line, completed=done, total=total, rate=rate)
+        def progress(done: int, total: int, tokens: int) -> None:
+            nonlocal resumed
+            resumed = done if resumed is None else resumed
+            seconds = time.monotonic() - start
+            rate = f" {(done - resumed) / seconds:.1f} rows/s {tokens / seconds:,.0f} tokens/s"
+            report("scoring", done, total, rate if done > resumed else "")
 
         found = score_files(
             source,
@@ -102,7 +97,7 @@ def score(
             engine=engine,
             workers=workers,
             shard_rows=shard_rows,
-            progress=report,
+            progress=progress,
         )
     print(f"Scored {found.rows} rollouts into {found.parts} parts in {out / 'parts'}")
     if found.errors:

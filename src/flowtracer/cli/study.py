@@ -186,8 +186,10 @@ def _over_solutions(name: str, help_text: str) -> None:
     ) -> None:
         with needing("train"):
             from flowtracer.models import load
-            from flowtracer.studies import formats, shape, shape_report
+            from flowtracer.studies import formats
             from flowtracer.studies.resume import SolutionStudy
+            from flowtracer.studies.shape import report as shape_report
+            from flowtracer.studies.shape import study as shape
             from flowtracer.studies.solutions import SolutionSettings
             from flowtracer.tasks import load_task
         kind, run, write = {

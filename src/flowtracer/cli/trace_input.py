@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from flowtracer.models import EMBEDDED, Loaded
+from flowtracer.records import PROMPT_FIELDS, RESPONSE_FIELDS
 from flowtracer.regions import encode_with_offsets
 
 SAMPLE_PROBLEM = (
     "Make 4 from 16, 20, 24."  # not seen in training; two attempts fail, the third works
 )
-PROMPT_FIELDS = ("prompt", "messages", "question", "problem")
-RESPONSE_FIELDS = ("response", "completion", "output")
 
 
 @dataclass(frozen=True)

@@ -224,3 +224,12 @@ def _same_form(references: list[str], answers: list[str]) -> tuple[list[str], li
     if any("=" not in text for text in references):
         answers = [value(text) for text in answers]
     return references, answers
+
+
+def same_answer(one: str, other: str) -> bool:
+    """Whether two answers are the same text up to spelling, or the same number up to its unit."""
+    first, second = clean(one), clean(other)
+    if key(first) == key(second):
+        return True
+    numbers = [number(without_unit(text, plain=True)) for text in (first, second)]
+    return None not in numbers and numbers[0].value == numbers[1].value  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from flowtracer.cli.trace_input import PROMPT_FIELDS, RESPONSE_FIELDS
+from flowtracer.records import PROMPT_FIELDS, RESPONSE_FIELDS
 from flowtracer.regions import (
     Span,
     decode_with_offsets,

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from flowtracer.records import rows_of_file
 from flowtracer.tasks.countdown import (
     Problem,
     all_problems,
@@ -22,7 +23,7 @@ from flowtracer.tasks.grading import (
     grade_minerva,
     grade_number,
 )
-from flowtracer.tasks.sources import Hub, example_of, rows_of_file, rows_of_folder, rows_of_hub
+from flowtracer.tasks.sources import Hub, example_of, rows_of_folder, rows_of_hub
 from flowtracer.tasks.task import Example, Task
 
 DATA_VARIABLE = "FLOWTRACER_DATA"  # environment variable that names the data folder

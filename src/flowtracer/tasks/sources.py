@@ -1,12 +1,12 @@
 """Where rows come from: a folder of JSON Lines, one file, or the Hugging Face hub; and their fields."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flowtracer.records import rows_of_file
 from flowtracer.regions.answers import find_answer
 from flowtracer.tasks.task import Example, import_datasets
 
@@ -37,31 +37,6 @@ class Hub:
     path: str
     config: str | None = None
     splits: Mapping[str, str] = field(default_factory=dict)
-
-
-def rows_of_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a JSON Lines file, each with "file, line n" for messages; blank lines do not count.
-
-    Raises ValueError for a file that cannot be read or a line that is not a JSON object.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):
-                    row = None
-                if not isinstance(row, dict):
-                    raise ValueError(
-                        f"{path}, line {number}: is not a JSON object; repair or delete the line"
-                    )
-                yield f"{path}, line {number}", row
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: is not UTF-8 text; convert it first") from None
 
 
 def rows_of_folder(folder: Path, name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:

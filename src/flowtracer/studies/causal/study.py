@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flowtracer.credit import structural_vocabulary
 from flowtracer.intervention import Prefilled, decode, hiding, prefill
-from flowtracer.math_answers.text import clean, key, number, without_unit
+from flowtracer.math_answers.equality import same_answer
 from flowtracer.models import Loaded
 from flowtracer.models.generation import end_tokens
 from flowtracer.regions import Span, decode_text, find_answer
@@ -123,15 +123,6 @@ def run_causal(
             batch=study.batch,
             progress=lambda done, of: progress("hiding", done, of),
         )
-
-
-def same_answer(one: str, other: str) -> bool:
-    """Whether two answers are the same text up to spelling, or the same number up to its unit."""
-    first, second = clean(one), clean(other)
-    if key(first) == key(second):
-        return True
-    numbers = [number(without_unit(text, plain=True)) for text in (first, second)]
-    return None not in numbers and numbers[0].value == numbers[1].value  # type: ignore[union-attr]
 
 
 def _run_batch(

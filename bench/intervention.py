@@ -1,6 +1,6 @@
 """What hiding costs: masked prefill and decoding beside the same batch unmasked through `generate`.
 
-    python bench/causal.py --model FOLDER_OR_HUB_ID
+    python bench/intervention.py --model FOLDER_OR_HUB_ID
 
 Texts of different lengths, each under several conditions that hide a fifth of its second half, go on
 for a fixed number of tokens. Both sides do the same batch in turns in one process.

@@ -1,6 +1,6 @@
 """Speed and memory of a trace, as ratios to what people would do otherwise.
 
-    make bench                        # or: python bench/bench.py --model FOLDER_OR_HUB_ID
+    make bench                        # or: python bench/trace.py --model FOLDER_OR_HUB_ID
 
 Every ratio is taken in one process, with the two sides in turns, and is a ratio of medians.
 Memory is the growth of the peak resident set over the loaded model, each case in a process of its
@@ -9,36 +9,28 @@ own (Linux). Writes a Markdown table and the raw figures.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import torch
 import transformers
+from measure import (
+    DEFAULT_FOLDER,
+    HUB_ID,
+    plain_forward,
+    processor,
+    question_and_answer,
+    resident,
+    seconds,
+)
 
 from flowtracer import TokenPositions, answer_flow, mean_attention, trace
 from flowtracer.models import Loaded, load
 from flowtracer.models.loading import emulates
-
-DEFAULT_FOLDER = Path(os.environ.get("FLOWTRACER_TEST_MODELS", "~/.cache/flowtracer-models"))
-HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-
-
-def question_and_answer(length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A fifth of the text asks, eight tokens near its end answer; (1, T) bool each."""
-    place = torch.arange(length)[None]
-    return place < length // 5, (place >= length - 10) & (place < length - 2)
-
-
-def plain_forward(loaded: Loaded, ids: torch.Tensor) -> None:
-    with torch.no_grad():
-        loaded.model(input_ids=ids, use_cache=False)
 
 
 def flow_credit(loaded: Loaded, ids: torch.Tensor) -> None:
@@ -76,12 +68,6 @@ CASES: dict[str, Callable[[Loaded, torch.Tensor], None]] = {
 }
 
 
-def seconds(case: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    case()
-    return time.perf_counter() - start
-
-
 def times_in_turns(loaded: Loaded, length: int, names: list[str], repeats: int) -> dict[str, float]:
     """Median seconds of each case, measured in turns after one warm-up of the cheapest."""
     ids = torch.randint(5, 40_000, (1, length), generator=torch.Generator().manual_seed(0))
@@ -105,14 +91,6 @@ def time_answer_flow(length: int, repeats: int = 15) -> float:
     )
 
 
-def resident(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak) of this process in MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise SystemExit("memory can only be measured on Linux")
-
-
 def extra_memory_here(loaded: Loaded, name: str, length: int) -> dict[str, float]:
     """Peak growth in MB, and seconds, of one case in this fresh process."""
     CASES["flow"](loaded, torch.arange(5, 69)[None])  # what is loaded lazily is not the case's
@@ -129,13 +107,6 @@ def extra_memory(options: argparse.Namespace, name: str, length: int) -> dict[st
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 def measure(options: argparse.Namespace, loaded: Loaded) -> dict:
     result: dict = {
         "date": date.today().isoformat(),
@@ -144,7 +115,7 @@ def measure(options: argparse.Namespace, loaded: Loaded) -> dict:
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "half_precision_emulated": emulates(loaded.model.device, loaded.model.dtype),
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
-        "command": f"python bench/bench.py {' '.join(sys.argv[1:])}".strip(),
+        "command": f"python bench/trace.py {' '.join(sys.argv[1:])}".strip(),
         "repeats": options.repeats,
         "answer_flow_2048_seconds": time_answer_flow(2048),
         "speed": {},

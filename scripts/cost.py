@@ -1,6 +1,6 @@
 """What credit costs beside a training step, by counting: the tables of docs/scale.md.
 
-    python bench/cost.py
+    python scripts/cost.py
 
 Nothing is run. Products are counted as two operations for each multiplication; a causal text of T
 tokens has T^2 / 2 pairs. Times divide operations by a speed that is assumed, not measured.
