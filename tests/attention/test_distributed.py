@@ -1,0 +1,46 @@
+"""Two processes on a CPU give what one gives: DDP through the trainer, FSDP2 and FSDP1 in the capture."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
+HELPERS = Path(__file__).parents[1] / "helpers"
+
+
+def launch(script, out, *, processes):
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc_per_node", str(processes)]
+    ended = subprocess.run(
+        [*command, str(HELPERS / script), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+def test_two_processes_train_to_the_weights_of_one(tmp_path):
+    launch("distributed_step.py", tmp_path / "one.pt", processes=1)
+    launch("distributed_step.py", tmp_path / "two.pt", processes=2)
+    one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
+    assert torch.equal(one["advantages"], two["advantages"])  # the credit, bit by bit
+    assert bool((one["advantages"][:, 0] == 1.5).any())
+    for name, weight in one["state"].items():
+        torch.testing.assert_close(two["state"][name], weight, rtol=0, atol=1e-6)
+    assert one["selected"] == pytest.approx(two["selected"])
+    # The second process has nothing to score and keeps pace with the first.
+    assert one["forwards"] == [3] and two["forwards"] == [3, 3]
+
+
+def test_a_sharded_model_gives_the_same_credit(tmp_path):
+    launch("distributed_capture.py", tmp_path / "chosen", processes=2)
+    first, second = ((tmp_path / f"chosen.{rank}").read_text() for rank in (0, 1))
+    assert int(first) > 20 and int(second) == 0

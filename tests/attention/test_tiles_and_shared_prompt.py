@@ -1,0 +1,188 @@
+"""Attention in tiles, and prompts that several responses share, against the plain way."""
+
+import pytest
+import torch
+from helpers.models import ARCHITECTURES, random_model, texts
+
+from flowtracer import answer_flow, mean_attention
+from flowtracer.attention import (
+    AttentionCaptureError,
+    shared_prompt_attention,
+    tiled_attention,
+)
+from flowtracer.attention.memory import _container_bytes, dense_limit
+from flowtracer.attention.shared_prompt import can_share
+from flowtracer.attention.tiles import can_tile, reads_in_tiles
+from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
+from flowtracer.credit.chunks import SHARED_LEAST, chunks
+from flowtracer.flow import dominant_routes, select_backbone, send_flow, smallest_edge_set
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_tiles_give_the_rows_of_the_whole(name, monkeypatch):
+    monkeypatch.setattr("flowtracer.attention.tiles.QUERIES", 5)
+    monkeypatch.setattr("flowtracer.attention.tiles.KEYS", 7)
+    model = random_model(name)
+    ids, _ = texts("none")
+    whole, tiled = mean_attention(model, ids), tiled_attention(model, ids)
+    assert tiled.shape == whole.shape
+    for start, stop in ((0, 24), (3, 11), (23, 24)):
+        torch.testing.assert_close(
+            tiled.rows(start, stop), whole[:, start:stop, :stop], atol=1e-5, rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("name", ["embedded", "smollm2", "gemma3-270m"])
+def test_flow_from_tiles_is_the_flow(embedded, real_model, name):
+    loaded = embedded if name == "embedded" else real_model(name)
+    model, length = loaded.model, 700 if name != "gemma3-270m" else 540  # beyond its window of 512
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = min(len(loaded.tokenizer), 1000)
+    ids = torch.randint(3, vocabulary, (1, length), generator=generator)
+    question = torch.arange(length)[None] < 200
+    answer = torch.arange(length)[None] >= length - 5
+    whole = answer_flow(mean_attention(model, ids), question, answer)
+    tiled = send_flow(tiled_attention(model, ids), question, answer)
+    torch.testing.assert_close(tiled.throughput, whole.throughput, rtol=1e-4, atol=1e-9)
+    same = select_backbone(tiled.throughput, ~question) == select_backbone(
+        whole.throughput, ~question
+    )
+    assert (~same).sum() <= 2  # at most one pair of ties changes places
+    edges = [smallest_edge_set(flow, share=0.5) for flow in (whole, tiled)]
+    assert abs(len(edges[0]) - len(edges[1])) <= 2
+    routes = [dominant_routes(flow, question) for flow in (whole, tiled)]
+    assert [one.probability for one in routes[0]] == pytest.approx(
+        [one.probability for one in routes[1]], rel=1e-4
+    )
+
+
+def test_tiles_do_not_round_under_autocast(embedded):
+    ids = torch.randint(3, 60, (1, 200), generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        whole = mean_attention(embedded.model, ids)
+        tiled = tiled_attention(embedded.model, ids).rows(0, 200)
+    assert torch.allclose(tiled.sum(-1), torch.ones(1), atol=5e-3)
+    # Queries and keys are the same numbers of half precision on both sides.
+    torch.testing.assert_close(tiled, whole, atol=2e-3, rtol=2e-2)
+
+
+def test_tiles_and_shared_prompts_are_for_masks_that_they_know(monkeypatch):
+    model = random_model("qwen3")
+    assert can_tile(model) and can_share(model) and reads_in_tiles(model, 11, 10)
+    assert not reads_in_tiles(model, 10, 10)
+    monkeypatch.setattr(model.config, "layer_types", ["chunked_attention"] * 6)
+    assert not can_tile(model) and not can_share(model) and not reads_in_tiles(model, 11, 10)
+    with pytest.raises(AttentionCaptureError, match="attends in chunks"):
+        tiled_attention(model, texts("none")[0])
+    monkeypatch.setattr(model.config, "layer_types", ["linear_attention"] * 6)
+    assert can_tile(model) and not can_share(model)
+    monkeypatch.setattr(model.config, "layer_types", ["sliding_attention"] * 6)
+    monkeypatch.setattr(model.model, "has_sliding_layers", True)
+    monkeypatch.setattr(model.config, "sliding_window", 8)
+    with pytest.raises(AttentionCaptureError, match="does not say how far it looks"):
+        tiled_attention(model, texts("none")[0])
+
+
+def test_credit_reads_a_long_text_in_tiles_and_others_as_a_whole(embedded, monkeypatch):
+    batch = group(responses=1)
+    plain = token_credit(embedded.model, batch, Credit())
+    seen = []
+    real = tiled_attention
+
+    def counted(*args, **more):
+        seen.append(args[1].shape)
+        return real(*args, **more)
+
+    monkeypatch.setattr("flowtracer.scorers.evidence.tiled_attention", counted)
+    tiled = token_credit(embedded.model, batch, Credit(tile_above=100))
+    assert seen == [(1, 148)]  # without what follows the answer
+    assert torch.equal(plain.chosen, tiled.chosen)
+    options = ScoreOptions(tile_above=10)
+    score_tokens(embedded.model, batch, ["flow", "answer_attention"], options=options)
+    assert len(seen) == 1  # the second scorer needs the whole
+
+
+def test_the_limit_of_what_is_held_follows_free_memory(monkeypatch):
+    device = torch.device("cpu")
+    monkeypatch.setattr("flowtracer.attention.memory.available_bytes", lambda device: 16 << 30)
+    assert dense_limit(device) == 1 << 14
+    monkeypatch.setattr("flowtracer.attention.memory.available_bytes", lambda device: None)
+    assert dense_limit(device) > 1 << 20
+
+
+def test_free_memory_is_that_of_the_container_too(tmp_path):
+    for name, text in (
+        ("memory.max", "max"),
+        ("memory.current", "300"),
+        ("memory.stat", "anon 5\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert _container_bytes(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert _container_bytes(tmp_path) == 700
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 100\n")
+    assert _container_bytes(tmp_path) == 800
+    assert _container_bytes(tmp_path / "nothing") is None
+
+
+def group(responses=4, prompt=100, length=50, left=0):
+    """Responses of different lengths to one prompt of the embedded model's words, answers near the end."""
+    generator = torch.Generator().manual_seed(7)
+    ids = torch.randint(3, 60, (responses, left + prompt + length), generator=generator)
+    ids[:, : left + prompt] = ids[:1, : left + prompt]
+    place = torch.arange(ids.shape[1])[None]
+    ends = left + prompt + length - 4 * torch.arange(responses)[:, None]
+    mask = ((place >= left) & (place < ends)).long()
+    own = (place >= left + prompt) & (mask > 0)
+    answer = ((place >= ends - 5) & (place < ends - 2)).float()
+    return ScoreBatch(ids, mask, (mask > 0) & ~own, own, answer)
+
+
+@pytest.mark.parametrize("edges", ["mean", "value", "no-sink"])
+@pytest.mark.parametrize("name", ["qwen3", "gemma2", "gemma3", "gpt-oss", "mistral"])
+def test_a_shared_prompt_runs_once_and_gives_the_same_attention(name, edges):
+    model = random_model(name)
+    ids, mask = texts("right")
+    ids[:, :10] = ids[0, :10]
+    whole = mean_attention(model, ids, mask, edges=edges)
+    found = shared_prompt_attention(model, ids[0, :10], ids[:, 10:], mask[:, 10:], edges=edges)
+    assert whole.sum() > 40
+    torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("left", [0, 6])
+def test_weights_do_not_depend_on_whether_the_prompt_is_shared(embedded, left, monkeypatch):
+    batch = group(left=left)
+    rows = torch.arange(4)
+    parts = chunks(batch, rows, after_answer=False, most=1 << 25, share_prompts=True)
+    assert [part.shared for part in parts] == [100]
+    tokens = []
+    handle = embedded.model.model.embed_tokens.register_forward_hook(
+        lambda module, given, output: tokens.append(output.shape[0] * output.shape[1])
+    )
+    shared = token_credit(embedded.model, batch, Credit())
+    handle.remove()
+    assert sum(tokens) == 100 + 4 * 48
+    monkeypatch.setattr("flowtracer.scorers.batch.SHARED_LEAST", 10_000)
+    plain = token_credit(embedded.model, batch, Credit())
+    assert torch.equal(shared.weights, plain.weights)
+    torch.testing.assert_close(shared.scores, plain.scores, rtol=1e-4, atol=1e-8)
+
+
+def test_only_equal_prompts_worth_the_trouble_are_shared():
+    batch = group()
+    batch.input_ids[1, 50] += 1
+    parts = chunks(batch, torch.arange(4), after_answer=False, most=1 << 25, share_prompts=True)
+    assert sorted((sorted(one.rows.tolist()), one.shared) for one in parts) == [
+        ([0, 2, 3], 100), ([1], 0),
+    ]  # fmt: skip
+    short = group(prompt=SHARED_LEAST - 1)
+    assert chunks(short, torch.arange(4), after_answer=False, most=1 << 25, share_prompts=True)[
+        0
+    ].shared == 0  # fmt: skip
+    broken = group()
+    broken.attention_mask[0, 110] = 0  # a gap in the response
+    parts = chunks(broken, torch.arange(4), after_answer=False, most=1 << 25, share_prompts=True)
+    assert {tuple(sorted(one.rows.tolist())): one.shared for one in parts} == {
+        (1, 2, 3): 100, (0,): 0,
+    }  # fmt: skip

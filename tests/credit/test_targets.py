@@ -1,0 +1,107 @@
+"""Targets beyond one box: weighted spans, tool calls, several turns, process rewards."""
+
+import pytest
+import torch
+from helpers.responses import GOOD, NO_BOX, sampled
+
+from flowtracer import answer_flow, find_answer, mean_attention
+from flowtracer.credit import Credit, Weighting, score_batch, token_credit
+
+TWO_CALLS = (
+    'Let me look.\n<tool_call>\n{"name": "find", "arguments": {"city": "Bern"}}\n</tool_call>\n'
+    '<tool_response>7 degrees</tool_response>\n<tool_call>{"arguments": {"a": [1, 2]}, "name": "add"}'
+    "</tool_call>"
+)
+
+
+def test_the_arguments_of_every_tool_call_are_a_target():
+    spans = find_answer(TWO_CALLS, "tool-call")
+    assert TWO_CALLS[spans[0].start : spans[0].stop] == '{"city": "Bern"}'
+    assert TWO_CALLS[spans[1].start : spans[1].stop].startswith('{"a": [1, 2]}')
+    assert len(spans) == 2
+    for odd in (
+        "",
+        "<tool_call></tool_call>",
+        "<tool_call>{}",
+        '<tool_call>{"arguments":}</tool_call>',
+    ):
+        assert find_answer(odd, "tool-call") == []
+    assert find_answer("<tool_call>" * 20_000, "tool-call") == []  # in bounded time
+
+
+def box_and_steps(text):
+    """The box draws twice as strongly as the first line."""
+    start = text.find("\\boxed{") + len("\\boxed{")
+    return [(start, text.find("}"), 2.0), (0, text.find("\n"), 1.0)] if start > 7 else None
+
+
+def test_several_weighted_spans_draw_flow_by_their_weight(embedded):
+    parts = sampled(embedded, [GOOD, NO_BOX])
+    batch = score_batch(embedded.tokenizer, **parts, answer=box_and_steps)
+    assert set(batch.answer[0].tolist()) == {0.0, 1.0, 2.0}
+    credit = Credit(answer=box_and_steps)
+    given = token_credit(embedded.model, batch, credit)
+    assert given.answered.tolist() == [True, False]
+    row = batch.take(torch.tensor([0]))
+    attention = mean_attention(embedded.model, row.input_ids, row.attention_mask)
+    flow = answer_flow(attention, row.question, row.answer)
+    expected = torch.where(row.candidates, flow.throughput, 0.0)
+    torch.testing.assert_close(given.scores[:1], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_tool_output_passes_flow_on_without_being_a_candidate(embedded):
+    parts = sampled(embedded, [GOOD])
+    tool_mask = torch.ones_like(parts["completion_mask"])
+    tool_mask[:, 4:12] = 0
+    batch = score_batch(embedded.tokenizer, **parts, tool_mask=tool_mask)
+    attention = mean_attention(embedded.model, batch.input_ids, batch.attention_mask)
+    flow = answer_flow(attention, batch.question, batch.answer)
+    width = parts["prompt_ids"].shape[1]
+    assert bool((flow.throughput[:, width + 4 : width + 12] > 0).all())
+    given = token_credit(embedded.model, batch, Credit())
+    assert bool((given.weights[:, width + 4 : width + 12] == 1).all())
+
+
+def lines_as_steps(text):
+    """Every second line counts double, the others nothing."""
+    spans, start = [], 0
+    for number, line in enumerate(text.splitlines(keepends=True)):
+        spans.append((start, start + len(line), 2.0 * (number % 2)))
+        start += len(line)
+    return spans
+
+
+def test_step_scores_multiply_in_also_without_an_answer(embedded):
+    parts = sampled(embedded, [GOOD, NO_BOX])
+    plain = token_credit(embedded.model, score_batch(embedded.tokenizer, **parts), Credit())
+    batch = score_batch(embedded.tokenizer, **parts, steps=lines_as_steps)
+    credit = Credit(steps=lines_as_steps)
+    given = token_credit(embedded.model, batch, credit)
+    torch.testing.assert_close(given.weights, plain.weights * batch.steps)
+    inside = batch.candidates[0]
+    assert set(given.weights[0][inside].tolist()) <= {0.0, 1.0, 1.5, 2.0, 3.0}
+    assert {0.0, 3.0} <= set(given.weights[0][inside].tolist())
+    assert bool((given.weights[1][batch.candidates[1]] == 0).sum() > 5)
+    assert bool((given.weights[~batch.candidates] == 1).all())
+
+
+def test_a_function_that_fails_on_a_response_costs_that_response_only(embedded):
+    def broken(text):
+        if "\\boxed" not in text:
+            raise KeyError("box")
+        return box_and_steps(text)
+
+    parts = sampled(embedded, [GOOD, NO_BOX])
+    with pytest.warns(UserWarning, match="function for answer failed on a response.*KeyError"):
+        batch = score_batch(embedded.tokenizer, **parts, answer=broken)
+    assert batch.scorable.tolist() == [True, False]
+    with pytest.warns(UserWarning, match="step score -1"):
+        batch = score_batch(embedded.tokenizer, **parts, steps=lambda text: [(0, 3, -1.0)])
+    assert bool((batch.steps == 1).all())
+
+
+def test_step_scores_alone_are_not_neutral():
+    assert Credit(weighting=Weighting(emphasis=1.0)).neutral
+    assert not Credit(weighting=Weighting(emphasis=1.0), steps=lines_as_steps).neutral
+    with pytest.raises(ValueError, match="answer rule 'box' is unknown"):
+        Credit(answer="box")

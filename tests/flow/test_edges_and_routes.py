@@ -1,0 +1,75 @@
+"""Routes, the smallest edge set and the strongest edges against slow references."""
+
+import pytest
+import torch
+from helpers.graphs import MODES, masks, paths_by_enumeration, random_attention
+
+from flowtracer import answer_flow
+from flowtracer.flow import dominant_routes, smallest_edge_set, strongest_edges
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_routes_are_the_most_probable_enumerated_paths(mode):
+    for seed in range(8):
+        attention = random_attention(7, seed, sharpness=3.0)
+        q, a = masks(7, (0, 1), (4, 6))
+        flow = answer_flow(attention, q, a, answer_tokens=mode)
+        slow = {
+            path: product / float(flow.potential[0, path[0]]) / 2
+            for path, product in paths_by_enumeration(attention[0], q[0], a[0], mode)
+            if path[0] in (0, 1)
+        }
+        best = sorted(slow.values(), reverse=True)[:6]
+        routes = dominant_routes(flow, q, count=6)
+        assert [r.probability for r in routes] == pytest.approx(best, rel=1e-9)
+        for route in routes:
+            assert slow[route.tokens] == pytest.approx(route.probability, rel=1e-9)
+
+
+def test_all_routes_together_are_the_whole_unit():
+    attention = random_attention(6, 3)
+    q, a = masks(6, (0, 1), (5,))
+    flow = answer_flow(attention, q, a)
+    routes = dominant_routes(flow, q, count=100)
+    assert sum(route.probability for route in routes) == pytest.approx(1.0)
+    assert len({route.tokens for route in routes}) == len(routes) == 24
+
+
+def test_edges_of_strips_are_the_rows_of_all_edges():
+    attention = random_attention(50, 9)
+    q, a = masks(50, range(5), [48, 49])
+    for mode in MODES:
+        flow = answer_flow(attention, q, a, answer_tokens=mode)
+        strips = torch.cat([flow.edges_into(s, min(s + 7, 50)) for s in range(0, 50, 7)], dim=1)
+        assert torch.equal(strips.transpose(1, 2), flow.edges())
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 1.0])
+def test_smallest_edge_set_is_a_prefix_of_the_sorted_edges(share, monkeypatch):
+    monkeypatch.setattr("flowtracer.flow.edges.STRIP_EDGES", 16 * 70)
+    attention = random_attention(70, 4, batch=2, sharpness=3.0)
+    q, a = (mask.expand(2, -1) for mask in masks(70, range(9), range(60, 64)))
+    flow = answer_flow(attention, q, a)
+    values = flow.edges()[1].flatten().sort(descending=True).values
+    values = values[values > 0]
+    needed = int((values.cumsum(0) >= share * values.sum() * (1 - 1e-12)).int().argmax()) + 1
+    found = smallest_edge_set(flow, share=share, row=1)
+    assert [e.flow for e in found] == pytest.approx(values[:needed].tolist(), rel=1e-12)
+    for edge in found:
+        assert flow.edges()[1, edge.source, edge.target] == edge.flow
+    assert smallest_edge_set(flow, share=share, row=1, limit=3) == found[:3]
+
+
+def test_strongest_edges_hold_the_best_of_every_token(monkeypatch):
+    monkeypatch.setattr("flowtracer.flow.edges.STRIP_EDGES", 16 * 70)
+    attention = random_attention(70, 4, sharpness=3.0)
+    q, a = masks(70, range(9), range(60, 64))
+    flow = answer_flow(attention, q, a)
+    edges = flow.edges()[0]
+    slow = set()
+    for token in range(70):
+        into = [(float(v), int(i)) for i, v in enumerate(edges[:, token]) if v > 0]
+        out = [(float(v), int(k)) for k, v in enumerate(edges[token]) if v > 0]
+        slow |= {(i, token, v) for v, i in sorted(into, reverse=True)[:3]}
+        slow |= {(token, k, v) for v, k in sorted(out, reverse=True)[:3]}
+    assert {tuple(edge) for edge in strongest_edges(flow, per_token=3)} == slow

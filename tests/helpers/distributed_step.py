@@ -1,0 +1,112 @@
+"""Optimizer steps on fixed rollouts, to be run by one process or several; see test_distributed.py.
+
+torchrun --nproc_per_node 2 tests/helpers/distributed_step.py OUT.pt
+"""
+
+import os
+import sys
+from typing import ClassVar
+
+import torch
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from flowtracer.models import load
+from flowtracer.training import FlowCreditMixin
+
+PROMPT = "<|user|>Make 33 from 3, 7, 18.<|end|><|assistant|>"
+RESPONSES = (
+    "18 + 7 = 25, 25 + 3 = 28, not 33.\n18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}<|end|>",
+    "18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}<|end|>",
+    "18 + 7 = 25, 25 + 3 = 28, not 33.\n",
+    "7 * 3 = 21, 21 + 18 = 39, not 33.\n18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}<|end|>",
+)
+ADVANTAGES = (1.0, -0.5, -1.5, 0.0)  # the second process has one row to score, the first has two
+
+
+class FixedRollouts(GRPOTrainer):
+    """Every process takes its part of the same four responses instead of sampling."""
+
+    def _generate_and_score_completions(self, inputs):
+        tokenizer = self.processing_class
+        asked = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
+        given = [tokenizer(one, add_special_tokens=False)["input_ids"] for one in RESPONSES]
+        width = max(map(len, given))
+        pad = tokenizer.pad_token_id
+        part = len(RESPONSES) // self.accelerator.num_processes
+        mine = slice(
+            self.accelerator.process_index * part, (self.accelerator.process_index + 1) * part
+        )
+        mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in given])[mine]
+        return {
+            "prompt_ids": torch.tensor([asked] * part),
+            "prompt_mask": torch.ones(part, len(asked), dtype=torch.long),
+            "completion_ids": torch.tensor([r + [pad] * (width - len(r)) for r in given])[mine],
+            "completion_mask": mask,
+            "advantages": torch.tensor(ADVANTAGES)[mine],
+            "num_items_in_batch": self.accelerator.gather(mask.sum()).sum(),
+        }
+
+
+class Recorded(FlowCreditMixin, FixedRollouts):
+    """Keeps the weighted advantages and counts forward passes of the capture."""
+
+    seen: ClassVar[list] = []
+
+    def _generate_and_score_completions(self, inputs):
+        output = super()._generate_and_score_completions(inputs)
+        self.seen.append(output["advantages"].clone())
+        return output
+
+
+def main() -> None:
+    loaded = load("embedded")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    trainer = Recorded(
+        model=loaded.model,
+        processing_class=loaded.tokenizer,
+        reward_funcs=lambda completions, **kwargs: [0.0] * len(completions),
+        args=GRPOConfig(
+            output_dir=sys.argv[1] + ".run",
+            per_device_train_batch_size=len(RESPONSES) // world,
+            num_generations=2,
+            max_completion_length=70,
+            loss_type="grpo",
+            beta=0.0,
+            learning_rate=1e-2,
+            optim="sgd",  # Adam would blow rounding up to the size of a step
+            max_grad_norm=0.0,
+            lr_scheduler_type="constant",
+            max_steps=3,
+            logging_steps=1,
+            use_cpu=True,
+            bf16=False,
+            report_to=[],
+            save_strategy="no",
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": ["Make 33 from 3, 7, 18."] * 8}),
+    )
+    forwards = []
+    layer = trainer.model.model.layers[0]
+    layer.register_forward_pre_hook(
+        lambda module, args: None if torch.is_grad_enabled() else forwards.append(1)
+    )
+    trainer.train()
+    weights = trainer.accelerator.gather(torch.stack(trainer.seen, 1)).transpose(0, 1)
+    counts = trainer.accelerator.gather(torch.tensor([len(forwards)]))
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.is_world_process_zero():
+        torch.save(
+            {
+                "advantages": weights,
+                "forwards": counts.tolist(),
+                "state": state,
+                "selected": trainer.state.log_history[0]["credit/selected"],
+            },
+            sys.argv[1],
+        )
+
+
+if __name__ == "__main__":
+    main()

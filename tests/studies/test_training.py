@@ -1,0 +1,99 @@
+"""The matrix of a training study, its report, and a small study end to end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
+from helpers.settings import CONFIG
+
+from flowtracer.studies.training.report import VariantResult, mean_rows, write_report
+from flowtracer.studies.training.variants import Variant, variants
+
+
+def test_every_method_meets_every_setting_and_grpo_runs_once():
+    found = variants(["grpo", "flow"], ["emphasis=1.2,1.5", "select_share=0.2,0.4"])
+    assert [one.name for one in found] == [
+        "grpo",
+        "flow-emphasis=1.2-select_share=0.2",
+        "flow-emphasis=1.2-select_share=0.4",
+        "flow-emphasis=1.5-select_share=0.2",
+        "flow-emphasis=1.5-select_share=0.4",
+    ]
+    assert found[1].overrides == [
+        "--method", "flow", "--emphasis", "1.2", "--select_share", "0.2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("methods", [[], ["flow", "flow"]])
+def test_methods_are_named_once(methods):
+    with pytest.raises(ValueError, match="at least one method"):
+        variants(methods, [])
+
+
+@pytest.mark.parametrize("vary", ["emphasis", "=1", "emphasis=,"])
+def test_what_varies_has_values(vary):
+    with pytest.raises(ValueError, match="KEY=VALUE"):
+        variants(["flow"], [vary])
+
+
+def test_curves_average_the_steps_that_all_seeds_have():
+    runs = [
+        [{"step": 1, "reward": 0.2}, {"step": 2, "reward": 0.4}, {"step": 2, "train_loss": 1.0}],
+        [{"step": 1, "reward": 0.4}],
+    ]
+    assert mean_rows(runs) == [{"step": 1, "reward": pytest.approx(0.3)}]
+
+
+def test_the_report_pairs_methods_by_seed_and_problem(tmp_path):
+    generator = np.random.default_rng(0)
+    start = (generator.random((200, 2)) < 0.4).astype(float)
+    plain = [(generator.random((200, 2)) < 0.6).astype(float) for _ in range(2)]
+    rows = tuple({"step": step, "reward": 0.5, "step_time": 3.0} for step in range(1, 12))
+    results = [
+        VariantResult("grpo", tuple(plain), (rows, rows)),
+        VariantResult("flow", tuple(np.clip(one + 0.1, 0, 1) for one in plain), (rows, rows)),
+    ]
+    settings = {"temperature": 1.0, "start_model": "m", "task": "t", "config": "c.yaml"}
+    table = write_report(tmp_path, results, start=start, seeds=(0, 1), settings=settings)
+    text = table.read_text()
+    figures = json.loads((tmp_path / "figures.json").read_text())["results"]
+    difference = figures["flow"]["over_grpo"]
+    assert 0 < difference["low"] < difference["value"] < difference["high"] < 0.1
+    assert f"{100 * figures['grpo']['accuracy']['value']:.1f}%" in text
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_a_small_study_runs_and_is_not_run_twice(tmp_path):
+    (tmp_path / "c.yaml").write_text(CONFIG.replace("max_steps: 6", "max_steps: 2"))
+    words = ["study", "training", "c.yaml", "--method", "grpo", "--method", "flow", "--seed", "0"]
+    command = [sys.executable, "-m", "flowtracer", *words, "--problems", "20", "--out", "study"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def run(*options):
+        return subprocess.run(
+            [*command, *options], cwd=tmp_path, capture_output=True, text=True, env=environment
+        )
+
+    first = run()
+    assert first.returncode == 0, first.stderr
+    assert "| flow |" in first.stdout and (tmp_path / "study" / "curves.png").exists()
+    times = {path: path.stat().st_mtime for path in tmp_path.rglob("model.safetensors")}
+    assert len(times) >= 2
+    again = run()
+    assert (
+        again.returncode == 0
+        and again.stdout.split("Held-out")[1] == first.stdout.split("Held-out")[1]
+    )
+    assert times == {path: path.stat().st_mtime for path in times}
+    other = run("--problems", "30")
+    assert other.returncode == 1 and "holds a study with another problems" in other.stderr
+
+
+def test_names_are_folders():
+    assert Variant("flow").name == "flow"

@@ -1,0 +1,125 @@
+"""`flowtracer train` end to end: kill, resume, metrics, checkpoints that plain transformers reads."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.settings import CONFIG
+from safetensors.torch import load_file
+
+pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
+from flowtracer.training.curves import running_mean, training_curves
+from flowtracer.training.metrics import read_metrics
+
+
+def start(folder, *options):
+    (folder / "c.yaml").write_text(CONFIG)
+    command = [sys.executable, "-m", "flowtracer", "train", "c.yaml", *options]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def run(folder, *options):
+    process = start(folder, *options)
+    output, errors = process.communicate(timeout=240)
+    return process.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    status, output, errors = run(folder, "--output_dir", "out")
+    assert status == 0, errors
+    return folder / "out", output
+
+
+def test_a_run_leaves_a_model_metrics_and_curves(whole):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    out, printed = whole
+    assert "metrics.jsonl" in printed
+    rows = [row for row in read_metrics(out / "metrics.jsonl") if "reward" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert {"credit/selected", "credit/no_answer", "credit/mean_weight"} <= rows[0].keys()
+    assert {"credit/concentration", "credit/seconds", "credit/share_of_step"} <= rows[-1].keys()
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert model.config.model_type == "qwen3"
+    assert AutoTokenizer.from_pretrained(out).chat_template
+    AutoModelForCausalLM.from_pretrained(out / "checkpoint-6")
+
+
+def test_a_killed_run_resumes_to_the_same_parameters(whole, tmp_path):
+    process = start(tmp_path, "--output_dir", "out")
+    metrics, deadline = tmp_path / "out" / "metrics.jsonl", time.monotonic() + 200
+    while time.monotonic() < deadline:  # step 3 is behind the first checkpoint and before the next
+        if metrics.exists() and any(row["step"] >= 3 for row in read_metrics(metrics)):
+            break
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    newest = sorted((tmp_path / "out").glob("checkpoint-*"))[-1]
+    torn = newest.parent / "checkpoint-99"  # as if the kill had come while it was written
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half")
+    status, _, errors = run(tmp_path, "--output_dir", "out")
+    assert status == 0, errors
+    expected = load_file(whole[0] / "model.safetensors")
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert all((found[name] == weight).all() for name, weight in expected.items())
+    rows = [row for row in read_metrics(metrics) if "reward" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    for mine, theirs in zip(
+        rows,
+        [row for row in read_metrics(whole[0] / "metrics.jsonl") if "reward" in row],
+        strict=True,
+    ):
+        assert mine["reward"] == theirs["reward"] and mine["loss"] == theirs["loss"]
+
+
+def test_a_folder_keeps_to_its_settings(whole):
+    status, _, errors = run(whole[0].parent, "--output_dir", "out", "--emphasis", "2")
+    assert status == 1 and "holds a run with other settings (emphasis is 2.0, was 1.5)" in errors
+    assert len(errors.strip().splitlines()[-1]) < 400 and "Traceback" not in errors
+    before = (whole[0] / "model.safetensors").read_bytes()
+    status, _, errors = run(whole[0].parent, "--output_dir", "out")  # finished: nothing to do
+    assert status == 0, errors
+    assert (whole[0] / "model.safetensors").read_bytes() == before
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"):
+        status, _, errors = run(tmp_path, "--output_dir", "out")
+    assert status == 1 and "is in use by another run" in errors
+
+
+def test_metrics_survive_a_cut_line(tmp_path):
+    path = Path(tmp_path / "m.jsonl")
+    path.write_text(json.dumps({"step": 1, "reward": 0.5}) + '\n{"step": 2, "rew')
+    assert read_metrics(path) == [{"step": 1, "reward": 0.5}]
+
+
+def test_curves_draw_what_there_is():
+    assert running_mean([1.0, 3.0, 5.0], window=2) == [1.0, 2.0, 4.0]
+    rows = [{"step": step, "reward": step / 10} for step in range(1, 20)]
+    figure = training_curves({"grpo": rows, "flow": rows})
+    assert len(figure.axes) == 1 and len(figure.axes[0].lines) == 4
+    with pytest.raises(ValueError, match="nothing to draw"):
+        training_curves({"grpo": [{"step": 1, "loss": 0.0}]})
