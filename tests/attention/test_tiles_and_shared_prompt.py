@@ -163,7 +163,7 @@ def test_weights_do_not_depend_on_whether_the_prompt_is_shared(embedded, left, m
     shared = token_credit(embedded.model, batch, Credit())
     handle.remove()
     assert sum(tokens) == 100 + 4 * 48
-    monkeypatch.setattr("flowtracer.scorers.batch.SHARED_LEAST", 10_000)
+    monkeypatch.setattr("flowtracer.credit.chunks.SHARED_LEAST", 10_000)
     plain = token_credit(embedded.model, batch, Credit())
     assert torch.equal(shared.weights, plain.weights)
     torch.testing.assert_close(shared.scores, plain.scores, rtol=1e-4, atol=1e-8)

@@ -170,7 +170,7 @@ def in_process(tmp_path, monkeypatch, capsys):
     """`flowtracer ...` without the price of a new process."""
 
     def call(*arguments):
-        from flowtracer import cli
+        from flowtracer.cli import main as cli
 
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -205,7 +205,7 @@ def test_an_interrupt_leaves_no_half_written_file(tmp_path):
 
 def test_help_and_version_come_without_loading_torch(tmp_path):
     program = (
-        "import sys; from flowtracer import cli; sys.argv = ['flowtracer', '--version'];"
+        "import sys; from flowtracer.cli import main as cli; sys.argv = ['flowtracer', '--version'];"
         "\ntry: cli.main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -188,7 +188,8 @@ def test_scores_from_averaged_attention(model):
 
 
 def test_attention_is_that_of_mean_attention_and_long_rows_are_blocked(model, monkeypatch):
-    from flowtracer.scorers import attention_graph, evidence, hidden
+    from flowtracer.scorers import attention as attention_scorers
+    from flowtracer.scorers import evidence, hidden_states
 
     batch = long_batch()
     needs = frozenset({"attention", "heads"})
@@ -198,8 +199,8 @@ def test_attention_is_that_of_mean_attention_and_long_rows_are_blocked(model, mo
     assert gathered.layers == (0, 1)
     names = ["attention_max", "rollout", "correlation"]
     whole = score_tokens(model, batch, names)
-    monkeypatch.setattr(attention_graph, "BLOCK", 7)
-    monkeypatch.setattr(hidden, "BLOCK", 7)
+    monkeypatch.setattr(attention_scorers, "BLOCK", 7)
+    monkeypatch.setattr(hidden_states, "BLOCK", 7)
     for name, parts in score_tokens(model, batch, names).items():
         torch.testing.assert_close(parts, whole[name])
 

@@ -280,7 +280,8 @@ def test_a_forked_trainer_has_its_own_worker():
 
 def test_no_process_is_left_when_the_program_ends():
     program = (
-        "from flowtracer.tasks import Example, grade_math, symbolic\n"
+        "from flowtracer.math_answers import symbolic\n"
+        "from flowtracer.tasks import Example, grade_math\n"
         "assert grade_math(r'\\boxed{1+x}', Example('1', '', 'x+1', {})) == 1.0\n"
         "print(symbolic._worker.process.pid)"
     )
