@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from flowtracer.intervention.cache import cache_of
 from flowtracer.intervention.knockout import Veil
 from flowtracer.intervention.prefill import Prefilled
+from flowtracer.models.cache import cache_of
 
 Finished = Callable[[int, list[int]], bool]  # row, its new tokens
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from flowtracer.intervention.cache import Layers, cache_of, layers_of
 from flowtracer.intervention.knockout import Veil
+from flowtracer.models.cache import Layers, cache_of, layers_of
 from flowtracer.models.decoder import device_of, find_decoder
 
 ROWS = 24  # conditions of one forward pass, our choice: memory, and few differ in where they start

@@ -1,0 +1,107 @@
+"""Continuations against a slow oracle that runs every text anew from its first token."""
+
+import pytest
+import torch
+from helpers.models import ARCHITECTURES, random_model
+
+from flowtracer.models.continuation import continue_prefixes, read_prefixes, sampled
+
+TEXT = torch.randint(3, 97, (20,), generator=torch.Generator().manual_seed(3)).tolist()
+
+
+def greedy_by_rerunning(model, ids, limit, ends):
+    tokens = []
+    while len(tokens) < limit and not (tokens and tokens[-1] in ends):
+        with torch.no_grad():
+            logits = model(torch.tensor([[*ids, *tokens]]), use_cache=False).logits[0, -1]
+        tokens.append(int(logits.argmax()))
+    return tokens
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_prefixes_of_different_lengths_go_on_as_if_each_ran_alone(name):
+    model = random_model(name)
+    lengths, limits = [4, 11, 20], [6, 1, 12]
+    prefixes, _ = read_prefixes(model, TEXT, lengths)
+    rows = continue_prefixes(
+        model, prefixes, copies=2, limits=limits, ends={2}, choose=lambda x: x.argmax(-1)
+    )
+    for number, (length, limit) in enumerate(zip(lengths, limits, strict=True)):
+        alone = greedy_by_rerunning(model, TEXT[:length], limit, {2})
+        assert rows[2 * number] == rows[2 * number + 1] == alone
+
+
+def test_probabilities_are_those_of_a_plain_forward_pass():
+    model = random_model("qwen3")
+    _, logs = read_prefixes(model, TEXT, [5])
+    with torch.no_grad():
+        plain = model(torch.tensor([TEXT])).logits[0].log_softmax(-1)
+    expected = plain[:-1].gather(1, torch.tensor(TEXT[1:])[:, None])[:, 0]
+    torch.testing.assert_close(logs, expected)
+
+
+def test_finished_rows_leave_and_the_others_are_not_disturbed():
+    """Half of the vocabulary ends a text, so that rows leave at every step."""
+    model = random_model("llama")
+    prefixes, _ = read_prefixes(model, TEXT, [7, 15])
+    ends = set(range(3, 50))
+    rows = continue_prefixes(
+        model,
+        prefixes,
+        copies=40,
+        limits=[30, 30],
+        ends=ends,
+        choose=sampled(1.0, torch.Generator().manual_seed(0)),
+    )
+    assert len({len(row) for row in rows}) > 4
+    for number, row in enumerate(rows):
+        assert all(token not in ends for token in row[:-1])
+        assert row[-1] in ends or len(row) == 30
+        prefix = TEXT[: (7, 15)[number // 40]]
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prefix, *row]])).logits[0, len(prefix) - 1 : -1]
+        probability = logits.softmax(-1).gather(1, torch.tensor(row)[:, None])
+        assert bool((probability > 1e-9).all())
+
+
+def test_sampling_follows_the_models_distribution():
+    model = random_model("qwen3")
+    prefixes, _ = read_prefixes(model, TEXT, [9])
+    rows = continue_prefixes(
+        model,
+        prefixes,
+        copies=4_000,
+        limits=[1],
+        ends=set(),
+        choose=sampled(2.0, torch.Generator().manual_seed(0)),
+    )
+    counts = torch.bincount(torch.tensor(rows)[:, 0], minlength=97) / 4_000
+    expected = (prefixes[0].logits / 2.0).softmax(-1)
+    assert float((counts - expected).abs().max()) < 0.03
+
+
+def test_the_same_seed_gives_the_same_tokens():
+    model = random_model("qwen3")
+    prefixes, _ = read_prefixes(model, TEXT, [9, 12])
+
+    def run(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return continue_prefixes(
+            model,
+            prefixes,
+            copies=8,
+            limits=[9, 9],
+            ends={2},
+            choose=sampled(1.0, generator),
+        )
+
+    assert run(1) == run(1) != run(2)
+
+
+def test_a_prefix_without_room_gets_no_tokens():
+    model = random_model("qwen3")
+    prefixes, _ = read_prefixes(model, TEXT, [9, 12])
+    rows = continue_prefixes(
+        model, prefixes, copies=1, limits=[0, 3], ends=set(), choose=lambda x: x.argmax(-1)
+    )
+    assert rows[0] == [] and len(rows[1]) == 3
