@@ -21,13 +21,13 @@ def test_left_out_settings_are_the_papers(verl_config):
 
 def test_the_key_mirrors_credit(verl_config):
     config = verl_config(
-        "+flow_credit={answer: gsm8k, layers: 10-20, selection: {by: mass, share: 0.6}, "
+        "+flow_credit={answer: gsm8k, layers: 10-20, selection: {by: mass, ratio: 0.6}, "
         "weighting: {rule: sigmoid}}"
     )
     assert check_settings(config) == Credit(
         answer="gsm8k",
         layers="10-20",
-        selection=Selection(by="mass", share=0.6),
+        selection=Selection(by="mass", ratio=0.6),
         weighting=Weighting("sigmoid"),
     )
 

@@ -166,7 +166,7 @@ def test_emphasis_one_is_verls_own_bit_by_bit(trainer, batch):
 def test_the_settings_reach_the_workers(trainer, workers, batch):
     metrics = {}
     one = trainer(
-        "+flow_credit.weighting.emphasis=3", "+flow_credit.selection.share=0.1", workers=workers
+        "+flow_credit.weighting.emphasis=3", "+flow_credit.selection.ratio=0.1", workers=workers
     )
     one._compute_advantage(batch, metrics)
     assert 0.1 <= metrics["credit/selected"] < 0.15

@@ -26,7 +26,7 @@ def row_by_row(embedded, sequences, credit):
 
 
 def test_the_weights_are_those_of_token_credit(embedded, sequences, data):
-    for credit in (Credit(), Credit(selection=Selection(share=0.2), weighting=Weighting("tanh"))):
+    for credit in (Credit(), Credit(selection=Selection(ratio=0.2), weighting=Weighting("tanh"))):
         weights, _ = response_weights(
             embedded.model, embedded.tokenizer, data, credit, device="cpu"
         )

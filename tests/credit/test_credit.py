@@ -38,12 +38,12 @@ def rows(seed, batch=4, length=23):
 def slow_choice(scores, candidates, selection):
     """One response, plain Python."""
     places = [i for i, one in enumerate(candidates) if one]
-    count = math.ceil(selection.share * len(places) - 1e-9)
+    count = math.ceil(selection.ratio * len(places) - 1e-9)
     falling = sorted(places, key=lambda i: (-scores[i], i))
     if selection.by == "mass":
         total, held, kept = sum(scores[i] for i in places), 0.0, set()
         for i in falling:
-            if held >= selection.share * total * (1 - 1e-12) or scores[i] == 0:
+            if held >= selection.ratio * total * (1 - 1e-12) or scores[i] == 0:
                 break
             kept.add(i)
             held += scores[i]
@@ -56,13 +56,13 @@ def slow_choice(scores, candidates, selection):
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
-    share=st.sampled_from([0.05, 0.2, 0.4, 0.6, 0.8, 1.0]),
+    ratio=st.sampled_from([0.05, 0.2, 0.4, 0.6, 0.8, 1.0]),
     kind=st.sampled_from(["top", "bottom", "mass"]),
 )
-def test_selection_equals_the_slow_version(seed, share, kind):
+def test_selection_equals_the_slow_version(seed, ratio, kind):
     scores, candidates = rows(seed)
     by, end = ("mass", "top") if kind == "mass" else ("ratio", kind)
-    selection = Selection(by=by, share=share, end=end)
+    selection = Selection(by=by, ratio=ratio, end=end)
     chosen = select(scores.double(), candidates, selection)
     for row in range(len(scores)):
         expected = slow_choice(scores[row].double().tolist(), candidates[row].tolist(), selection)
@@ -70,7 +70,7 @@ def test_selection_equals_the_slow_version(seed, share, kind):
 
 
 @pytest.mark.parametrize("among", ["structural", "semantic"])
-def test_a_subset_takes_its_own_share(among):
+def test_a_subset_takes_its_own_ratio(among):
     scores, candidates = rows(1)
     structural = torch.arange(scores.shape[1]).remainder(3).eq(0).expand_as(candidates)
     chosen = select(scores, candidates, Selection(among=among), structural=structural)
@@ -129,7 +129,7 @@ def test_emphasis_gives_chosen_tokens_one_and_a_half():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Selection(share=0.0), "above 0"),
+        (lambda: Selection(ratio=0.0), "above 0"),
         (lambda: Selection(by="rank"), "ratio or mass"),
         (lambda: Selection(end="middle"), "top or bottom"),
         (lambda: Selection(by="mass", end="bottom"), "from the top only"),
@@ -242,7 +242,7 @@ def test_credit_multiplies_advantages_of_either_shape():
     assert torch.equal(apply_credit(per_token, weights, mask), expected)
 
 
-def test_concentration_is_the_share_of_the_top_fifth():
+def test_concentration_is_the_ratio_of_the_top_fifth():
     scores = torch.tensor([[6.0, 1, 1, 1, 1, 100], [0, 0, 0, 0, 0, 0]])
     candidates = torch.tensor([[1, 1, 1, 1, 1, 0]] * 2).bool()
     assert concentration(scores, candidates).tolist() == pytest.approx([0.6, 0.0])

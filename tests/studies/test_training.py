@@ -16,16 +16,16 @@ from flowtracer.studies.training.variants import Variant, variants
 
 
 def test_every_method_meets_every_setting_and_grpo_runs_once():
-    found = variants(["grpo", "flow"], ["emphasis=1.2,1.5", "select_share=0.2,0.4"])
+    found = variants(["grpo", "flow"], ["emphasis=1.2,1.5", "select_ratio=0.2,0.4"])
     assert [one.name for one in found] == [
         "grpo",
-        "flow-emphasis=1.2-select_share=0.2",
-        "flow-emphasis=1.2-select_share=0.4",
-        "flow-emphasis=1.5-select_share=0.2",
-        "flow-emphasis=1.5-select_share=0.4",
+        "flow-emphasis=1.2-select_ratio=0.2",
+        "flow-emphasis=1.2-select_ratio=0.4",
+        "flow-emphasis=1.5-select_ratio=0.2",
+        "flow-emphasis=1.5-select_ratio=0.4",
     ]
     assert found[1].overrides == [
-        "--method", "flow", "--emphasis", "1.2", "--select_share", "0.2",
+        "--method", "flow", "--emphasis", "1.2", "--select_ratio", "0.2",
     ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def test_the_papers_runs_load_with_its_settings(path):
     assert not trainer.vllm_importance_sampling_correction
     credit = settings.credit.credit(answer="boxed", seed=0)
     assert credit.scorer == "flow" and credit.layers == "middle"
-    assert credit.selection == Selection(share=0.4) and credit.weighting == Weighting(emphasis=1.5)
+    assert credit.selection == Selection(ratio=0.4) and credit.weighting == Weighting(emphasis=1.5)
 
 
 @pytest.mark.parametrize("name", ["countdown", "one-gpu-lora"])

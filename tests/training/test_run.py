@@ -53,7 +53,7 @@ def test_a_run_leaves_a_model_metrics_and_curves(whole):
     rows = [row for row in read_metrics(out / "metrics.jsonl") if "reward" in row]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert {"credit/selected", "credit/no_answer", "credit/mean_weight"} <= rows[0].keys()
-    assert {"credit/concentration", "credit/seconds", "credit/share_of_step"} <= rows[-1].keys()
+    assert {"credit/concentration", "credit/seconds", "credit/ratio_of_step"} <= rows[-1].keys()
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     model = AutoModelForCausalLM.from_pretrained(out)
     assert model.config.model_type == "qwen3"

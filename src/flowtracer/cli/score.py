@@ -21,7 +21,7 @@ def score(
     out: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("scores"),
     model: Annotated[str, typer.Option(help="Hub id, folder, or 'embedded'.")] = "embedded",
     scorer: Annotated[str, typer.Option(help="flow, or another scorer.")] = "flow",
-    share: Annotated[float, typer.Option(help="Share of tokens that is chosen.")] = 0.4,
+    select_ratio: Annotated[float, typer.Option(help="Ratio of tokens that is chosen.")] = 0.4,
     weighting: Annotated[
         str, typer.Option(help="emphasis, or a continuous rule: raw, tanh, sigmoid, mad, log1p.")
     ] = "emphasis",
@@ -62,7 +62,7 @@ def score(
         from flowtracer.rollouts.worker import ScoreSettings
     credit = Credit(
         scorer=scorer,
-        selection=Selection(share=share),
+        selection=Selection(ratio=select_ratio),
         weighting=Weighting(weighting, emphasis),
         layers=layers,
         answer=answer,

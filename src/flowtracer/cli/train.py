@@ -10,7 +10,7 @@ from flowtracer.cli.extras import needing
 EPILOG = (
     "Any other option is one of TRL's GRPOConfig or ModelConfig, of the task (--task, --task_source, "
     "--task_split, --task_limit, --reward) or of the credit (--method, --emphasis, --weighting, "
-    "--select_share, --select_by, --select_end, --select_among, --credit_layers, --answer, "
+    "--select_ratio, --select_by, --select_end, --select_among, --credit_layers, --answer, "
     "--answer_tokens, --question), and wins over the file: "
     "flowtracer train configs/countdown.yaml --method grpo --seed 1"
 )

@@ -23,7 +23,7 @@ from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.table import find_scorer
 
 CHUNK = 1 << 25  # numbers of (rows, T, T) in one forward, our choice: 128 MiB of attention
-CONCENTRATION_SHARE = 0.2  # our choice
+CONCENTRATION_RATIO = 0.2  # our choice
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,9 @@ def apply_credit(advantages: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
 
 
 def concentration(scores: Tensor, candidates: Tensor) -> Tensor:
-    """Share of a response's score that its top 20% of tokens hold, (B,); 0 where nothing scored."""
+    """Ratio of a response's score that its top 20% of tokens hold, (B,); 0 where nothing scored."""
     held = torch.where(candidates, scores, 0.0)
-    top = select(held, candidates, Selection(share=CONCENTRATION_SHARE))
+    top = select(held, candidates, Selection(ratio=CONCENTRATION_RATIO))
     return (held * top).sum(1) / held.sum(1).clamp(min=torch.finfo(held.dtype).tiny)
 
 

@@ -48,7 +48,7 @@ def credit_sums(batch: ScoreBatch, given: TokenCredit, wanted: Tensor) -> Tensor
 
 
 def credit_metrics(sums: Tensor) -> dict[str, float]:
-    """Figures of added up sums, (8,): share of tokens chosen, mean weight, and so on."""
+    """Metrics from summed counts, (8,): ratio of tokens chosen, mean weight, and so on."""
     count = dict(zip(COUNTED, sums.tolist(), strict=True))
     return {
         "selected": count["chosen"] / max(count["tokens"], 1),

@@ -18,13 +18,16 @@ def select_backbone(
 
     Raises ValueError if `ratio` is not in (0, 1].
     """
+    return select_highest(throughput, candidates, ratio=ratio) & (throughput > 0)
+
+
+def select_highest(scores: Tensor, candidates: Tensor, *, ratio: float) -> Tensor:
+    """`select_backbone` for scores of any sign, with 0 a score like any other."""
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio is {ratio}; it must be above 0 and at most 1")
     # A ratio such as 0.4 is not exact in binary: without the margin, ceil(0.4 * 5) could be 3.
-    wanted = [math.ceil(ratio * n - 1e-9) for n in candidates.sum(1).tolist()]
-    scores = throughput.masked_fill(~candidates, -torch.inf)
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    place = torch.arange(throughput.shape[1], device=throughput.device).expand_as(order)
-    rank = torch.empty_like(order).scatter_(1, order, place)
-    limit = torch.tensor(wanted, device=throughput.device)[:, None]
-    return (rank < limit) & candidates & (throughput > 0)
+    counts = [math.ceil(ratio * n - 1e-9) for n in candidates.sum(1).tolist()]
+    order = scores.masked_fill(~candidates, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    position = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, position)
+    return (rank < torch.tensor(counts, device=scores.device)[:, None]) & candidates

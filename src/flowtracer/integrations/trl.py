@@ -32,9 +32,9 @@ class FlowCreditMixin:
     """Adds token-level credit to a GRPO trainer of TRL; put it before the trainer's class.
 
     Pass `credit=Credit(...)`; everything else is the trainer's own. Logged with each step, under
-    `credit/`: share of completion tokens chosen, share of responses without an answer, share of
-    responses with an answer that could not be scored, mean weight, concentration (share of the score
-    in a response's top 20%), seconds, and share of the time since the last batch was generated.
+    `credit/`: ratio of completion tokens chosen, of responses without an answer and of responses with
+    an answer that could not be scored, mean weight, concentration (ratio of the score in a response's
+    top 20%), seconds, and their ratio to the time since the last batch was generated.
 
     Raises ValueError for settings under which token-level credit has no meaning, and
     AttentionCaptureError for a model whose attention cannot be read.
@@ -71,7 +71,7 @@ class FlowCreditMixin:
         seconds = time.perf_counter() - start
         self._log_credit(batch, given, informative, seconds)
         if self._began is not None:
-            self._metrics["train"]["credit/share_of_step"].append(
+            self._metrics["train"]["credit/ratio_of_step"].append(
                 self._credit_seconds / (began - self._began)
             )
         self._began, self._credit_seconds = began, seconds

@@ -131,8 +131,8 @@ def choose(
     allowed = eligible
     if measure.among != "all":
         allowed = eligible & (structural if measure.among == "structural" else ~structural)
-    share = min(1.0, ratio * int(eligible.sum()) / max(1, int(allowed.sum())))
-    rule = Selection(share=share, end=measure.end)  # type: ignore[arg-type]
+    ratio = min(1.0, ratio * int(eligible.sum()) / max(1, int(allowed.sum())))
+    rule = Selection(ratio=ratio, end=measure.end)  # type: ignore[arg-type]
     return select(scores[None], allowed[None], rule)[0]
 
 

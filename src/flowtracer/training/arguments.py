@@ -69,7 +69,7 @@ class CreditArguments:
         default="emphasis",
         metadata={"help": "emphasis, or a continuous rule: raw, tanh, sigmoid, mad, log1p."},
     )
-    select_share: float = field(default=BACKBONE_RATIO, metadata={"help": "Share that is chosen."})
+    select_ratio: float = field(default=BACKBONE_RATIO, metadata={"help": "Ratio that is chosen."})
     select_by: str = field(default="ratio", metadata={"help": "ratio (of tokens) or mass."})
     select_end: str = field(default="top", metadata={"help": "top or bottom."})
     select_among: str = field(default="all", metadata={"help": "all, structural or semantic."})
@@ -88,7 +88,7 @@ class CreditArguments:
             scorer=self.method,
             selection=Selection(
                 by=self.select_by,  # type: ignore[arg-type]
-                share=self.select_share,
+                ratio=self.select_ratio,
                 end=self.select_end,  # type: ignore[arg-type]
                 among=self.select_among,  # type: ignore[arg-type]
             ),

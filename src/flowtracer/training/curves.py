@@ -12,7 +12,7 @@ PANELS = {
     "reward": "mean reward of the sampled responses",
     "completions/mean_length": "tokens per response",
     "entropy": "entropy (nats)",
-    "credit/concentration": "share of the score in the top 20% of tokens",
+    "credit/concentration": "ratio of the score in the top 20% of tokens",
 }
 SMOOTHING = 10  # steps of the running mean drawn over the raw line, our choice
 TINTS = ("#6b7280", "#083370", "#b45309", "#047857", "#7c3aed", "#be123c")

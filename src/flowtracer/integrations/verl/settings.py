@@ -2,7 +2,7 @@
 
 The key `flow_credit` mirrors `flowtracer.credit.Credit`; what is left out has its default there:
 
-    flow_credit: {answer: gsm8k, selection: {share: 0.4}, weighting: {emphasis: 1.5}}
+    flow_credit: {answer: gsm8k, selection: {ratio: 0.4}, weighting: {emphasis: 1.5}}
 """
 
 from collections.abc import Mapping

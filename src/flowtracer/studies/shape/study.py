@@ -84,7 +84,7 @@ def held_by_top(scores: Tensor) -> list[float]:
     total = scores.double().sum().clamp(min=1e-300)
     return [
         float(
-            (scores * select(scores[None], everyone, Selection(share=one))[0]).double().sum()
+            (scores * select(scores[None], everyone, Selection(ratio=one))[0]).double().sum()
             / total
         )
         for one in SHARES

@@ -60,7 +60,7 @@ def write_report(
         gain = two_level_bootstrap(held - start.mean(1)[None])
         over = two_level_bootstrap(held - first.per_problem)
         each = [float(row.mean()) for row in held]
-        share = _mean_of(one.metrics, "credit/share_of_step")
+        share = _mean_of(one.metrics, "credit/ratio_of_step")
         minutes = median(_runtime(rows) for rows in one.metrics) / 60
         lines.append(
             f"| {one.name} | {accuracy} | {', '.join(f'{100 * v:.1f}' for v in each)} "
@@ -73,7 +73,7 @@ def write_report(
             "each_seed": each,
             "over_start": asdict(gain),
             f"over_{first.name}": asdict(over),
-            "credit_share_of_step": share,
+            "credit_ratio_of_step": share,
             "minutes": minutes,
         }
     versions = {name: version(name) for name in ("flowtracer", "torch", "transformers", "trl")}
