@@ -48,7 +48,7 @@ def test_flow_from_tiles_is_the_flow(embedded, real_model, name):
         whole.throughput, ~question
     )
     assert (~same).sum() <= 2  # at most one pair of ties changes places
-    edges = [smallest_edge_set(flow, share=0.5) for flow in (whole, tiled)]
+    edges = [smallest_edge_set(flow, ratio=0.5) for flow in (whole, tiled)]
     assert abs(len(edges[0]) - len(edges[1])) <= 2
     routes = [dominant_routes(flow, question) for flow in (whole, tiled)]
     assert [one.probability for one in routes[0]] == pytest.approx(

@@ -44,24 +44,22 @@ def test_edges_of_strips_are_the_rows_of_all_edges():
         assert torch.equal(strips.transpose(1, 2), flow.edges())
 
 
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 1.0])
-def test_smallest_edge_set_is_a_prefix_of_the_sorted_edges(share, monkeypatch):
-    monkeypatch.setattr("flowtracer.flow.edges.STRIP_EDGES", 16 * 70)
+@pytest.mark.parametrize("ratio", [0.05, 0.5, 0.9, 1.0])
+def test_smallest_edge_set_is_a_prefix_of_the_sorted_edges(ratio):
     attention = random_attention(70, 4, batch=2, sharpness=3.0)
     q, a = (mask.expand(2, -1) for mask in masks(70, range(9), range(60, 64)))
     flow = answer_flow(attention, q, a)
     values = flow.edges()[1].flatten().sort(descending=True).values
     values = values[values > 0]
-    needed = int((values.cumsum(0) >= share * values.sum() * (1 - 1e-12)).int().argmax()) + 1
-    found = smallest_edge_set(flow, share=share, row=1)
+    needed = int((values.cumsum(0) >= ratio * values.sum() * (1 - 1e-12)).int().argmax()) + 1
+    found = smallest_edge_set(flow, ratio=ratio, row=1, strip_edges=16 * 70)
     assert [e.flow for e in found] == pytest.approx(values[:needed].tolist(), rel=1e-12)
     for edge in found:
         assert flow.edges()[1, edge.source, edge.target] == edge.flow
-    assert smallest_edge_set(flow, share=share, row=1, limit=3) == found[:3]
+    assert smallest_edge_set(flow, ratio=ratio, row=1, limit=3) == found[:3]
 
 
-def test_strongest_edges_hold_the_best_of_every_token(monkeypatch):
-    monkeypatch.setattr("flowtracer.flow.edges.STRIP_EDGES", 16 * 70)
+def test_strongest_edges_hold_the_best_of_every_token():
     attention = random_attention(70, 4, sharpness=3.0)
     q, a = masks(70, range(9), range(60, 64))
     flow = answer_flow(attention, q, a)
@@ -72,4 +70,4 @@ def test_strongest_edges_hold_the_best_of_every_token(monkeypatch):
         out = [(float(v), int(k)) for k, v in enumerate(edges[token]) if v > 0]
         slow |= {(i, token, v) for v, i in sorted(into, reverse=True)[:3]}
         slow |= {(token, k, v) for v, k in sorted(out, reverse=True)[:3]}
-    assert {tuple(edge) for edge in strongest_edges(flow, per_token=3)} == slow
+    assert {tuple(edge) for edge in strongest_edges(flow, per_token=3, strip_edges=16 * 70)} == slow

@@ -8,7 +8,6 @@ from conftest import MODELS
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from flowtracer import ModelError, load
-from flowtracer.models import parameter_count
 from flowtracer.models.generation import respond
 from flowtracer.models.loading import emulates
 from flowtracer.regions import render_prompt
@@ -18,7 +17,6 @@ def test_the_embedded_model_loads_ready_to_use(embedded):
     assert embedded.name == "embedded"
     assert not embedded.model.training
     assert embedded.model.config.model_type == "qwen3"
-    assert parameter_count(embedded.model) == "1.06M"
     assert (
         embedded.tokenizer.decode(embedded.tokenizer("(7 - 3) * 2")["input_ids"]) == "(7 - 3) * 2"
     )

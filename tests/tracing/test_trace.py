@@ -33,7 +33,7 @@ def test_the_numbers_are_those_of_capture_and_flow(traced, embedded):
     kept = {(edge.source, edge.target): edge.flow for edge in traced.edges}
     for (source, target), value in kept.items():
         assert value == pytest.approx(float(edges[source, target]), rel=1e-3, abs=1e-9)
-    backbone = {(edge.source, edge.target) for edge in smallest_edge_set(flow, share=0.85)}
+    backbone = {(edge.source, edge.target) for edge in smallest_edge_set(flow, ratio=0.85)}
     assert backbone <= set(kept)
     flows = [edge.flow for edge in traced.edges]
     assert flows == sorted(flows, reverse=True)

@@ -1,9 +1,9 @@
 """Answer-targeted flow: which tokens carry influence from the question to the answer.
 
-Direction, stated once for the whole package: `attention[b, k, i]` is how much token k looks at
-token i (row = the token that looks, the layout of Hugging Face). Influence runs the other way, from
-the earlier token i to the later token k: `W[i, k] = attention[k, i]` for i < k. The diagonal and
-everything above it are ignored.
+Direction, stated once for the whole package: `attention[b, k, i]` is how much token k attends to
+token i (row = query, the layout of Hugging Face). Influence runs the other way, from the earlier
+token i to the later token k: `W[i, k] = attention[k, i]` for i < k. The diagonal and everything
+above it are ignored.
 """
 
 from dataclasses import dataclass, field, fields
@@ -29,7 +29,7 @@ class AnswerFlow:
     """A unit of flow from the question to the answer. All of (B, T), in the attention's dtype."""
 
     potential: Tensor  # h: influence that reaches the answer, summed over all paths
-    inflow: Tensor  # f: share of the unit of flow that passes through the token
+    inflow: Tensor  # f: fraction of the unit of flow that passes through the token
     throughput: Tensor  # tau = inflow + outflow = 2 f, the sink edge counted as outflow
     attention: Tensor | AttentionRows = field(repr=False)  # (B, T, T), the input, not a copy
     passage: Tensor = field(repr=False)  # g = f / h, float64
@@ -41,9 +41,8 @@ class AnswerFlow:
         """The flow of one row of the batch, still with a batch dimension of 1. Nothing is copied."""
         if len(self.potential) == 1:
             return self
-        return AnswerFlow(
-            **{one.name: getattr(self, one.name)[index : index + 1] for one in fields(self)}
-        )
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        return AnswerFlow(**{name: value[index : index + 1] for name, value in values.items()})
 
     def edges(self) -> Tensor:
         """Flow on every edge, (B, T, T): `[b, i, k] = g(i) W[i, k] h(k)` from token i to token k."""
@@ -78,13 +77,13 @@ def answer_flow(
     - flow: `(I - U)^T g = source / h`, the second solve, and `f = h * g`; throughput is `2 f`.
 
     Identities: inflow into the answer sums to 1 (absorb); `0 <= h`; a question token that nothing
-    else feeds carries exactly its own share of the source.
+    else feeds carries exactly its own part of the source.
 
     Args:
-        attention: (B, T, T) non-negative, row = the token that looks. float32 or float64. Or what
-            `tiled_attention` gives, of which rows are computed when they are needed.
-        question: (B, T) bool, where the unit enters, equally shared. Tokens that cannot reach the
-            answer are left out and their share goes to the rest (our choice).
+        attention: (B, T, T) non-negative, row = query, float32 or float64; or the result of
+            `tiled_attention`, whose rows are computed when they are needed.
+        question: (B, T) bool, where the unit enters, in equal parts. Tokens that cannot reach the
+            answer are left out and their part goes to the others (our choice).
         answer: (B, T) bool, where it leaves; or non-negative weights, which set how strongly each
             answer token draws.
         answer_tokens: "absorb" (default, our choice: the paper leaves it open) gives answer tokens

@@ -11,7 +11,7 @@ def check_flow_input(
 ) -> None:
     """Raise ValueError unless the three describe a graph with a question and an answer.
 
-    Values of attention are looked at where it is held as a whole.
+    Values of attention are checked where it is one dense tensor.
     """
     if mode not in ("absorb", "relay"):
         raise ValueError(f"answer_tokens is {mode!r}; it must be 'absorb' or 'relay'")

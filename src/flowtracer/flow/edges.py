@@ -1,5 +1,6 @@
 """Picking the few edges worth showing out of T x T, one strip of the graph at a time."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from flowtracer.flow.answer_flow import AnswerFlow
 
-STRIP_EDGES = 1 << 19  # edges looked at together, our choice: 4 MiB for each thing known of them
+STRIP_EDGES = 1 << 19  # edges of one strip, our choice: 4 MiB for each tensor over them
 BINS = 1 << 16
 
 
@@ -20,26 +21,30 @@ class Edge(NamedTuple):
 
 
 def smallest_edge_set(
-    flow: AnswerFlow, *, share: float = 0.9, limit: int | None = None, row: int = 0
+    flow: AnswerFlow,
+    *,
+    ratio: float = 0.9,
+    limit: int | None = None,
+    row: int = 0,
+    strip_edges: int = STRIP_EDGES,
 ) -> list[Edge]:
-    """The fewest edges that together carry `share` of all edge flow, strongest first.
+    """The fewest edges that together carry `ratio` of all edge flow, strongest first.
 
-    That is the shortest prefix of the edges in falling order whose sum reaches `share` of the sum
-    over all edges. Two passes, never T x T: the first adds up flow in bins that are monotone in the
-    value (exponent and upper 8 bits of the mantissa), the second collects and sorts only what is at or above
-    the bin where the share is reached. Ties go to the earlier target, then source. `limit` keeps only
-    the strongest so many of the set.
+    That is the shortest prefix of the edges, sorted from the strongest down, whose sum reaches
+    `ratio` of the sum over all edges; `limit` cuts it to that many edges. Two passes over strips of
+    `strip_edges` edges, never T x T: the first adds up flow in bins that are monotone in the value
+    (exponent and upper 8 bits of the mantissa), the second collects and sorts only the edges in or
+    above the bin where the ratio is reached. Ties go to the earlier target, then source.
 
-    Raises ValueError if `share` is not in (0, 1].
+    Raises ValueError if `ratio` is not in (0, 1].
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share is {share}; it must be above 0 and at most 1")
+    if not 0 < ratio <= 1:
+        raise ValueError(f"ratio is {ratio}; it must be above 0 and at most 1")
     flow = flow.row(row)
-    length = flow.attention.shape[1]
     mass = torch.zeros(BINS, dtype=torch.float64, device=flow.attention.device)
     count = torch.zeros(BINS, dtype=torch.long, device=flow.attention.device)
-    for start in range(0, length, _rows(length)):
-        strip = _strip(flow, start).flatten()
+    for _, strip in _strips(flow, strip_edges):
+        strip = strip.flatten()
         bins = _bin(strip)
         mass += torch.bincount(bins, weights=strip.double(), minlength=BINS)
         count += torch.bincount(bins, minlength=BINS)
@@ -47,27 +52,28 @@ def smallest_edge_set(
     total = falling[-1]
     if total == 0:  # every question token is an answer token: nothing moves
         return []
-    enough = falling >= share * total * (1 - 1e-12)
+    enough = falling >= ratio * total * (1 - 1e-12)
     if limit is not None:  # nothing below the bin in which the limit is reached is collected
         enough |= count.flip(0).cumsum(0) >= limit
     lowest = BINS - 1 - int(enough.int().argmax())
 
     sources, targets, values = [], [], []
-    for start in range(0, length, _rows(length)):
-        strip = _strip(flow, start)
+    for start, strip in _strips(flow, strip_edges):
         target, source = torch.nonzero((_bin(strip) >= lowest) & (strip > 0), as_tuple=True)
         values.append(strip[target, source])
         targets.append(target + start)
         sources.append(source)
     value = torch.cat(values)
     order = value.argsort(descending=True, stable=True)
-    reached = value[order].double().cumsum(0) >= share * total * (1 - 1e-12)
+    reached = value[order].double().cumsum(0) >= ratio * total * (1 - 1e-12)
     needed = int(reached.int().argmax()) + 1 if bool(reached.any()) else len(order)
     kept = order[: needed if limit is None else min(needed, limit)]
     return _edges(torch.cat(sources)[kept], torch.cat(targets)[kept], value[kept])
 
 
-def strongest_edges(flow: AnswerFlow, *, per_token: int = 4, row: int = 0) -> list[Edge]:
+def strongest_edges(
+    flow: AnswerFlow, *, per_token: int = 4, row: int = 0, strip_edges: int = STRIP_EDGES
+) -> list[Edge]:
     """The `per_token` strongest edges into and out of every token, each once, by target.
 
     Linear in T: at most `2 * per_token * T` edges. Edges without flow are left out.
@@ -79,8 +85,7 @@ def strongest_edges(flow: AnswerFlow, *, per_token: int = 4, row: int = 0) -> li
     best = torch.zeros(keep, length, dtype=flow.attention.dtype, device=device)  # out of each token
     best_target = torch.zeros(keep, length, dtype=torch.long, device=device)
     sources, targets, values = [], [], []
-    for start in range(0, length, _rows(length)):
-        strip = _strip(flow, start)  # (targets, sources)
+    for start, strip in _strips(flow, strip_edges):
         numbers = torch.arange(start, start + strip.shape[0], device=device)
         into, source = strip.topk(keep, dim=1)
         values.append(into.flatten())
@@ -89,8 +94,8 @@ def strongest_edges(flow: AnswerFlow, *, per_token: int = 4, row: int = 0) -> li
         # Outgoing edges of a token lie in many strips: the best so far compete with this strip's.
         candidates = torch.cat([best, strip])
         candidate_targets = torch.cat([best_target, numbers[:, None].expand(-1, length)])
-        best, place = candidates.topk(keep, dim=0)
-        best_target = candidate_targets.gather(0, place)
+        best, chosen = candidates.topk(keep, dim=0)
+        best_target = candidate_targets.gather(0, chosen)
     values.append(best.flatten())
     targets.append(best_target.flatten())
     sources.append(torch.arange(length, device=device).expand(keep, -1).flatten())
@@ -103,15 +108,12 @@ def strongest_edges(flow: AnswerFlow, *, per_token: int = 4, row: int = 0) -> li
     return _edges(key % length, key // length, merged)
 
 
-def _strip(flow: AnswerFlow, start: int) -> Tensor:
-    """Flow into the strip of tokens that begins at `start`, of a single row, (targets, sources)."""
+def _strips(flow: AnswerFlow, strip_edges: int) -> Iterator[tuple[int, Tensor]]:
+    """First target of each strip of a single row's edges, and its flow, (targets, sources)."""
     length = flow.attention.shape[1]
-    return flow.edges_into(start, min(start + _rows(length), length))[0]
-
-
-def _rows(length: int) -> int:
-    """Targets per strip."""
-    return max(8, STRIP_EDGES // length)
+    step = max(8, strip_edges // length)
+    for start in range(0, length, step):
+        yield start, flow.edges_into(start, min(start + step, length))[0]
 
 
 def _bin(values: Tensor) -> Tensor:

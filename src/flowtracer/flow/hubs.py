@@ -13,11 +13,6 @@ class Hubs:
     tokens: tuple[int, ...]
     spacing: tuple[int, ...]  # tokens from each hub to the next
 
-    @property
-    def median_spacing(self) -> float | None:
-        """Median number of tokens between neighbouring hubs; None with fewer than two hubs."""
-        return float(torch.tensor(self.spacing).float().quantile(0.5)) if self.spacing else None
-
 
 def find_hubs(throughput: Tensor, response: Tensor, *, radius: int = 2) -> Hubs:
     """Tokens whose throughput is the largest within `radius` tokens and above the response's median.
@@ -28,13 +23,13 @@ def find_hubs(throughput: Tensor, response: Tensor, *, radius: int = 2) -> Hubs:
     Of equal neighbours the earlier one is the hub. Shapes: throughput and response (T,); only
     tokens where `response` is True take part. Distances count tokens of the whole sequence.
     """
-    places = response.nonzero()[:, 0]
-    if len(places) == 0:
+    positions = response.nonzero()[:, 0]
+    if len(positions) == 0:
         return Hubs((), ())
-    values = throughput[places].double()
+    values = throughput[positions].double()
     padded = torch.nn.functional.pad(values, (radius, radius), value=-torch.inf)
     windows = padded.unfold(0, 2 * radius + 1, 1)  # (n, 2 radius + 1), the token in the middle
     highest_before = windows[:, :radius].amax(1) if radius else torch.full_like(values, -torch.inf)
     peak = (values >= windows.amax(1)) & (values > highest_before) & (values > values.median())
-    tokens = places[peak]
+    tokens = positions[peak]
     return Hubs(tuple(tokens.tolist()), tuple(tokens.diff().tolist()))

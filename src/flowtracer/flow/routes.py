@@ -29,10 +29,10 @@ def dominant_routes(
     `best(k) = top over i, rank of log W[i, k] + best(i)[rank]`, together with entering at k.
 
     This recursion is sequential by nature: one vector operation per token, T of them, for display
-    and not for training. Rows of attention are read once, so it may be computed in tiles. Shapes:
-    question (B, T) bool. Fewer routes come back if fewer exist.
+    and not for training. Rows of attention are read once, so they may be computed in tiles. Shapes:
+    question (B, T) bool. Fewer routes are returned if fewer exist.
     """
-    reach, sinks, relays = (one[row].cpu() for one in (flow.reach, flow.sinks, flow.relays))
+    reach, sinks, relays = (part[row].cpu() for part in (flow.reach, flow.sinks, flow.relays))
     length = len(reach)
     fed = question[row].cpu() & (reach > 0)
     enters = torch.where(fed, -reach.log() - math.log(max(1, int(fed.sum()))), -torch.inf)
@@ -49,7 +49,7 @@ def dominant_routes(
         for k in range(start, stop):
             if not reachable[k]:
                 continue
-            # Whoever passes nothing on, and padding, is never a step of the way.
+            # Tokens that relay nothing, and padding, cannot stand inside a route.
             step = torch.where(onward[:k], strip[k - start, :k], -torch.inf)
             scores, links = enters[k : k + 1], torch.tensor([-1])
             before = (step[:, None] + best[:k]).flatten()
@@ -62,16 +62,17 @@ def dominant_routes(
     totals = best + sinks.log()[:, None]
     top = totals.flatten().topk(min(count, totals.numel()))
     return [
-        Route(_follow(place, link, count), float(score.exp()))
-        for score, place in zip(top.values, top.indices.tolist(), strict=True)
+        Route(_follow(end, link, count), float(score.exp()))
+        for score, end in zip(top.values, top.indices.tolist(), strict=True)
         if score > -torch.inf
     ]
 
 
-def _follow(place: int, link: torch.Tensor, count: int) -> tuple[int, ...]:
+def _follow(step: int, link: torch.Tensor, count: int) -> tuple[int, ...]:
+    """Tokens of the route that ends in `step` (token * count + rank), first to last."""
     tokens = []
-    while place >= 0:
-        token, rank = divmod(place, count)
+    while step >= 0:
+        token, rank = divmod(step, count)
         tokens.append(token)
-        place = int(link[token, rank])
+        step = int(link[token, rank])
     return tuple(reversed(tokens))

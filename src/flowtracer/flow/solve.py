@@ -14,7 +14,7 @@ BLOCK = 256  # our choice: one block of T = 2048 in float64 is 4 MiB
 
 
 class AttentionRows(Protocol):
-    """Attention (B, T, T) of which rows can be had, whether it is kept or computed again."""
+    """Attention (B, T, T) that gives blocks of rows, whether it stores or recomputes them."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -51,19 +51,19 @@ def solve_potential(attention: Tensor | AttentionRows, sink: Tensor, relays: Ten
     Shapes: attention (B, T, T), sink and relays (B, T) in the working dtype. Returns (B, T).
     """
     potential = torch.empty_like(sink)
-    onward = torch.zeros_like(sink)  # what tokens receive from the blocks solved so far
+    onward = torch.zeros_like(sink)  # influence through the blocks solved so far
     length = sink.shape[1]
     for start in reversed(range(0, length, BLOCK)):
         stop = min(start + BLOCK, length)
-        looks = rows_of(attention, start, stop).to(sink.dtype)
+        rows = rows_of(attention, start, stop).to(sink.dtype)
         relay = relays[:, start:stop]
-        system = -(looks[:, :, start:].tril(-1).transpose(1, 2) * relay[:, :, None])
-        given = sink[:, start:stop] + relay * onward[:, start:stop]
+        system = -(rows[:, :, start:].tril(-1).transpose(1, 2) * relay[:, :, None])
+        right_side = sink[:, start:stop] + relay * onward[:, start:stop]
         block = torch.linalg.solve_triangular(
-            system, given[:, :, None], upper=True, unitriangular=True
+            system, right_side[:, :, None], upper=True, unitriangular=True
         )
         potential[:, start:stop] = block[:, :, 0]
-        onward[:, :start] += (block.transpose(1, 2) @ looks[:, :, :start])[:, 0]
+        onward[:, :start] += (block.transpose(1, 2) @ rows[:, :, :start])[:, 0]
     return potential
 
 
@@ -79,11 +79,11 @@ def solve_passage(attention: Tensor | AttentionRows, entering: Tensor, relays: T
     length = entering.shape[1]
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
-        looks = rows_of(attention, start, stop).to(entering.dtype)
+        rows = rows_of(attention, start, stop).to(entering.dtype)
         sent = (relays[:, :start] * passage[:, :start])[:, :, None]
-        given = entering[:, start:stop, None] + looks[:, :, :start] @ sent
-        system = -(looks[:, :, start:].tril(-1) * relays[:, None, start:stop])
+        right_side = entering[:, start:stop, None] + rows[:, :, :start] @ sent
+        system = -(rows[:, :, start:].tril(-1) * relays[:, None, start:stop])
         passage[:, start:stop] = torch.linalg.solve_triangular(
-            system, given, upper=False, unitriangular=True
+            system, right_side, upper=False, unitriangular=True
         )[:, :, 0]
     return passage

@@ -1,12 +1,5 @@
-"""Where models come from, what they consist of, and how they answer."""
+"""Models: loading them, finding their decoder, swapping their attention, generating with them."""
 
-from flowtracer.models.loading import (
-    EMBEDDED,
-    Loaded,
-    ModelError,
-    load,
-    model_path,
-    parameter_count,
-)
+from flowtracer.models.loading import EMBEDDED, Loaded, ModelError, load, model_path
 
-__all__ = ["EMBEDDED", "Loaded", "ModelError", "load", "model_path", "parameter_count"]
+__all__ = ["EMBEDDED", "Loaded", "ModelError", "load", "model_path"]

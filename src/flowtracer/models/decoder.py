@@ -1,4 +1,4 @@
-"""What a model consists of for the capture: its stack of layers, wrapped or sharded as it may be."""
+"""The decoder inside a model: its stack of layers, out of whatever wraps or shards it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ def depth_of(model: nn.Module) -> int:
 
 
 def kinds_of_layers(model: nn.Module) -> frozenset[str]:
-    """What the configuration calls its layers ("full_attention", ...); nothing if it does not say."""
+    """Kinds of layers in the configuration ("full_attention", ...); empty if it names none."""
     return frozenset(
         getattr(find_decoder(model).config.get_text_config(), "layer_types", None) or ()
     )
@@ -34,17 +34,20 @@ def kinds_of_layers(model: nn.Module) -> frozenset[str]:
 def is_sharded(model: nn.Module) -> bool:
     """Whether FSDP or ZeRO-3 holds only a part of each weight in this process.
 
-    Such a model must be entered at its top and left at its end, or its hooks do not gather and free
-    the weights, and every process must make the same calls.
+    Such a model must run from its first module to its last, or its hooks do not gather and free the
+    weights, and every process must make the same calls.
     """
     if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
         return True
-    return any(hasattr(one, "ds_id") or hasattr(one, "_local_tensor") for one in model.parameters())
+    return any(hasattr(p, "ds_id") or hasattr(p, "_local_tensor") for p in model.parameters())
 
 
 @contextmanager
 def first_layers_only(decoder: PreTrainedModel, count: int) -> Iterator[None]:
-    """Most models loop over `layers[:config.num_hidden_layers]`; the others just run all of them."""
+    """Run `count` layers in models that loop over `layers[:config.num_hidden_layers]`, as most do.
+
+    The others run all of them.
+    """
     config = decoder.config.get_text_config()
     before = config.num_hidden_layers
     config.num_hidden_layers = count
@@ -55,13 +58,13 @@ def first_layers_only(decoder: PreTrainedModel, count: int) -> Iterator[None]:
 
 
 def device_of(decoder: PreTrainedModel) -> torch.device:
-    """Where token ids go: to the embeddings, or, if FSDP1 took their weights, to any weight."""
+    """Device for token ids: that of the embeddings, or, if FSDP1 took their weights, of any weight."""
     embeddings = decoder.get_input_embeddings().parameters()
     return next(chain(embeddings, decoder.parameters())).device
 
 
 def find_decoder(model: nn.Module) -> PreTrainedModel:
-    """The stack of layers without head, out of FSDP, compiled and PEFT wrappers.
+    """The stack of layers without its head, taken out of FSDP, compiled and PEFT wrappers.
 
     Raises AttentionCaptureError for anything that is not a decoder-only model of transformers.
     """
@@ -70,8 +73,8 @@ def find_decoder(model: nn.Module) -> PreTrainedModel:
     if hasattr(inner, "get_base_model"):  # PEFT; the adapters live inside the base model
         if any(getattr(c, "is_prompt_learning", False) for c in inner.peft_config.values()):
             raise AttentionCaptureError(
-                f"{type(inner).__name__}: prompt-learning adapters add tokens that have no place in "
-                "the text; merge or remove the adapter"
+                f"{type(inner).__name__}: prompt-learning adapters add tokens that are not in the "
+                "text; merge or remove the adapter"
             )
         inner = inner.get_base_model()
     inner = getattr(inner, "_orig_mod", inner)

@@ -1,6 +1,5 @@
-"""Where models come from: a hub id, a local folder, a .gguf file, or the embedded default."""
+"""Load a model: a hub id, a local folder, a .gguf file, or the embedded default."""
 
-import math
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -45,18 +44,16 @@ def load(
     Raises ModelError.
     """
     name = str(source)
-    path, extra = _locate(name)
-    common = {"trust_remote_code": trust_remote_code, **extra}
+    path, gguf = _locate(name)
+    stored_dtype, target = _dtype(dtype), _device(device)
+    options = {"trust_remote_code": trust_remote_code, **gguf}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, **common)
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=_dtype(dtype), use_safetensors=True, **common
+            path, dtype=stored_dtype, use_safetensors=True, **options
         )
-    except ModelError:
-        raise
     except Exception as error:  # transformers raises many kinds for one bad source
-        raise ModelError(_why(name, error, trust_remote_code)) from error
-    target = _device(device)
+        raise ModelError(_reason(name, error, trust_remote_code)) from error
     if dtype == "auto" and (name == EMBEDDED or emulates(target, model.dtype)):
         model = model.float()
     torch.nn.Module.to(model, target)
@@ -68,14 +65,14 @@ def model_path(name: str) -> str:
 
     Raises ModelError, also for a .gguf file, which cannot be trained.
     """
-    path, extra = _locate(name)
-    if extra:
+    path, gguf = _locate(name)
+    if gguf:
         raise ModelError(f"model {name}: a .gguf file cannot be trained; give a folder or a hub id")
     return path
 
 
 def _locate(name: str) -> tuple[str, dict[str, str]]:
-    """Path for `from_pretrained`, and the gguf file's name if it is one."""
+    """Path for `from_pretrained`, and its option `gguf_file` for a .gguf file."""
     if name == EMBEDDED:
         return str(files("flowtracer") / "embedded"), {}
     path = Path(name).expanduser()
@@ -110,7 +107,7 @@ def _device(name: str) -> torch.device:
         raise ModelError(f"device {name} cannot be used: {_first_line(error)}") from error
 
 
-def _why(name: str, error: Exception, trusted: bool) -> str:
+def _reason(name: str, error: Exception, trusted: bool) -> str:
     text = str(error)
     if "trust_remote_code" in text and not trusted:
         return (
@@ -131,14 +128,6 @@ def _why(name: str, error: Exception, trusted: bool) -> str:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-def parameter_count(model: PreTrainedModel) -> str:
-    """Number of parameters for people: "1.1M", "135M", "4.0B"."""
-    count = sum(parameter.numel() for parameter in model.parameters())
-    unit = min(3, max(0, int(math.log10(max(count, 1))) // 3))
-    value = count / 1000**unit
-    return f"{value:.3g}{['', 'K', 'M', 'B'][unit]}"
 
 
 def emulates(device: torch.device, dtype: torch.dtype) -> bool:

@@ -4,18 +4,21 @@ A cloud shows counts badly: `ranked_bars` says the same with numbers.
 """
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.font import PRINTED_FONT, printable
 from flowtracer.render.visible import one_line
-from flowtracer.tracing.data import Trace
+
+if TYPE_CHECKING:
+    from flowtracer.tracing.data import Trace
 
 SEED = 0
 
 
-def word_cloud(trace: Trace) -> Figure:
+def word_cloud(trace: "Trace") -> Figure:
     """Two clouds: pieces by how often they are among the top, and the bottom, 40% of the response.
 
     Raises ValueError with what to install if the package wordcloud is missing.
@@ -41,7 +44,7 @@ def word_cloud(trace: Trace) -> Figure:
     return figure
 
 
-def piece_counts(trace: Trace, *, highest: bool) -> dict[str, int]:
+def piece_counts(trace: "Trace", *, highest: bool) -> dict[str, int]:
     """How often each text is among the 40% of the response with the most (least) throughput.
 
     The answer and what follows it are left out, as in `mean_percentiles`.

@@ -7,13 +7,13 @@ CIVIDIS = (
     "#00224e", "#083370", "#35456c", "#4f576c", "#666970", "#7d7c78",
     "#948e77", "#aea371", "#c8b866", "#e5cf52", "#fee838",
 )  # fmt: skip
-FULL_SCALE_QUANTILE = 0.98  # our choice: a few answer tokens must not wash out everything else
+FULL_SCALE_QUANTILE = 0.98  # our choice: a few answer tokens must not make all others look pale
 
 
 def full_scale(scores: Sequence[float], candidates: Sequence[bool]) -> float:
     """The score shown at full strength: the 98% quantile of the positive candidate scores."""
     positive = sorted(
-        score for score, one in zip(scores, candidates, strict=True) if one and score > 0
+        score for score, use in zip(scores, candidates, strict=True) if use and score > 0
     )
     if not positive:
         return max(scores, default=0.0) or 1.0
@@ -21,7 +21,7 @@ def full_scale(scores: Sequence[float], candidates: Sequence[bool]) -> float:
 
 
 def strength(score: float, full: float) -> float:
-    """0..1, the square root of the share of full scale: spreads out the many small scores."""
+    """0..1, the square root of score / full: spreads out the many small scores."""
     return min(1.0, max(0.0, score / full) ** 0.5)
 
 

@@ -6,7 +6,7 @@ The same trace gives the same bytes: no dates, no random ids.
 import os
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -19,18 +19,20 @@ from flowtracer.render.colours import colour, full_scale, ink, strength
 from flowtracer.render.font import FONT, printable
 from flowtracer.render.visible import one_line, visible
 from flowtracer.storage import atomic_write
-from flowtracer.tracing.data import Trace, Unit
+
+if TYPE_CHECKING:
+    from flowtracer.tracing.data import Trace, Unit
 
 COLUMNS = 110  # characters in a line of the graph
 MOST_LINES = 50  # longer texts show their end, where the answer is
-MOST_ARCS = 60  # our choice: more cannot be told apart in print
+MOST_ARCS = 60  # our choice: more cannot be distinguished in print
 BARS = 14
 DPI = 200
 LINE_HEIGHT = 1.9  # in character heights; arcs run between the lines
 
 
 def save_figures(
-    trace: Trace,
+    trace: "Trace",
     folder: str | os.PathLike[str],
     *,
     formats: tuple[str, ...] = ("png", "svg"),
@@ -61,10 +63,10 @@ def save_figure(figure: Figure, path: Path) -> Path:
     return path
 
 
-def token_graph(trace: Trace) -> Figure:
+def token_graph(trace: "Trace") -> Figure:
     """The running text, darker where more flow passes, with arcs for the strongest edges."""
     units = trace.units
-    places, lines = _lay_out(units)
+    layout, lines = _lay_out(units)
     first_line = max(0, lines - MOST_LINES)
     shown = lines - first_line
     figure = Figure(figsize=(10, 0.9 + 0.36 * shown), layout="constrained")
@@ -72,7 +74,7 @@ def token_graph(trace: Trace) -> Figure:
     full = full_scale(trace.throughput, [role == "response" for role in trace.roles])
     in_backbone = set(trace.backbone())
     centre: dict[int, tuple[float, float]] = {}
-    for unit, pieces in zip(units, places, strict=True):
+    for unit, pieces in zip(units, layout, strict=True):
         score = max(trace.throughput[unit.first : unit.last + 1])
         for line, column, text in pieces:
             if line < first_line:
@@ -80,7 +82,7 @@ def token_graph(trace: Trace) -> Figure:
             x, y = float(column), -LINE_HEIGHT * (line - first_line)
             for token in range(unit.first, unit.last + 1):
                 centre.setdefault(token, (x + len(text) / 2, y + 1.02))
-            _draw_piece(axes, text, x, y, score / full, trace.roles[unit.last])
+            _draw_piece(axes, text, x, y, strength(score, full), trace.roles[unit.last])
             if unit.first in in_backbone:
                 axes.plot([x + 0.1, x + len(text) - 0.1], [y - 0.08] * 2, color="#9c2f00", lw=1.1)
     _draw_arcs(axes, trace, centre)
@@ -99,7 +101,7 @@ def token_graph(trace: Trace) -> Figure:
     return figure
 
 
-def ranked_bars(trace: Trace) -> Figure:
+def ranked_bars(trace: "Trace") -> Figure:
     """Pieces of the response with the highest and the lowest mean percentile of throughput."""
     percentiles = mean_percentiles(trace)
     ranked = sorted(percentiles.items(), key=lambda item: (-item[1][0], item[0]))
@@ -125,10 +127,10 @@ def ranked_bars(trace: Trace) -> Figure:
     return figure
 
 
-def mean_percentiles(trace: Trace) -> dict[str, tuple[float, int]]:
+def mean_percentiles(trace: "Trace") -> dict[str, tuple[float, int]]:
     """For each text among the response's pieces: mean percentile of throughput, and how many.
 
-    The percentile of a piece is the share, in %, of the other pieces with less throughput, ties
+    The percentile of a piece is the percentage of the other pieces with less throughput, ties
     counted half. The answer and what comes after it are left out.
     """
     roles = trace.roles
@@ -144,13 +146,13 @@ def mean_percentiles(trace: Trace) -> dict[str, tuple[float, int]]:
     grouped: dict[str, list[float]] = defaultdict(list)
     for unit, score in zip(pieces, scores, strict=True):
         grouped[unit.text].append(100 * below[score] / max(1, len(pieces) - 1))
-    return {text: (sum(all_) / len(all_), len(all_)) for text, all_ in grouped.items()}
+    return {text: (sum(values) / len(values), len(values)) for text, values in grouped.items()}
 
 
-def _lay_out(units: tuple[Unit, ...]) -> tuple[list[list[tuple[int, int, str]]], int]:
-    """(line, column, text) of every unit's pieces in a grid of characters, and how many lines."""
+def _lay_out(units: tuple["Unit", ...]) -> tuple[list[list[tuple[int, int, str]]], int]:
+    """(line, column, text) of every unit's pieces in a grid of characters, and the number of lines."""
     line = column = 0
-    places: list[list[tuple[int, int, str]]] = []
+    layout: list[list[tuple[int, int, str]]] = []
     for unit in units:
         pieces: list[tuple[int, int, str]] = []
         for n, part in enumerate(printable(visible(unit.text)).split("\n")):
@@ -164,13 +166,13 @@ def _lay_out(units: tuple[Unit, ...]) -> tuple[list[list[tuple[int, int, str]]],
                 part = part[COLUMNS:]
                 if part:
                     line, column = line + 1, 0
-        places.append(pieces or [(line, column, "")])
-    return places, line + 1
+        layout.append(pieces or [(line, column, "")])
+    return layout, line + 1
 
 
-def _draw_piece(axes: Axes, text: str, x: float, y: float, share: float, role: str) -> None:
-    fill = colour(strength(share, 1.0)) if share > 0 else "#ffffff"
-    edge = {"answer": "#9c2f00"}.get(role, "none")
+def _draw_piece(axes: Axes, text: str, x: float, y: float, level: float, role: str) -> None:
+    fill = colour(level) if level > 0 else "#ffffff"
+    edge = "#9c2f00" if role == "answer" else "none"
     box = Rectangle(
         (x, y), max(len(text), 0.4), 1.0, facecolor=fill, edgecolor=edge, lw=1.3,
         zorder=3 if role == "answer" else 1,
@@ -183,7 +185,7 @@ def _draw_piece(axes: Axes, text: str, x: float, y: float, share: float, role: s
     )  # fmt: skip
 
 
-def _draw_arcs(axes: Axes, trace: Trace, centre: dict[int, tuple[float, float]]) -> None:
+def _draw_arcs(axes: Axes, trace: "Trace", centre: dict[int, tuple[float, float]]) -> None:
     edges = [edge for edge in trace.edges if edge.source in centre and edge.target in centre]
     for edge in edges[:MOST_ARCS]:
         heavy = (edge.flow / edges[0].flow) ** 0.5

@@ -1,17 +1,19 @@
-"""What the page needs to know of a trace, in units (pieces of text) instead of tokens."""
+"""The data of the page: a trace in units (pieces of text) instead of tokens."""
 
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.colours import CIVIDIS, full_scale
 from flowtracer.render.visible import visible
-from flowtracer.tracing.data import Trace
+
+if TYPE_CHECKING:
+    from flowtracer.tracing.data import Trace
 
 ROLE_CODES = {"template": "t", "user": "u", "response": "r", "answer": "a"}
 
 
-def page_data(trace: Trace) -> dict[str, Any]:
+def page_data(trace: "Trace") -> dict[str, Any]:
     """Plain data for the page's script; all positions are unit numbers unless they say token.
 
     A unit's scores are those of its strongest token (adding them up would count flow between its
@@ -22,7 +24,9 @@ def page_data(trace: Trace) -> dict[str, Any]:
     for number, unit in enumerate(units):
         for token in range(unit.first, unit.last + 1):
             unit_of[token] = number
-    strongest = [max(_tokens(unit), key=trace.throughput.__getitem__) for unit in units]
+    strongest = [
+        max(range(unit.first, unit.last + 1), key=trace.throughput.__getitem__) for unit in units
+    ]
     scores = [trace.throughput[token] for token in strongest]
     roles = "".join(ROLE_CODES[trace.roles[unit.last]] for unit in units)
 
@@ -62,10 +66,6 @@ def page_data(trace: Trace) -> dict[str, Any]:
             "versions": ", ".join(f"{k} {v}" for k, v in trace.provenance.versions.items()),
         },
     }
-
-
-def _tokens(unit: Any) -> range:
-    return range(unit.first, unit.last + 1)
 
 
 def _short(value: float) -> float:

@@ -1,6 +1,7 @@
 """A trace in the terminal: coloured text and a table of hubs."""
 
 from statistics import median
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.style import Style
@@ -9,13 +10,15 @@ from rich.text import Text
 
 from flowtracer.render.colours import colour, full_scale, ink, strength
 from flowtracer.render.visible import one_line, visible
-from flowtracer.tracing.data import Trace
 
-MOST_HUBS = 12  # our choice: what fits beside the text on a screen
+if TYPE_CHECKING:
+    from flowtracer.tracing.data import Trace
+
+MOST_HUBS = 12  # our choice: what fits below the text on a screen
 
 
-def coloured_text(trace: Trace) -> Text:
-    """The running text; the answer is bold and underlined, the template dim, for eyes and pipes."""
+def coloured_text(trace: "Trace") -> Text:
+    """The text coloured by throughput; the answer is bold and underlined, the template dim."""
     full = full_scale(trace.throughput, [role == "response" for role in trace.roles])
     text = Text()
     for unit in trace.units:
@@ -37,7 +40,7 @@ def coloured_text(trace: Trace) -> Text:
     return text
 
 
-def hub_table(trace: Trace) -> Table:
+def hub_table(trace: "Trace") -> Table:
     """The strongest hubs of the response, each with the piece its strongest edge goes to."""
     apart = f", {median(trace.hub_spacing):g} tokens apart (median)" if trace.hub_spacing else ""
     title = f"{len(trace.hubs)} hubs where the flow gathers{apart}"
@@ -45,7 +48,7 @@ def hub_table(trace: Trace) -> Table:
     for heading in ("rank", "position", "token", "throughput", "flows mostly to"):
         table.add_column(heading, justify="left" if heading.startswith(("t", "f")) else "right")
     order = sorted(range(len(trace.ids)), key=lambda i: (-trace.throughput[i], i))
-    rank = {token: place for place, token in enumerate(order, 1)}
+    rank = {token: number for number, token in enumerate(order, 1)}
     strongest = sorted(trace.hubs, key=lambda token: rank[token])[:MOST_HUBS]
     onward: dict[int, int] = {}
     for edge in trace.edges:  # strongest first
@@ -62,6 +65,6 @@ def hub_table(trace: Trace) -> Table:
     return table
 
 
-def show(trace: Trace, console: Console) -> None:
+def show(trace: "Trace", console: Console) -> None:
     """Print text and hubs."""
     console.print(Group(coloured_text(trace), Text(), hub_table(trace)), soft_wrap=False)

@@ -1,4 +1,4 @@
-"""Make every character of a token visible, and harmless to what is around it."""
+"""Make every character of a token visible, and harmless to the text around it."""
 
 import unicodedata
 

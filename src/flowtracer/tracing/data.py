@@ -1,19 +1,26 @@
-"""What a trace is: plain numbers about one text, without any model."""
+"""A trace: plain numbers about the flow through one text."""
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from flowtracer.flow import BACKBONE_RATIO, Edge, Route, select_backbone
+from flowtracer.render import notebook_frame
+from flowtracer.storage import atomic_write
+
+SCHEMA = "flowtracer.trace"
+SCHEMA_VERSION = 1
 
 Role = Literal["template", "user", "response", "answer"]
 
 
 class Unit(NamedTuple):
-    """Tokens first..last that are shown as one piece: most are one token, bytes of a character more."""
+    """Tokens first..last that are shown as one piece: one token, or all tokens of one character."""
 
     first: int
     last: int  # inclusive
@@ -70,7 +77,7 @@ class Trace:
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """What to show: tokens whose characters overlap are merged into one piece."""
+        """The pieces to show: tokens whose characters overlap are merged into one."""
         units: list[Unit] = []
         start = stop = 0
         for token, (begin, end) in enumerate(self.offsets):
@@ -94,12 +101,13 @@ class Trace:
         return self.text[start:stop]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trace as JSON. See `flowtracer.load_trace`."""
-        from flowtracer.tracing.file import save_trace
+        """Write the trace as UTF-8 JSON, atomically. See `flowtracer.load_trace`."""
+        with atomic_write(Path(path)) as partial:
+            partial.write_text(json.dumps(self.to_json(), ensure_ascii=True), encoding="utf-8")
 
-        save_trace(self, path)
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and dictionaries, with the schema version."""
+        return {"schema": SCHEMA, "version": SCHEMA_VERSION, **asdict(self)}
 
     def _repr_html_(self) -> str:
-        from flowtracer.render import notebook_frame
-
         return notebook_frame(self)

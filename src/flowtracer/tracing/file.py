@@ -1,18 +1,13 @@
-"""Traces as JSON files, with a schema version, checked when they are read."""
+"""Read trace files: JSON with a schema version, checked field by field."""
 
 import json
 import math
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 from flowtracer.flow import Edge, Route
-from flowtracer.storage import atomic_write
-from flowtracer.tracing.data import Provenance, Role, Trace
-
-SCHEMA = "flowtracer.trace"
-SCHEMA_VERSION = 1
+from flowtracer.tracing.data import SCHEMA, SCHEMA_VERSION, Provenance, Role, Trace
 
 _PER_TOKEN = ("ids", "offsets", "roles", "answer_weights", "potential", "inflow", "throughput")
 
@@ -22,9 +17,8 @@ class TraceFileError(ValueError):
 
 
 def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
-    """Write a trace as UTF-8 JSON; a reader never sees a half-written file."""
-    with atomic_write(Path(path)) as partial:
-        partial.write_text(json.dumps(trace_to_json(trace), ensure_ascii=True), encoding="utf-8")
+    """`trace.save(path)`, as a function."""
+    trace.save(path)
 
 
 def load_trace(path: str | os.PathLike[str]) -> Trace:
@@ -46,13 +40,8 @@ def load_trace(path: str | os.PathLike[str]) -> Trace:
         raise TraceFileError(f"{path}: {error}") from None
 
 
-def trace_to_json(trace: Trace) -> dict[str, Any]:
-    """Plain lists and dictionaries of a trace."""
-    return {"schema": SCHEMA, "version": SCHEMA_VERSION, **asdict(trace)}
-
-
 def trace_from_json(data: object) -> Trace:
-    """The trace in what `trace_to_json` made. Raises TraceFileError."""
+    """The trace in what `Trace.to_json` gave. Raises TraceFileError."""
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise TraceFileError("is not a flowtracer trace (no schema 'flowtracer.trace')")
     if data.get("version") != SCHEMA_VERSION:
@@ -63,9 +52,9 @@ def trace_from_json(data: object) -> Trace:
     try:
         trace = Trace(
             text=_typed(data["text"], str),
-            ids=tuple(_typed(one, int) for one in data["ids"]),
+            ids=tuple(_typed(token, int) for token in data["ids"]),
             offsets=tuple((_typed(a, int), _typed(b, int)) for a, b in data["offsets"]),
-            roles=tuple(_role(one) for one in data["roles"]),
+            roles=tuple(_role(role) for role in data["roles"]),
             answer_weights=_numbers(data["answer_weights"]),
             potential=_numbers(data["potential"]),
             inflow=_numbers(data["inflow"]),
@@ -77,7 +66,7 @@ def trace_from_json(data: object) -> Trace:
                 Route(tuple(_typed(token, int) for token in tokens), _number(probability))
                 for tokens, probability in data["routes"]
             ),
-            hubs=tuple(_typed(one, int) for one in data["hubs"]),
+            hubs=tuple(_typed(token, int) for token in data["hubs"]),
             provenance=_provenance(data["provenance"]),
         )
     except KeyError as error:
@@ -89,11 +78,13 @@ def trace_from_json(data: object) -> Trace:
 
 
 def _check(trace: Trace) -> None:
-    """Raise TraceFileError unless all parts speak of the same tokens."""
+    """Raise TraceFileError unless all fields are about the same tokens."""
     count = len(trace.ids)
     for name in _PER_TOKEN:
         if len(getattr(trace, name)) != count:
-            raise TraceFileError(f"is damaged: {name} has not one entry for each of {count} tokens")
+            raise TraceFileError(
+                f"is damaged: {name} does not have one entry for each of {count} tokens"
+            )
     if not any(role in ("response", "answer") for role in trace.roles):
         raise TraceFileError("is damaged: it has no response")
     if any(not 0 <= start <= stop <= len(trace.text) for start, stop in trace.offsets):
@@ -128,6 +119,6 @@ def _role(value: Any) -> Role:
 
 def _provenance(data: Any) -> Provenance:
     fields = dict(data)
-    fields["layers"] = tuple(_typed(one, int) for one in fields["layers"])
+    fields["layers"] = tuple(_typed(layer, int) for layer in fields["layers"])
     fields["versions"] = {str(key): str(value) for key, value in fields["versions"].items()}
     return Provenance(**fields)

@@ -44,7 +44,7 @@ from flowtracer.tracing.data import Provenance, Role, Trace
 Progress = Callable[[str, int, int], None]
 
 EDGES_PER_TOKEN = 4  # our choice: enough to answer a click on any token
-BACKBONE_EDGE_SHARE = 0.9  # our choice
+BACKBONE_EDGE_RATIO = 0.9  # our choice
 LOOKS = 6  # how often a trace reads all rows of attention: two solves, three for edges, routes
 BACKBONE_EDGE_LIMIT = 10_000  # our choice: keeps the page of an 8,000-token text below 3 MB
 
@@ -180,7 +180,7 @@ def _assemble(
     throughput = _numbers(flow.throughput[0], total)
     in_response = torch.arange(total) >= start
     hubs = find_hubs(torch.tensor(throughput), in_response)
-    backbone = smallest_edge_set(flow, share=BACKBONE_EDGE_SHARE, limit=BACKBONE_EDGE_LIMIT)
+    backbone = smallest_edge_set(flow, ratio=BACKBONE_EDGE_RATIO, limit=BACKBONE_EDGE_LIMIT)
     kept = {(e.source, e.target): e for e in strongest_edges(flow, per_token=EDGES_PER_TOKEN)}
     kept |= {(e.source, e.target): e for e in backbone}
     edges = sorted(kept.values(), key=lambda e: (-e.flow, e.target, e.source))
