@@ -1,9 +1,3 @@
-# make demo   trace the embedded model and say where the page is
-# make test   install what the tests need and run them
-# make check  lint and types
-# make test-verl  test the plug-in for verl in an environment of its own (.venv-verl)
-# make bench  measure speed and memory (needs a folder with SmolLM2-135M, see docs/performance.md)
-
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -13,7 +7,10 @@ VERL_VENV ?= .venv-verl
 VERL_TORCH := $(shell sed -n "s/^torch==//p" requirements-verl.txt)
 CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-slow test-verl check bench wheel clean
+.PHONY: help demo test test-slow test-verl check bench wheel clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | sort | awk '{name = $$1; $$1 = ""; printf "make %-10s%s\n", name, $$0}'
 
 # The CPU build by name, so that no pip ever fetches gigabytes of CUDA; from PyTorch's own index
 # where the default index does not have it.
@@ -32,13 +29,13 @@ $(VENV)/dev: $(VENV)/package
 	$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	touch $@
 
-demo: $(VENV)/package
+demo: $(VENV)/package ## trace the embedded model and say where the page is
 	$(BIN)/flowtracer trace --out $(OUT)
 
-test: $(VENV)/dev
+test: $(VENV)/dev ## run the fast tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(VENV)/dev
+test-slow: $(VENV)/dev ## run all tests
 	$(BIN)/python -m pytest
 
 # Without dependencies: verl's pins and this project's disagree, the list is complete by itself.
@@ -50,21 +47,22 @@ $(VERL_VENV)/ready: requirements-verl.txt pyproject.toml
 	$(VERL_VENV)/bin/pip install --quiet --no-deps --editable .
 	touch $@
 
-test-verl: $(VERL_VENV)/ready
+test-verl: $(VERL_VENV)/ready ## test the plug-in for verl in an environment of its own (.venv-verl)
 	OMP_NUM_THREADS=1 $(VERL_VENV)/bin/python -m pytest tests_verl
 
-check: $(VENV)/dev
+check: $(VENV)/dev ## lint, formatting, types and the rules for the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_architecture.py --durations=0
 
-bench: $(VENV)/dev
+bench: $(VENV)/dev ## measure speed and memory (a folder with SmolLM2-135M: see docs/performance.md)
 	$(BIN)/python bench/trace.py
 
-wheel: $(VENV)/dev
+wheel: $(VENV)/dev ## build the wheel and check it
 	rm -rf dist
 	$(BIN)/python -m build --quiet
 	$(BIN)/twine check --strict dist/*
 
-clean:
+clean: ## remove the environments and what was built
 	rm -rf $(VENV) $(VERL_VENV) dist build *.egg-info

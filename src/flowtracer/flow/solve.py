@@ -46,7 +46,7 @@ def solve_potential(attention: Tensor | AttentionRows, sink: Tensor, relays: Ten
     """Solve `(I - U) h = sink` for the potential h.
 
     `U[i, k] = attention[k, i]` for i < k, with row i zeroed where `relays[i]` is 0, so
-    `h(i) = sink(i) + relays(i) * sum over k > i of attention[k, i] h(k)`  (eq. 3 of the paper).
+    `h(i) = sink(i) + relays(i) * sum over k > i of attention[k, i] h(k)`  (equation 2 of the paper).
 
     Shapes: attention (B, T, T), sink and relays (B, T) in the working dtype. Returns (B, T).
     """
@@ -71,7 +71,7 @@ def solve_passage(attention: Tensor | AttentionRows, entering: Tensor, relays: T
     """Solve `(I - U)^T g = entering`, the transpose of the system of `solve_potential`.
 
     `g(k) = entering(k) + sum over i < k of attention[k, i] relays(i) g(i)`; with
-    `entering = source / h` the inflow is `f = h * g` (eq. 4 of the paper).
+    `entering = source / h` the inflow is `f = h * g` (equation 4 of the paper).
 
     Shapes: attention (B, T, T), entering and relays (B, T) in the working dtype. Returns (B, T).
     """
