@@ -1,4 +1,4 @@
-"""What the measurements share: the model, the case, seconds and memory of this process."""
+"""Shared by the measurements: the model, the masks, seconds and memory of this process."""
 
 import os
 import platform
@@ -11,15 +11,13 @@ import torch
 from flowtracer.models import Loaded
 
 DEFAULT_FOLDER = Path(os.environ.get("FLOWTRACER_TEST_MODELS", "~/.cache/flowtracer-models"))
-
-
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def question_and_answer(length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A fifth of the text asks, eight tokens near its end answer; (1, T) bool each."""
-    place = torch.arange(length)[None]
-    return place < length // 5, (place >= length - 10) & (place < length - 2)
+    """Masks (1, T): the first fifth of the text is the question, eight tokens near its end the answer."""
+    position = torch.arange(length)[None]
+    return position < length // 5, (position >= length - 10) & (position < length - 2)
 
 
 def plain_forward(loaded: Loaded, ids: torch.Tensor) -> None:

@@ -36,9 +36,9 @@ def make_rollouts(path: Path, rows: int, *, seed: int = 0) -> None:
 
 def steady_rate(parts: Path) -> float:
     """Rows a second from the first part that was written to the last one."""
-    files = sorted(parts.glob("part-*.parquet"), key=lambda one: one.stat().st_mtime_ns)
-    begin, end = (files[place].stat().st_mtime_ns / 1e9 for place in (0, -1))
-    rows = sum(parquet.read_metadata(one).num_rows for one in files[1:])
+    files = sorted(parts.glob("part-*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+    begin, end = (files[index].stat().st_mtime_ns / 1e9 for index in (0, -1))
+    rows = sum(parquet.read_metadata(path).num_rows for path in files[1:])
     return rows / (end - begin)
 
 
@@ -48,17 +48,17 @@ def main() -> None:
     parser.add_argument("--shard-rows", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    whole: dict[int, list[float]] = {1: [], 2: []}
+    total: dict[int, list[float]] = {1: [], 2: []}
     steady: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "rollouts.jsonl"
         make_rollouts(source, options.rows)
         for repeat in range(options.repeats):
-            for workers in whole:
+            for workers in total:
                 out = Path(folder) / f"out-{repeat}-{workers}"
                 words = ["score", str(source), "--out", str(out), "--engine", "ray"]
                 words += ["--shard-rows", str(options.shard_rows), "--workers", str(workers)]
-                # One core of Ray and one thread for each worker, so that a worker more is a core more.
+                # One core of Ray and one thread for each worker.
                 code = (
                     "import sys, ray; ray.init(num_cpus=int(sys.argv[1]), log_to_driver=False, "
                     "include_dashboard=False); from flowtracer.cli.main import main; "
@@ -70,16 +70,16 @@ def main() -> None:
                     check=True,
                     capture_output=True,
                 )
-                whole[workers].append(options.rows / (time.perf_counter() - start))
+                total[workers].append(options.rows / (time.perf_counter() - start))
                 steady[workers].append(steady_rate(out / "parts"))
                 print(
                     f"{workers} workers: {steady[workers][-1]:.1f} rows/s, with start and loading "
-                    f"{whole[workers][-1]:.1f}",
+                    f"{total[workers][-1]:.1f}",
                     flush=True,
                 )
-    for name, rates in (("rate", steady), ("with start and loading", whole)):
-        one, two = (statistics.median(rates[workers]) for workers in (1, 2))
-        print(f"{name}: {one:.1f} and {two:.1f} rows/s, {two / one:.2f} times")
+    for name, rates in (("rate", steady), ("with start and loading", total)):
+        first, second = (statistics.median(rates[workers]) for workers in (1, 2))
+        print(f"{name}: {first:.1f} and {second:.1f} rows/s, {second / first:.2f} times")
 
 
 if __name__ == "__main__":

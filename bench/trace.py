@@ -1,4 +1,4 @@
-"""Speed and memory of a trace, as ratios to what people would do otherwise.
+"""Speed and memory of a trace, as ratios to the usual alternatives.
 
     make bench                        # or: python bench/trace.py --model FOLDER_OR_HUB_ID
 
@@ -93,7 +93,7 @@ def time_answer_flow(length: int, repeats: int = 15) -> float:
 
 def extra_memory_here(loaded: Loaded, name: str, length: int) -> dict[str, float]:
     """Peak growth in MB, and seconds, of one case in this fresh process."""
-    CASES["flow"](loaded, torch.arange(5, 69)[None])  # what is loaded lazily is not the case's
+    CASES["flow"](loaded, torch.arange(5, 69)[None])  # lazy loading is not part of the case
     ids = torch.randint(5, 40_000, (1, length), generator=torch.Generator().manual_seed(0))
     Path("/proc/self/clear_refs").write_text("5")  # peak := now
     before = resident("VmRSS")

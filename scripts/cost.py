@@ -44,7 +44,7 @@ GPUS = (8, 64, 256, 1024)
 BATCH = 512  # responses of a step, section 4 of the paper
 SPEED = 4e14  # operations a second of one GPU in large bfloat16 products, assumed (H100 at 40%)
 DECODE = 4.0  # sampling a token takes as long as so many operations of a forward would, assumed
-TILE_PRODUCTS = 2  # looks at every tile of a chosen layer, one for each solve
+TILE_PRODUCTS = 2  # times that every tile of a chosen layer is computed, once for each solve
 DENSE_BYTES = 5e9  # beyond such a T x T, tiles: a sixteenth of 80 GB
 
 
@@ -60,13 +60,13 @@ def plain_forward(model: Shape, length: int) -> float:
 
 
 def credit(model: Shape, length: int, *, tiles: bool) -> float:
-    """Truncated forward, and, in tiles, two more looks at the chosen layers; solves are T^2 each."""
+    """Truncated forward, in tiles the chosen layers' attention twice more; solves are T^2 each."""
     first, last = model.layers // 3, 2 * model.layers // 3
     forward = 2 * (last - 1) * model.layer_weights * length
     forward += (2 * (last - 1) + 1) * pair_operations(model, length)
     forward += 2 * model.hidden * model.head * (model.heads + model.kv_heads) * length
-    looks = TILE_PRODUCTS * (last - first) * pair_operations(model, length) if tiles else 0
-    return forward + looks + 4 * length**2
+    tile_products = TILE_PRODUCTS * (last - first) * pair_operations(model, length) if tiles else 0
+    return forward + tile_products + 4 * length**2
 
 
 def step(model: Shape, length: int) -> float:
@@ -91,7 +91,7 @@ def main() -> None:
             tiles = 4 * length**2 > DENSE_BYTES
             over = credit(model, length, tiles=tiles)
             print(
-                f"| {model.name} | {length:,} | {'tiles' if tiles else 'whole'} "
+                f"| {model.name} | {length:,} | {'tiles' if tiles else 'dense'} "
                 f"| {over / plain_forward(model, length):.2f} "
                 f"| {100 * over / step(model, length):.1f}% "
                 f"| {memory(model, length, tiles=tiles) / 1e9:.2f} GB |"
@@ -103,11 +103,11 @@ def main() -> None:
         for length in LENGTHS:
             tiles = 4 * length**2 > DENSE_BYTES
             parts = [BATCH / (SPEED * min(count, BATCH)) for count in GPUS]
-            own, whole = credit(model, length, tiles=tiles), step(model, length)
-            cells = [f"{own * one:.3g} / {whole * one:.3g}" for one in parts]
+            costs = credit(model, length, tiles=tiles), step(model, length)
+            cells = [f"{costs[0] * part:.3g} / {costs[1] * part:.3g}" for part in parts]
             print(f"| {model.name} | {length:,} | " + " | ".join(cells) + " |")
-    print("\nThe count for SmolLM2-135M, to hold against what was measured:\n")
-    print("| tokens | whole / forward | tiles / forward |")
+    print("\nThe count for SmolLM2-135M, to compare with the measured figures:\n")
+    print("| tokens | dense / forward | tiles / forward |")
     print("|---|---|---|")
     for length in (512, 1024, 2048, 4096, 8192, 16_384, 32_768):
         ratios = [
