@@ -1,36 +1,57 @@
-"""Records of JSON Lines files and the names that their fields go by."""
+"""Records of JSON Lines files: one strict reader, and the names that their fields go by."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 PROMPT_FIELDS = ("prompt", "messages", "question", "problem")
-
-
 RESPONSE_FIELDS = ("response", "completion", "output")
 
 
-def rows_of_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a JSON Lines file, each with "file, line n" for messages; blank lines do not count.
+def first_field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """The value of the first of the fields that has one; None if none has."""
+    return next((record[name] for name in names if record.get(name) is not None), None)
+
+
+def parse_record(line: bytes) -> dict[str, Any]:
+    """The JSON object in a line. Raises ValueError with what is wrong, such as "is not UTF-8 text"."""
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise ValueError("is not a JSON object")
+    return record
+
+
+def read_lines(path: Path, offset: int = 0) -> Iterator[tuple[int, int, bytes]]:
+    """Lines of a file that are not blank, unparsed: (line number, byte where it begins, line).
+
+    offset: byte to begin at; line numbers count from there. Raises ValueError for a file that cannot
+    be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, offset, line
+                offset += len(line)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Records of a JSON Lines file, each with "file, line n" for messages; blank lines do not count.
 
     Raises ValueError for a file that cannot be read or a line that is not a JSON object.
     """
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):
-                    row = None
-                if not isinstance(row, dict):
-                    raise ValueError(
-                        f"{path}, line {number}: is not a JSON object; repair or delete the line"
-                    )
-                yield f"{path}, line {number}", row
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: is not UTF-8 text; convert it first") from None
+    for number, _, line in read_lines(path):
+        where = f"{path}, line {number}"
+        try:
+            yield where, parse_record(line)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}; repair or delete the line") from None

@@ -3,67 +3,105 @@
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from flowtracer.records import parse_record, read_lines
+
 
 def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Whole rows of a file that have all the fields; none if there is no file."""
+    """Complete rows of a file that have all the fields; none if there is no file."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    for _, _, line in read_lines(path):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+            row = parse_record(line)
+        except ValueError:  # a kill cut it short
             continue
-        if isinstance(row, dict) and set(fields) <= row.keys():
+        if set(fields) <= row.keys():
             rows.append(row)
     return rows
 
 
-def keep_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write these rows only, the file whole or not at all: a line that a kill cut short goes."""
-    with atomic_write(path) as partial:
-        partial.write_text("".join(map(line_of, rows)), encoding="utf-8")
+@contextmanager
+def append_rows(
+    path: Path, rows: Iterable[dict[str, Any]]
+) -> Iterator[Callable[[Iterable[dict[str, Any]]], None]]:
+    """Write the rows of an earlier run again, then yield a function that appends more and flushes.
 
-
-def line_of(row: dict[str, Any]) -> str:
-    """A row as a line of JSON."""
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def claim(path: Path, settings: dict[str, Any], *, what: str, free: Collection[str] = ()) -> None:
-    """Write settings down, or see that they are those that the folder holds.
-
-    free: settings that may change. Raises ValueError naming the first that did.
+    A line that a kill cut short is gone afterwards.
     """
-    mine = json.loads(json.dumps(settings))
-    if path.exists():
-        theirs = json.loads(path.read_text())
-        for name in mine:
-            if name not in free and mine[name] != theirs.get(name):
-                raise ValueError(
-                    f"{path.parent} holds {what} with another {name} ({theirs.get(name)!r}); "
-                    "choose another --out"
-                )
+    write_rows(path, rows)
+    with path.open("a", encoding="utf-8") as file:
+
+        def append(more: Iterable[dict[str, Any]]) -> None:
+            file.writelines(map(_line, more))
+            file.flush()
+
+        yield append
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write these rows and no others, the file whole or not at all."""
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(map(_line, rows))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, the file whole or not at all; functions by their names."""
     with atomic_write(path) as partial:
-        partial.write_text(json.dumps(mine, indent=1) + "\n")
+        partial.write_text(json.dumps(value, indent=1, default=_name) + "\n", encoding="utf-8")
+
+
+def check_settings(
+    path: Path,
+    settings: dict[str, Any],
+    *,
+    what: str,
+    free: Collection[str] = (),
+    option: str = "--out",
+) -> None:
+    """Write the settings down, or check that they are those that the folder of `path` holds.
+
+    what: what the folder holds, for the message. free: top-level settings that may change. option:
+    what to change for another folder.
+
+    Raises ValueError naming what differs.
+    """
+    settings = json.loads(json.dumps(settings, default=_name))
+    if path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        old, new = (
+            _flat({name: value for name, value in one.items() if name not in free})
+            for one in (earlier, settings)
+        )
+        changed = [
+            f"{name} was {old.get(name)!r}, is {new[name]!r}"
+            for name in new
+            if new[name] != old.get(name)
+        ]
+        if changed:
+            raise ValueError(
+                f"{path.parent} holds {what} with other settings ({'; '.join(changed[:3])}); "
+                f"choose another {option}"
+            )
+    write_json(path, settings)
 
 
 @contextmanager
-def lock(folder: Path, what: str) -> Iterator[None]:
+def lock(folder: Path, what: str, *, option: str = "--out") -> Iterator[None]:
     """The folder, made if it is missing, for this process only. Raises ValueError if it is in use."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout:
-        raise ValueError(f"{folder} is in use by {what}; choose another --out") from None
+        raise ValueError(f"{folder} is in use by {what}; choose another {option}") from None
 
 
 @contextmanager
@@ -76,7 +114,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield partial
         mask = os.umask(0)
         os.umask(mask)
-        partial.chmod(0o666 & ~mask)  # mkstemp keeps others out, a result should not
+        partial.chmod(0o666 & ~mask)  # mkstemp makes it private, a result should not be
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _name(value: object) -> str:
+    """A function by its name, as its address differs between processes; anything else as text."""
+    return getattr(value, "__qualname__", None) or str(value)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one dictionary with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        nested = isinstance(value, dict) and value
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat

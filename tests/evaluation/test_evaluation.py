@@ -133,7 +133,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_result(whole, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--out", "out", "--seed", "5"], "holds an evaluation with another seed"),
+        (["--out", "out", "--seed", "5"], "holds an evaluation with other settings (seed was"),
         (["--task", "sudoku"], "sudoku"),
         (["--model", "./nowhere"], "nowhere"),
         (["--backend", "magic"], "transformers or vllm"),

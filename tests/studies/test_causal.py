@@ -15,7 +15,7 @@ import torch
 
 from flowtracer.evaluation.intervals import bootstrap
 from flowtracer.regions import encode_with_offsets, render_prompt, tokenize_prompt
-from flowtracer.storage import keep_rows
+from flowtracer.storage import write_rows
 from flowtracer.studies.causal.study import CausalStudy, _closed, _new_answer, _Variant, run_causal
 from flowtracer.studies.causal.summary import cells
 from flowtracer.studies.formats import FormatStudy, overlap, run_formats, wordings
@@ -128,7 +128,7 @@ def test_a_killed_study_goes_on_to_the_same_rows(tmp_path):
     other = subprocess.run(
         [*COMMAND, "--seed", "1"], cwd=folders[0], env=ENVIRONMENT, capture_output=True, text=True
     )
-    assert other.returncode == 1 and "holds a study with another seed" in other.stderr
+    assert other.returncode == 1 and "holds a study with other settings (seed was" in other.stderr
 
 
 @pytest.mark.parametrize("name", ["smollm2", "gemma3-270m"])
@@ -149,7 +149,7 @@ def test_it_runs_on_models_of_other_kinds(real_model, tmp_path, name):
     for protocol in ("answer", "rest"):
         folder = tmp_path / protocol
         (folder / "solutions").mkdir(parents=True)
-        keep_rows(folder / "solutions" / "solutions.jsonl", [asdict(made)])
+        write_rows(folder / "solutions" / "solutions.jsonl", [asdict(made)])
         study = CausalStudy(
             name, "apples", ("flow", "flow@edges=value", "answer_attention", "random"), (0.2,),
             protocol, problems=1, max_new_tokens=len(ids) + 5,

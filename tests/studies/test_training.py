@@ -92,7 +92,9 @@ def test_a_small_study_runs_and_is_not_run_twice(tmp_path):
     )
     assert times == {path: path.stat().st_mtime for path in times}
     other = run("--problems", "30")
-    assert other.returncode == 1 and "holds a study with another problems" in other.stderr
+    assert (
+        other.returncode == 1 and "holds a study with other settings (problems was" in other.stderr
+    )
 
 
 def test_names_are_folders():

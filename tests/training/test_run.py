@@ -93,7 +93,10 @@ def test_a_killed_run_resumes_to_the_same_parameters(whole, tmp_path):
 
 def test_a_folder_keeps_to_its_settings(whole):
     status, _, errors = run(whole[0].parent, "--output_dir", "out", "--emphasis", "2")
-    assert status == 1 and "holds a run with other settings (emphasis is 2.0, was 1.5)" in errors
+    assert (
+        status == 1
+        and "holds a run with other settings (credit.emphasis was 1.5, is 2.0)" in errors
+    )
     assert len(errors.strip().splitlines()[-1]) < 400 and "Traceback" not in errors
     before = (whole[0] / "model.safetensors").read_bytes()
     status, _, errors = run(whole[0].parent, "--output_dir", "out")  # finished: nothing to do

@@ -1,12 +1,16 @@
 """What the command line is asked to trace: a sample, a problem, two files, or a row of a file."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flowtracer.models import EMBEDDED, Loaded
-from flowtracer.records import PROMPT_FIELDS, RESPONSE_FIELDS
+from flowtracer.records import (
+    PROMPT_FIELDS,
+    RESPONSE_FIELDS,
+    first_field,
+    parse_record,
+    read_lines,
+)
 from flowtracer.regions import encode_with_offsets
 
 SAMPLE_PROBLEM = (
@@ -88,37 +92,20 @@ def _read(path: Path) -> str:
 
 def _row(path: Path, number: int) -> TracedText:
     """Row `number` of a JSON Lines file, blank lines not counted; other rows are not parsed."""
-    line, count = "", 0
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for text in file:
-                if text.strip():
-                    line = text
-                    count += 1
-                    if count > number >= 0:
-                        break
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: is not UTF-8 text; convert it first") from None
+    count, line = 0, b""
+    for count, row in enumerate(read_lines(path), start=1):
+        line = row[2]
+        if count > number >= 0:
+            break
     if not 0 <= number < count:
         raise ValueError(f"{path}: has no row {number}; it has {count} rows and 0 is the first")
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}, row {number}: is not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"{path}, row {number}: is not a JSON object")
-    prompt = _first(record, PROMPT_FIELDS)
-    if not isinstance(prompt, str | list):
-        raise ValueError(
-            f"{path}, row {number}: has no prompt; one of {', '.join(PROMPT_FIELDS)} is needed"
-        )
-    response = _first(record, RESPONSE_FIELDS)
-    if response is not None and not isinstance(response, str):
-        raise ValueError(f"{path}, row {number}: the response is not a text")
+        record = parse_record(line)
+        prompt, response = (first_field(record, one) for one in (PROMPT_FIELDS, RESPONSE_FIELDS))
+        if not isinstance(prompt, str | list):
+            raise ValueError(f"has no prompt; one of {', '.join(PROMPT_FIELDS)} is needed")
+        if response is not None and not isinstance(response, str):
+            raise ValueError("the response is not a text")
+    except ValueError as error:
+        raise ValueError(f"{path}, row {number}: {error}") from None
     return TracedText(prompt, response)
-
-
-def _first(record: dict[str, Any], names: tuple[str, ...]) -> Any:
-    return next((record[name] for name in names if record.get(name) is not None), None)

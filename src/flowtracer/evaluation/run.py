@@ -13,7 +13,7 @@ from flowtracer.evaluation.intervals import Interval, Rewards, mean_accuracy, pa
 from flowtracer.models import model_path
 from flowtracer.models.generation import Sampling
 from flowtracer.regions import render_prompt
-from flowtracer.storage import atomic_write, claim, keep_rows, line_of, lock, read_rows
+from flowtracer.storage import append_rows, check_settings, lock, read_rows, write_json
 from flowtracer.tasks import Task
 
 COMPLETIONS_FILE = "completions.jsonl"
@@ -66,15 +66,14 @@ def evaluate(
 def _evaluate(
     settings: EvalSettings, task: Task, folder: Path, progress: Progress | None
 ) -> EvalResult:
-    claim(folder / SETTINGS_FILE, asdict(settings), what="an evaluation")
+    check_settings(folder / SETTINGS_FILE, asdict(settings), what="an evaluation")
     path = folder / COMPLETIONS_FILE
     rewards = np.full((len(task.examples), settings.samples), np.nan)
     rows = read_rows(path, FIELDS)
     for row in rows:
         rewards[row["problem"], row["sample"]] = row["reward"]
-    keep_rows(path, rows)
     complete: Complete | None = None
-    with path.open("a", encoding="utf-8") as file:
+    with append_rows(path, rows) as append:
         for number, batch in enumerate(_batches(task, settings)):
             if progress:
                 progress(int((~np.isnan(rewards)).sum()), rewards.size)
@@ -88,15 +87,16 @@ def _evaluate(
             responses = complete(
                 [prompts[problem] for problem, _ in batch], settings.seed + 1_000_003 * number
             )
+            new = []
             for (problem, sample), response in zip(batch, responses, strict=True):
                 example = task.examples[problem]
                 reward = float(task.grade(response, example))
                 if np.isnan(rewards[problem, sample]):
                     row = {"problem": problem, "id": example.id, "sample": sample, "reward": reward}
                     row |= {"answer": example.answer, "response": response}
-                    file.write(line_of(row))
+                    new.append(row)
                 rewards[problem, sample] = reward
-            file.flush()
+            append(new)
     if progress:
         progress(rewards.size, rewards.size)
     ks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k <= settings.samples]
@@ -140,5 +140,4 @@ def _write_summary(settings: EvalSettings, result: EvalResult, folder: Path) -> 
         "pass_at": {str(k): asdict(one) for k, one in result.pass_at.items()},
         "note": "95% bootstrap intervals over problems",
     }
-    with atomic_write(folder / SUMMARY_FILE) as partial:
-        partial.write_text(json.dumps(summary, indent=1) + "\n")
+    write_json(folder / SUMMARY_FILE, summary)

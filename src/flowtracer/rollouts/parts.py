@@ -1,6 +1,5 @@
 """What comes out of a shard: a Parquet part with a row for each rollout, and the errors of the rest."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet as parquet
 
-from flowtracer.storage import atomic_write
+from flowtracer.storage import atomic_write, write_rows
 
 # Lists have one entry for each token of prompt and response; docs/score.md describes the columns.
 SCHEMA = pyarrow.schema(
@@ -44,8 +43,7 @@ def write_part(
     """Write both files of a shard, each whole or not at all, the part last."""
     for path in (part_path(folder, number), errors_path(folder, number)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(errors_path(folder, number)) as partial:
-        partial.write_text("".join(json.dumps(one) + "\n" for one in errors))
+    write_rows(errors_path(folder, number), errors)
     with atomic_write(part_path(folder, number)) as partial:
         parquet.write_table(pyarrow.Table.from_pylist(list(rows), SCHEMA), partial)
 

@@ -1,14 +1,14 @@
 """A rollout out of a row of a file: token ids of prompt and response, and what is known of them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from flowtracer.records import PROMPT_FIELDS, RESPONSE_FIELDS
+from flowtracer.records import PROMPT_FIELDS, RESPONSE_FIELDS, first_field
 from flowtracer.regions import (
     Span,
     decode_with_offsets,
@@ -48,7 +48,7 @@ class Limits:
 
 def read_rollout(
     tokenizer: PreTrainedTokenizerBase,
-    record: Any,
+    record: Mapping[str, Any],
     row: int,
     *,
     limits: Limits,
@@ -63,14 +63,12 @@ def read_rollout(
 
     Raises ValueError with what is wrong.
     """
-    if not isinstance(record, Mapping):
-        raise ValueError("is not an object with fields")
     prompt = _ids(record, "prompt_ids", limits)
     if prompt is None:
-        prompt = _prompt(tokenizer, _first(record, PROMPT_FIELDS), chat)
+        prompt = _prompt(tokenizer, first_field(record, PROMPT_FIELDS), chat)
     response = _ids(record, "response_ids", limits)
     if response is None:
-        text = _first(record, RESPONSE_FIELDS)
+        text = first_field(record, RESPONSE_FIELDS)
         if not isinstance(text, str) or not text:
             raise ValueError(f"has no response; one of {', '.join(RESPONSE_FIELDS)} is needed")
         response = tuple(encode_with_offsets(tokenizer, text).ids)
@@ -88,10 +86,6 @@ def read_rollout(
         _answer(tokenizer, record, response),
         _advantages(record, len(response)),
     )
-
-
-def _first(record: Mapping[str, Any], names: Sequence[str]) -> Any:
-    return next((record[name] for name in names if record.get(name) is not None), None)
 
 
 def _id(record: Mapping[str, Any]) -> str | None:

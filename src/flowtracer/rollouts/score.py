@@ -1,6 +1,5 @@
 """`flowtracer score`: every rollout of some files, once, whatever happens in between."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from flowtracer.rollouts.engines import ENGINES
 from flowtracer.rollouts.parts import counts_of, errors_path, part_path
 from flowtracer.rollouts.shards import find_files, plan
 from flowtracer.rollouts.worker import ScoreSettings
-from flowtracer.storage import atomic_write, claim, lock
+from flowtracer.storage import atomic_write, check_settings, lock, write_json
 
 SHARD_ROWS = 256  # our choice: a kill costs at most the work on so many rows
 Progress = Callable[[int, int, int], None]  # rows done, rows in all, tokens of this run
@@ -49,7 +48,7 @@ def score_files(
     with lock(folder, "another run"):
         sizes = [[one.name, one.stat().st_size] for one in files]
         what = asdict(settings) | {"input": sizes, "shard_rows": shard_rows}
-        claim(folder / "score.json", json.loads(json.dumps(what, default=_name)), what="scores")
+        check_settings(folder / "score.json", what, what="scores")
         shards = plan(files, shard_rows)
         total = sum(one.rows for one in shards)
         missing = [one for one in shards if not part_path(folder, one.number).exists()]
@@ -67,11 +66,6 @@ def score_files(
         return _finish(folder, len(shards), total)
 
 
-def _name(given: object) -> str:
-    """Of a function in the settings: its name, as its address is another one in every process."""
-    return getattr(given, "__qualname__", None) or str(given)
-
-
 def _finish(folder: Path, parts: int, total: int) -> Scored:
     """Put the errors together and write the manifest."""
     counts = [counts_of(folder, number) for number in range(parts)]
@@ -86,7 +80,5 @@ def _finish(folder: Path, parts: int, total: int) -> Scored:
     ):
         for number in range(parts):
             file.write(errors_path(folder, number).read_text(encoding="utf-8"))
-    manifest = {"rows": good, "errors": bad, "parts": parts}
-    with atomic_write(folder / "manifest.json") as partial:
-        partial.write_text(json.dumps(manifest, indent=1) + "\n")
+    write_json(folder / "manifest.json", {"rows": good, "errors": bad, "parts": parts})
     return Scored(good, bad, parts)

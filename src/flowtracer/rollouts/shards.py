@@ -1,13 +1,15 @@
 """Files of rollouts cut into shards of so many rows, which can be read without those before them."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pyarrow.parquet as parquet
+
+from flowtracer.records import parse_record, read_lines
 
 BATCH = 256  # rows decoded together, our choice
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet")
@@ -129,37 +131,27 @@ def _cut(path: Path, size: int) -> Iterator[tuple[int, int, int]]:
             for start in range(0, total, size):
                 yield start, min(size, total - start), 0
             return
-        with path.open("rb") as file:
-            start = rows = offset = begin = 0
-            for line in file:
-                if line.strip():
-                    if rows == size:
-                        yield start, rows, begin
-                        start, rows = start + rows, 0
-                    if rows == 0:
-                        begin = offset
-                    rows += 1
-                offset += len(line)
-            if rows:
+        start = rows = begin = 0
+        for _, offset, _ in read_lines(path):
+            if rows == size:
                 yield start, rows, begin
+                start, rows = start + rows, 0
+            if rows == 0:
+                begin = offset
+            rows += 1
+        if rows:
+            yield start, rows, begin
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise ValueError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def _json_rows(path: Path, shard: Shard) -> Iterator[Any]:
-    with path.open("rb") as file:
-        file.seek(shard.offset)
-        left = shard.rows
-        while left:
-            line = file.readline()
-            if not line.strip():
-                if not line:
-                    raise ValueError(f"{path}: became shorter while it was read; start anew")
-                continue
-            left -= 1
-            try:
-                yield json.loads(line.decode("utf-8"))
-            except UnicodeDecodeError:
-                yield Damaged("is not UTF-8 text")
-            except (ValueError, RecursionError) as error:
-                yield Damaged(f"is not JSON: {error}")
+    count = 0
+    for _, _, line in islice(read_lines(path, shard.offset), shard.rows):
+        count += 1
+        try:
+            yield parse_record(line)
+        except ValueError as error:
+            yield Damaged(str(error))
+    if count < shard.rows:
+        raise ValueError(f"{path}: became shorter while it was read; start again")

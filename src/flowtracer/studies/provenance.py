@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flowtracer.storage import atomic_write
+from flowtracer.storage import write_json
 
 MADE_FILE = "made.json"
 
@@ -19,8 +19,7 @@ def note_making(folder: Path) -> None:
     made = json.loads(path.read_text()) if path.exists() else []
     now = _now()
     if now not in made:
-        with atomic_write(path) as partial:
-            partial.write_text(json.dumps([*made, now], indent=1) + "\n")
+        write_json(path, [*made, now])
 
 
 def provenance(model: str, command: str, folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flowtracer.models import Loaded
-from flowtracer.storage import claim, keep_rows, line_of, lock, read_rows
+from flowtracer.storage import append_rows, check_settings, lock, read_rows
 from flowtracer.studies.provenance import note_making
 from flowtracer.studies.solutions import (
     LEAST_BEFORE,
@@ -59,7 +59,7 @@ def run_over_solutions(
     """
     with lock(folder, "another study"):
         # More problems may be asked for later: the first ones stay what they are.
-        claim(folder / STUDY_FILE, asdict(study), what="a study", free=("problems",))
+        check_settings(folder / STUDY_FILE, asdict(study), what="a study", free=("problems",))
         solutions = collect_solutions(
             loaded,
             task,
@@ -91,19 +91,16 @@ def rows_of(
     """
     path = folder / ROWS_FILE
     rows = {row["problem"]: row for row in read_rows(path, ("problem",))}
-    keep_rows(path, rows.values())
     if any(one.problem not in rows for one in solutions):
         note_making(folder)
-    with path.open("a", encoding="utf-8") as file:
+    with append_rows(path, list(rows.values())) as append:
         for start in range(0, len(solutions), batch):
             progress(start, len(solutions))
             part = list(solutions[start : start + batch])
             if all(one.problem in rows for one in part):
                 continue
-            for row in make(part):
-                if row["problem"] not in rows:
-                    rows[row["problem"]] = row
-                    file.write(line_of(row))
-            file.flush()
+            new = {row["problem"]: row for row in make(part) if row["problem"] not in rows}
+            rows |= new
+            append(new.values())
     progress(len(solutions), len(solutions))
     return [rows[one.problem] for one in solutions]

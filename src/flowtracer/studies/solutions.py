@@ -22,7 +22,7 @@ from flowtracer.regions import (
     tokenize_prompt,
 )
 from flowtracer.regions.prompts import Message
-from flowtracer.storage import claim, keep_rows, line_of, lock, read_rows
+from flowtracer.storage import append_rows, check_settings, lock, read_rows
 from flowtracer.tasks import Task
 
 SOLUTIONS_FILE = "solutions.jsonl"
@@ -82,7 +82,7 @@ def collect_solutions(
     too few problems that the model answers.
     """
     with lock(folder, "another study"):
-        claim(folder / SETTINGS_FILE, asdict(settings), what="solutions")
+        check_settings(folder / SETTINGS_FILE, asdict(settings), what="solutions")
         return _collect(loaded, task, folder / SOLUTIONS_FILE, settings, wanted, progress)
 
 
@@ -128,8 +128,7 @@ def _collect(
     whole = len(rows) - len(rows) % BATCH if len(rows) < len(task.examples) else len(rows)
     solutions = [_read(row) for row in rows[:whole]]
     _check_questions(loaded, task, solutions, path)
-    keep_rows(path, map(asdict, solutions))
-    with path.open("a", encoding="utf-8") as file:
+    with append_rows(path, map(asdict, solutions)) as append:
         while sum(one.usable for one in solutions) < wanted:
             if progress:
                 progress(sum(one.usable for one in solutions), wanted)
@@ -142,8 +141,7 @@ def _collect(
                 )
             numbers = range(start, min(start + BATCH, len(task.examples)))
             made = _solve(loaded, task, numbers, settings)
-            file.write("".join(line_of(asdict(one)) for one in made))
-            file.flush()
+            append(map(asdict, made))
             solutions += made
     if progress:
         progress(wanted, wanted)

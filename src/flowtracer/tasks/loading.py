@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from flowtracer.records import rows_of_file
+from flowtracer.records import read_records
 from flowtracer.tasks.countdown import (
     Problem,
     all_problems,
@@ -119,7 +119,7 @@ def load_task(
     rule = entry.answer_rule
     if own:
         path = Path(name).expanduser()
-        examples = tuple(_examples(rows_of_file(path), str(path))[:limit])
+        examples = tuple(_examples(read_records(path), str(path))[:limit])
         return Task(path.stem, examples, entry.instruction, grade, rule)
     if entry.hub is None:
         examples = _generated(str(name), split, limit, seed)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flowtracer.records import rows_of_file
+from flowtracer.records import read_records
 from flowtracer.regions.answers import find_answer
 from flowtracer.tasks.task import Example, import_datasets
 
@@ -42,7 +42,7 @@ class Hub:
 def rows_of_folder(folder: Path, name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of `<folder>/<name>/<split>.jsonl`.
 
-    Raises ValueError if the folder or the split is missing, and as `rows_of_file`.
+    Raises ValueError if the folder or the split is missing, and as `read_records`.
     """
     if not folder.is_dir():
         raise ValueError(f"data folder {folder}: there is no such folder; correct the path")
@@ -55,7 +55,7 @@ def rows_of_folder(folder: Path, name: str, split: str) -> Iterator[tuple[str, d
         raise ValueError(
             f"task {name}: has no split {split!r} in {folder}; there is {', '.join(there)}"
         )
-    yield from rows_of_file(folder / name / f"{split}.jsonl")
+    yield from read_records(folder / name / f"{split}.jsonl")
 
 
 def rows_of_hub(hub: Hub, name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:

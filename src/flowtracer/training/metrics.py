@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from flowtracer.storage import atomic_write
+from flowtracer.storage import read_rows, write_rows
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -27,8 +27,7 @@ class MetricsFile(TrainerCallback):
         if not state.is_world_process_zero or not self.path.exists():
             return
         kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
-        with atomic_write(self.path) as partial:
-            partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        write_rows(self.path, kept)
 
     def on_log(
         self,
@@ -46,15 +45,7 @@ class MetricsFile(TrainerCallback):
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Rows of a metrics file; a last line that a kill cut short is left out."""
-    rows: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-    return rows
+    return [row for row in read_rows(path, ("step",)) if isinstance(row["step"], int)]
 
 
 def _plain(value: Any) -> Any:

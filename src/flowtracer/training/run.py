@@ -6,13 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from transformers import AutoTokenizer
 from trl import GRPOTrainer, get_peft_config
 
 from flowtracer.integrations.trl import FlowGRPOTrainer
 from flowtracer.models import EMBEDDED, model_path
-from flowtracer.storage import atomic_write
+from flowtracer.storage import atomic_write, check_settings, lock
 from flowtracer.tasks import load_task
 from flowtracer.training.arguments import RunSettings
 from flowtracer.training.curves import save_curves
@@ -33,12 +32,9 @@ def train(settings: RunSettings, *, restart: bool = False) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if settings.trainer.process_index != 0:
         return _train(settings, folder, None if restart else last_checkpoint(folder))
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            _claim(settings, folder, restart=restart)
-            return _train(settings, folder, None if restart else last_checkpoint(folder))
-    except Timeout:
-        raise ValueError(f"{folder} is in use by another run; choose another output_dir") from None
+    with lock(folder, "another run", option="output_dir"):
+        _check_settings(settings, folder, restart=restart)
+        return _train(settings, folder, None if restart else last_checkpoint(folder))
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -74,40 +70,20 @@ def _hand_over(checkpoint: Path, folder: Path) -> Path:
     return folder
 
 
-def described(settings: RunSettings) -> dict[str, Any]:
-    """The settings that decide what a run computes, in plain values."""
+def _check_settings(settings: RunSettings, folder: Path, *, restart: bool) -> None:
+    """Write down the settings that decide what a run computes, or check that they are the folder's."""
+    path = folder / SETTINGS_FILE
     trainer = settings.trainer.to_dict()
-    for where in ("output_dir", "logging_dir", "run_name", "report_to", "save_total_limit"):
-        trainer.pop(where, None)
-    parts = {
-        "task": asdict(settings.task),
-        "credit": asdict(settings.credit),
-        "trainer": trainer,
-        "model": asdict(settings.model),
-    }
-    return json.loads(json.dumps(parts, default=str))
-
-
-def _claim(settings: RunSettings, folder: Path, *, restart: bool) -> None:
-    """Write the settings down, or see that they are those of the run in this folder."""
-    path, mine = folder / SETTINGS_FILE, described(settings)
-    if path.exists() and not restart:
-        theirs = json.loads(path.read_text())
-        changed = [
-            f"{name} is {mine[part].get(name)!r}, was {theirs.get(part, {}).get(name)!r}"
-            for part in mine
-            for name in mine[part]
-            if mine[part].get(name) != theirs.get(part, {}).get(name)
-        ]
-        if changed:
-            raise ValueError(
-                f"{folder} holds a run with other settings ({'; '.join(changed[:3])}); "
-                "choose another output_dir or pass --restart"
-            )
-        return
-    (folder / METRICS_FILE).unlink(missing_ok=True)
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(mine, indent=1) + "\n")
+    for name in ("output_dir", "logging_dir", "run_name", "report_to", "save_total_limit"):
+        trainer.pop(name, None)
+    parts = {part: asdict(getattr(settings, part)) for part in ("task", "credit", "model")}
+    if restart:
+        path.unlink(missing_ok=True)
+    if not path.exists():
+        (folder / METRICS_FILE).unlink(missing_ok=True)
+    check_settings(
+        path, parts | {"trainer": trainer}, what="a run", option="output_dir or pass --restart"
+    )
 
 
 def _train(settings: RunSettings, folder: Path, checkpoint: Path | None) -> Path:

@@ -21,7 +21,7 @@ from flowtracer.math_answers.equality import same_answer
 from flowtracer.models import Loaded
 from flowtracer.models.generation import end_tokens
 from flowtracer.regions import Span, decode_text, find_answer
-from flowtracer.storage import claim, lock
+from flowtracer.storage import check_settings, lock
 from flowtracer.studies.measures import Measure, choose, parse_measures, score_measures
 from flowtracer.studies.resume import STUDY_FILE, Progress, rows_of
 from flowtracer.studies.solutions import (
@@ -103,7 +103,7 @@ def run_causal(
     """
     with lock(folder, "another study"):
         # More problems may be asked for later: the first ones stay what they are.
-        claim(folder / STUDY_FILE, asdict(study), what="a study", free=("problems",))
+        check_settings(folder / STUDY_FILE, asdict(study), what="a study", free=("problems",))
         measures = parse_measures(study.measures, loaded.model)
         solutions = collect_solutions(
             loaded,

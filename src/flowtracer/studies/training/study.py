@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flowtracer.evaluation.run import read_rewards
-from flowtracer.storage import claim
+from flowtracer.storage import check_settings
 from flowtracer.studies.training.report import VariantResult, write_report
 from flowtracer.studies.training.variants import Variant
 from flowtracer.training.metrics import METRICS_FILE, read_metrics
@@ -50,7 +50,7 @@ def run_study(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     # Seeds and variants may be added to a study later; everything else must stay.
-    claim(out / STUDY_FILE, asdict(study), what="a study", free=("variants", "seeds"))
+    check_settings(out / STUDY_FILE, asdict(study), what="a study", free=("variants", "seeds"))
     cells = [(variant, seed) for seed in study.seeds for variant in study.variants]
     threads = max(1, (os.cpu_count() or 1) // jobs)
 
