@@ -88,7 +88,7 @@ def test_fields_of_public_copies_are_found(tmp_path, name, row, answer):
 
 def test_what_is_wrong_with_a_source_is_said_in_one_sentence(tmp_path, monkeypatch):
     folder = folder_with(tmp_path, "gsm8k", [ROWS[0], "", "{broken"])
-    with pytest.raises(ValueError, match=r"test\.jsonl, line 3: is not a JSON object"):
+    with pytest.raises(ValueError, match=r"test\.jsonl, line 3: is not JSON"):
         load_task("gsm8k", source=folder)
     with pytest.raises(ValueError, match=r"no split 'dev' in .*; there is test"):
         load_task("gsm8k", source=folder, split="dev")
