@@ -21,8 +21,8 @@ MOST_BODY = 60  # lines of a function, docstring aside
 MOST_POSITIONAL = 8  # parameters that can be given by position
 
 MAY_IMPORT = {
-    "storage": "",
     "records": "",
+    "storage": "records",
     "flow": "",
     "models": "",
     "regions": "",
@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "cli": "credit evaluation models records regions render rollouts scorers storage studies tasks "
     "tracing training",
 }
-STILL_POSITIONAL = {"_attention", "evaluate", "score", "training", "causal", "command", "trace"}
+STILL_POSITIONAL = {"_attention", "evaluate", "score", "training", "causal", "command"}
 PATHS_IN_DOCS = re.compile(r"`((?:src|tests|docs|scripts|bench|configs)/[\w./-]+)`")
 
 

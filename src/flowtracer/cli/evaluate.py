@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flowtracer.cli.extras import needing
+from flowtracer.cli.options import needing
 from flowtracer.cli.progress import progress_bar
 
 

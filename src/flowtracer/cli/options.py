@@ -1,5 +1,7 @@
-"""Options of a command from a YAML file; the command line wins."""
+"""What commands share: options from a YAML file, and one sentence for a missing package."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,20 @@ def read_defaults(context: typer.Context, file: Path | None) -> Path | None:
     import yaml
 
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{file}: cannot be read as YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{file}: is not a list of settings such as `task: gsm8k`")
-    known = {one.name: getattr(one, "multiple", False) for one in context.command.params}
-    unknown = [name for name in found if name not in known]
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: is not a mapping of settings such as `task: gsm8k`")
+    repeatable = {one.name: getattr(one, "multiple", False) for one in context.command.params}
+    unknown = [name for name in values if name not in repeatable]
     if unknown:
         raise ValueError(f"{file}: setting {unknown[0]!r} is unknown; see --help")
-    given = {
-        name: [value] if known[name] and not isinstance(value, list) else value
-        for name, value in found.items()
+    defaults = {
+        name: [value] if repeatable[name] and not isinstance(value, list) else value
+        for name, value in values.items()
     }
-    context.default_map = {**(context.default_map or {}), **given}
+    context.default_map = {**(context.default_map or {}), **defaults}
     return file
 
 
@@ -37,5 +39,17 @@ CONFIG: Any = typer.Option(
     "--config",
     callback=read_defaults,
     is_eager=True,
-    help="YAML file with any of these options; the command line wins.",
+    help="YAML file with any of these options; the command line takes precedence.",
 )
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Turn a missing package into a ValueError that names the extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"this command needs the package {error.name}; install it with "
+            f"`pip install 'flowtracer[{extra}]'`"
+        ) from error

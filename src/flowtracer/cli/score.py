@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flowtracer.cli.extras import needing
-from flowtracer.cli.options import CONFIG
+from flowtracer.cli.options import CONFIG, needing
 from flowtracer.cli.progress import progress_bar
 
 BAD_ROWS = 3  # exit status if some rows could not be scored

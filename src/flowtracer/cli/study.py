@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flowtracer.cli.extras import needing
-from flowtracer.cli.options import CONFIG
+from flowtracer.cli.options import CONFIG, needing
 from flowtracer.cli.progress import progress_bar
 
 app = typer.Typer(help="Rerun a claim: resumable, with intervals.", no_args_is_help=True)

@@ -1,8 +1,7 @@
 """`flowtracer trace` and `flowtracer show`: one text traced, printed, and written into a folder."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,8 +9,6 @@ from rich.console import Console
 from flowtracer.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from flowtracer.cli.trace_input import TracedText
-    from flowtracer.models import Loaded
     from flowtracer.tracing.data import Trace
 
 UNITS = {"answering": "tokens at most", "tracing": "layers", "looking": "rows"}
@@ -19,6 +16,7 @@ DEFAULT_OUT = Path("flowtracer-out")
 
 
 def trace(
+    *,
     model: Annotated[
         str,
         typer.Option(help="Hub id, folder, .gguf file, or 'embedded' (a small Countdown model)."),
@@ -34,9 +32,11 @@ def trace(
     ] = None,
     jsonl: Annotated[
         Path | None,
-        typer.Option(help="JSON Lines with prompt (or question, messages) and maybe response."),
+        typer.Option(
+            help="JSON Lines with a prompt (or question, or messages) and optionally a response."
+        ),
     ] = None,
-    row: Annotated[int, typer.Option(help="Which row of --jsonl; 0 is the first.")] = 0,
+    row: Annotated[int, typer.Option(help="Row of --jsonl, counted from 0.")] = 0,
     layers: Annotated[
         str, typer.Option(help="middle, early, late, all, '10-20' or '3,5,8'.")
     ] = "middle",
@@ -56,16 +56,20 @@ def trace(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = DEFAULT_OUT,
     figures: Annotated[bool, typer.Option(help="Write PNG and SVG figures.")] = True,
     word_cloud: Annotated[
-        bool, typer.Option("--word-cloud", help="A word cloud too (needs flowtracer[wordcloud]).")
+        bool,
+        typer.Option("--word-cloud", help="Write a word cloud too (needs flowtracer[wordcloud])."),
     ] = False,
     chat: Annotated[bool, typer.Option(help="Use the tokenizer's chat template.")] = True,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens of the answer at most.")
+    ] = 1024,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="For a temperature above 0.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of sampling, for a temperature above 0.")] = 0,
     tile_above: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Tokens beyond which attention is not held as a whole; default by memory."
+            min=0,
+            help="Tokens beyond which attention is read in tiles; default: decided by free memory.",
         ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -78,9 +82,13 @@ def trace(
 
     Without options, the embedded model solves a sample problem and is traced.
     """
-    from flowtracer.cli.trace_input import check_vocabulary, text_to_trace
+    from transformers.utils import logging
 
-    traced = text_to_trace(
+    from flowtracer.cli.trace_input import check_vocabulary, text_to_trace
+    from flowtracer.models import load
+    from flowtracer.tracing.trace import trace as trace_text
+
+    text = text_to_trace(
         model=model,
         problem=problem,
         prompt_file=prompt_file,
@@ -88,25 +96,30 @@ def trace(
         jsonl=jsonl,
         row=row,
     )
-    out.mkdir(parents=True, exist_ok=True)  # before the long work, so that a bad folder fails early
-    result = _trace(
-        traced,
-        model,
-        load_options={"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code},
-        trace_options={
-            "layers": layers,
-            "answer": answer,
-            "question": question,
-            "answer_tokens": answer_tokens,
-            "chat": None if chat else False,
-            "max_new_tokens": max_new_tokens,
-            "temperature": temperature,
-            "seed": seed,
-            "tile_above": tile_above,
-        },
-        check=check_vocabulary,
-    )
-    _show(result, out, figures, word_cloud)
+    out.mkdir(parents=True, exist_ok=True)  # a bad folder fails before the long work
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with Console(stderr=True).status(f"loading {model}"):
+        loaded = load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    check_vocabulary(loaded, text)
+    with progress_bar(UNITS) as progress:
+        result = trace_text(
+            loaded.model,
+            loaded.tokenizer,
+            text.prompt,
+            text.response,
+            layers=layers,
+            answer=answer,
+            question=question,  # type: ignore[arg-type]  # trace checks it
+            answer_tokens=answer_tokens,  # type: ignore[arg-type]
+            chat=None if chat else False,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            tile_above=tile_above,
+            progress=progress,
+        )
+    _show(result, out, figures=figures, word_cloud=word_cloud)
 
 
 def show(
@@ -114,50 +127,20 @@ def show(
     out: Annotated[Path | None, typer.Option(help="Folder; default: beside the file.")] = None,
     figures: Annotated[bool, typer.Option(help="Write PNG and SVG figures.")] = True,
     word_cloud: Annotated[
-        bool, typer.Option("--word-cloud", help="A word cloud too (needs flowtracer[wordcloud]).")
+        bool,
+        typer.Option("--word-cloud", help="Write a word cloud too (needs flowtracer[wordcloud])."),
     ] = False,
 ) -> None:
-    """Print a saved trace and write its page and figures again, without any model."""
+    """Print a saved trace and write its page and figures again; no model is loaded."""
     from flowtracer.tracing.file import load_trace
 
     result = load_trace(trace_file)
     folder = trace_file.parent if out is None else out
     folder.mkdir(parents=True, exist_ok=True)
-    _show(result, folder, figures, word_cloud)
+    _show(result, folder, figures=figures, word_cloud=word_cloud)
 
 
-def _trace(
-    traced: "TracedText",
-    model: str,
-    *,
-    load_options: dict[str, Any],
-    trace_options: dict[str, Any],
-    check: "Callable[[Loaded, TracedText], None]",
-) -> "Trace":
-    """Load the model, answer if there is no response, and trace, with progress on stderr."""
-    from transformers.utils import logging
-
-    from flowtracer.models import load
-    from flowtracer.tracing.trace import trace as trace_text
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    console = Console(stderr=True)
-    with console.status(f"loading {model}"):
-        loaded = load(model, **load_options)
-    check(loaded, traced)
-    with progress_bar(UNITS) as progress:
-        return trace_text(
-            loaded.model,
-            loaded.tokenizer,
-            traced.prompt,
-            traced.response,
-            progress=progress,
-            **trace_options,
-        )
-
-
-def _show(result: "Trace", out: Path, figures: bool, word_cloud: bool) -> None:
+def _show(result: "Trace", out: Path, *, figures: bool, word_cloud: bool) -> None:
     """Print the trace and write its files into a folder that exists."""
     from flowtracer.render import save_page
     from flowtracer.render.terminal import show as show_text

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flowtracer.cli.extras import needing
+from flowtracer.cli.options import needing
 
 EPILOG = (
     "Any other option is one of TRL's GRPOConfig or ModelConfig, of the task (--task, --task_source, "
