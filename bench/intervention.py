@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from flowtracer.intervention import decode, hiding, prefill
+from flowtracer.intervention import attention_knockout, decode, prefill
 from flowtracer.models import load
 
 
@@ -44,9 +44,9 @@ def main() -> None:
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
 
     def masked() -> None:
-        with hiding(model) as veil:
-            parts = [prefill(model, veil, *one) for one in zip(texts, hidden, strict=True)]
-            decode(model, veil, parts, limits=[options.new_tokens] * len(rows), ends=())
+        with attention_knockout(model) as knockout:
+            parts = [prefill(model, knockout, *one) for one in zip(texts, hidden, strict=True)]
+            decode(model, knockout, parts, limits=[options.new_tokens] * len(rows), ends=())
 
     def plain() -> None:
         count = options.new_tokens

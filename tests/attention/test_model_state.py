@@ -8,7 +8,7 @@ from helpers.models import SIZE, random_model, snapshot, texts
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from flowtracer import mean_attention
-from flowtracer.attention.capture import INTERFACE
+from flowtracer.models.swap import INTERFACE
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])

@@ -10,9 +10,10 @@ from flowtracer.attention import (
     shared_prompt_attention,
     tiled_attention,
 )
+from flowtracer.attention.auto import needs_tiles
 from flowtracer.attention.memory import _container_bytes, dense_limit
 from flowtracer.attention.shared_prompt import can_share
-from flowtracer.attention.tiles import can_tile, reads_in_tiles
+from flowtracer.attention.tiles import can_tile
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
 from flowtracer.credit.chunks import SHARED_LEAST, chunks
 from flowtracer.flow import dominant_routes, select_backbone, send_flow, smallest_edge_set
@@ -68,10 +69,10 @@ def test_tiles_do_not_round_under_autocast(embedded):
 
 def test_tiles_and_shared_prompts_are_for_masks_that_they_know(monkeypatch):
     model = random_model("qwen3")
-    assert can_tile(model) and can_share(model) and reads_in_tiles(model, 11, 10)
-    assert not reads_in_tiles(model, 10, 10)
+    assert can_tile(model) and can_share(model) and needs_tiles(model, 11, 10)
+    assert not needs_tiles(model, 10, 10)
     monkeypatch.setattr(model.config, "layer_types", ["chunked_attention"] * 6)
-    assert not can_tile(model) and not can_share(model) and not reads_in_tiles(model, 11, 10)
+    assert not can_tile(model) and not can_share(model) and not needs_tiles(model, 11, 10)
     with pytest.raises(AttentionCaptureError, match="attends in chunks"):
         tiled_attention(model, texts("none")[0])
     monkeypatch.setattr(model.config, "layer_types", ["linear_attention"] * 6)
@@ -93,7 +94,7 @@ def test_credit_reads_a_long_text_in_tiles_and_others_as_a_whole(embedded, monke
         seen.append(args[1].shape)
         return real(*args, **more)
 
-    monkeypatch.setattr("flowtracer.scorers.evidence.tiled_attention", counted)
+    monkeypatch.setattr("flowtracer.attention.auto.tiled_attention", counted)
     tiled = token_credit(embedded.model, batch, Credit(tile_above=100))
     assert seen == [(1, 148)]  # without what follows the answer
     assert torch.equal(plain.chosen, tiled.chosen)

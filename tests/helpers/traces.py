@@ -2,10 +2,10 @@
 
 import torch
 
-from flowtracer.flow import answer_flow
 from flowtracer.regions import TokenizedText
 from flowtracer.tracing.data import Provenance, Trace
-from flowtracer.tracing.trace import _assemble
+from flowtracer.tracing.graph import read_graph
+from flowtracer.tracing.trace import assemble
 
 HOSTILE = [
     "</script>", "<!--", "<script>window.hacked=1</script>", '"quoted"', "'single'", "\x00", "\x1b[31m",
@@ -26,13 +26,12 @@ def made_trace(prompt: list[str], response: list[str], *, answer: int = -1, seed
     found = torch.zeros(len(response))
     found[answer] = 1.0
     draws = torch.cat([torch.zeros(len(prompt)), found])[None]
-    return _assemble(
+    return assemble(
         asked,
         answered,
         torch.ones(len(prompt)).bool(),
         found,
-        question,
-        answer_flow(attention, question, draws),
+        read_graph(attention, question, draws, "absorb"),
         Provenance("made", "float32", (1, 2), "boxed", "absorb", "prompt", {"flowtracer": "0"}),
     )
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.models import ARCHITECTURES, random_model, snapshot
 
-from flowtracer.intervention import decode, hiding, prefill
+from flowtracer.intervention import attention_knockout, decode, prefill
 
 LENGTH, CONDITIONS = 20, 5
 TARGET = [11, 12, 13]
@@ -50,8 +50,8 @@ def slow_logits(model, ids, hidden):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_hiding_equals_a_forward_with_the_mask_written_out(name):
     model, hidden = random_model(name), conditions()
-    with hiding(model) as veil:
-        found = prefill(model, veil, IDS, hidden, target=TARGET)
+    with attention_knockout(model) as knockout:
+        found = prefill(model, knockout, IDS, hidden, target=TARGET)
     for row in range(CONDITIONS):
         logits = slow_logits(model, IDS + TARGET[:-1], hidden[row])[LENGTH - 1 :]
         torch.testing.assert_close(found.logits[row], logits[0], atol=1e-4, rtol=1e-4)
@@ -63,12 +63,12 @@ def test_hiding_equals_a_forward_with_the_mask_written_out(name):
 def test_decoding_equals_a_whole_forward_for_every_token(name):
     model = random_model(name)
     short = IDS[:9]
-    with hiding(model) as veil:
+    with attention_knockout(model) as knockout:
         texts = [
-            prefill(model, veil, IDS, conditions()),
-            prefill(model, veil, short, conditions(1)[:, :9]),
+            prefill(model, knockout, IDS, conditions()),
+            prefill(model, knockout, short, conditions(1)[:, :9]),
         ]
-        found = decode(model, veil, texts, limits=[6] * 10, ends=())
+        found = decode(model, knockout, texts, limits=[6] * 10, ends=())
     for row, tokens in enumerate(found):
         ids = list(IDS if row < CONDITIONS else short)
         hidden = (conditions() if row < CONDITIONS else conditions(1)[:, :9])[row % CONDITIONS]
@@ -80,13 +80,18 @@ def test_decoding_equals_a_whole_forward_for_every_token(name):
 
 def test_rows_end_by_themselves_and_do_not_disturb_the_others():
     model = random_model("llama")
-    with hiding(model) as veil:
-        text = prefill(model, veil, IDS, conditions())
-        free = decode(model, veil, [text], limits=[8] * 5, ends=())
+    with attention_knockout(model) as knockout:
+        text = prefill(model, knockout, IDS, conditions())
+        free = decode(model, knockout, [text], limits=[8] * 5, ends=())
         end = free[3][4]
-        ended = decode(model, veil, [text], limits=[8, 2, 8, 8, 0], ends=[end])
+        ended = decode(model, knockout, [text], limits=[8, 2, 8, 8, 0], ends=[end])
         wanted = decode(
-            model, veil, [text], limits=[8] * 5, ends=(), finished=lambda row, new: len(new) > row
+            model,
+            knockout,
+            [text],
+            limits=[8] * 5,
+            ends=(),
+            finished=lambda row, new: len(new) > row,
         )
     cut = [one[: one.index(end)] if end in one else one for one in free]
     assert ended == [cut[0], cut[1][:2], cut[2], cut[3], []]
@@ -98,17 +103,17 @@ def test_equal_conditions_share_their_work_and_get_equal_results():
     rows = []
     model.model.layers[0].register_forward_hook(lambda m, a, out: rows.append(len(out)))
     hidden = conditions()
-    with hiding(model) as veil:
-        found = prefill(model, veil, IDS, torch.cat([hidden, hidden]))
+    with attention_knockout(model) as knockout:
+        found = prefill(model, knockout, IDS, torch.cat([hidden, hidden]))
     assert sum(rows) == CONDITIONS  # one for all that hides nothing, and one for each other
     assert torch.equal(found.logits[:CONDITIONS], found.logits[CONDITIONS:])
 
 
 def test_a_score_alone_keeps_no_keys_and_values():
     model = random_model("qwen3")
-    with hiding(model) as veil:
+    with attention_knockout(model) as knockout:
         kept, scored = (
-            prefill(model, veil, IDS, conditions(), target=TARGET, keep=keep)
+            prefill(model, knockout, IDS, conditions(), target=TARGET, keep=keep)
             for keep in (True, False)
         )
     assert kept.layers and not scored.layers
@@ -119,9 +124,9 @@ def test_the_model_is_what_it_was_after_hiding():
     model = random_model("gemma2")
     model.train()
     before = snapshot(model)
-    with hiding(model) as veil:
-        prefill(model, veil, IDS, conditions())
+    with attention_knockout(model) as knockout:
+        prefill(model, knockout, IDS, conditions())
     assert snapshot(model) == before
-    with pytest.raises(RuntimeError, match="half-way"), hiding(model):
+    with pytest.raises(RuntimeError, match="half-way"), attention_knockout(model):
         raise RuntimeError("half-way")
     assert snapshot(model) == before

@@ -2,6 +2,7 @@
 
 import statistics
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -93,10 +94,11 @@ def test_attention_ahead_ends_after_100_tokens():
     length = 130
     weights = torch.rand(1, 2, length, length).tril()
     every = torch.ones(1, length)
-    reader = HeadReader(every, every.bool())
+    reader = HeadReader(every, every.bool(), (3,))
+    call = SimpleNamespace(layer=3)
     for start in range(0, length, 32):
         stop = min(start + 32, length)
-        reader.read(3, start, weights[:, :, start:stop, :stop])
+        reader.read(call, start, weights[:, :, start:stop, :stop])
     found = reader.finish()
     expected = torch.stack(
         [weights[0, :, s + 10 : min(length, s + 101), s].mean(1) for s in range(length - 10)], 1

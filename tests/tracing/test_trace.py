@@ -80,9 +80,9 @@ def test_a_trace_in_tiles_is_the_trace(traced, embedded):
     )
     edges = [{(one.source, one.target) for one in made.edges} for made in (tiled, traced)]
     assert len(edges[0] ^ edges[1]) <= 4  # ties
-    looks = [step for step in steps if step[0] == "looking"]
+    rows = [step for step in steps if step[0] == "reading"]
     answer_end = max(i for i, role in enumerate(traced.roles) if role == "answer") + 1
-    assert looks[-1][1] == looks[-1][2] == 6 * answer_end
+    assert rows[-1][1] == rows[-1][2] == 6 * answer_end
 
 
 def test_ids_and_text_of_a_response_give_the_same_trace(traced, embedded):

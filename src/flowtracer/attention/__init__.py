@@ -1,20 +1,27 @@
 """From a model and token ids to the mean attention of chosen layers."""
 
-from flowtracer.attention.capture import read_attention
+from flowtracer.attention.auto import auto_attention, needs_tiles
+from flowtracer.attention.capture import AttentionReader, LayerCall, read_attention, visit_layers
 from flowtracer.attention.layers import select_layers
 from flowtracer.attention.mean import MeanReader, mean_attention
-from flowtracer.attention.shared_prompt import shared_prompt_attention
+from flowtracer.attention.shared_prompt import can_share, shared_prompt_attention
 from flowtracer.attention.tiles import TiledAttention, tiled_attention
 from flowtracer.models.decoder import AttentionCaptureError, depth_of
 
 __all__ = [
     "AttentionCaptureError",
+    "AttentionReader",
+    "LayerCall",
     "MeanReader",
     "TiledAttention",
+    "auto_attention",
+    "can_share",
     "depth_of",
     "mean_attention",
+    "needs_tiles",
     "read_attention",
     "select_layers",
     "shared_prompt_attention",
     "tiled_attention",
+    "visit_layers",
 ]

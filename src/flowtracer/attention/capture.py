@@ -1,15 +1,14 @@
-"""Attention of a model's chosen layers from one truncated forward pass.
+"""One truncated forward pass that shows what every layer hands to its attention.
 
-transformers lets an attention function be registered by name; ours sees queries, keys and values
-after rotary embedding and norms. The model is switched to it for the length of one call and is
-exactly what it was afterwards. `output_attentions=True` is not used: it keeps L x H x T x T.
+transformers' attention functions get queries, keys and values after rotary embedding and norms. The
+model is switched to ours for the length of one pass and is exactly what it was afterwards.
+`output_attentions=True` is not used: it keeps L x H x T x T.
 """
 
-from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,56 +25,160 @@ from flowtracer.models.decoder import (
     first_layers_only,
     is_sharded,
 )
-from flowtracer.models.swap import check_causal, switched
+from flowtracer.models.swap import Mask, check_causal, swapped_attention
 
-INTERFACE = "flowtracer_mean"
-ReadLayerBlock = Callable[[int, int, Tensor], None]
-BeginLayer = Callable[[nn.Module, Tensor], None]
+Progress = Callable[[int, int], None]  # layers done, layers to do
 
 
-@dataclass
-class _Capture:
-    """What one forward pass is to collect."""
+@dataclass(frozen=True)
+class LayerCall:
+    """What one layer hands to its attention function, for T queries and K keys."""
 
-    layers: tuple[int, ...]
-    read: ReadLayerBlock
-    begin: BeginLayer | None
-    progress: Callable[[int, int], None] | None
-    stop_early: bool
-    seen: set[int] = field(default_factory=set)
+    layer: int
+    module: nn.Module
+    query: Tensor  # (B, Hq, T, D)
+    key: Tensor  # (B, Hkv, K, D), those of a cache first
+    value: Tensor  # (B, Hkv, K, D)
+    mask: Tensor | None  # as the model made it; None: plain causal attention
+    scaling: float
+    softcap: float | None  # Gemma 2
+    sinks: Tensor | None  # (Hq,), gpt-oss
+    window: int | None  # tokens that a query sees, itself included, where fewer than K
+    arguments: Mapping[str, Any]  # whatever else transformers passes
+    chosen: bool  # whether the layer is one of those to visit
+    last: bool  # whether no layer runs behind it, so that its output is not needed
+
+    def attend(self, **options: Any) -> Tensor | None:
+        """Output (B, T, Hq, D), None of the last layer. options: `read` and others of `attend`."""
+        return attend(
+            self.query,
+            self.key,
+            None if self.last else self.value,
+            scaling=self.scaling,
+            softcap=self.softcap,
+            sinks=self.sinks,
+            **options,
+        )
+
+
+Visitor = Callable[[LayerCall], Tensor | None]  # the layer's output (B, T, Hq, D), None of the last
+
+
+class AttentionReader(Protocol):
+    """Takes in the attention of some layers, a block of queries at a time."""
+
+    @property
+    def layers(self) -> Collection[int]: ...
+
+    def read(self, call: LayerCall, start: int, weights: Tensor) -> None:
+        """Queries start..start + rows of one layer, (B, heads, rows, keys), from start 0 on."""
 
 
 class _AllSeen(Exception):
-    """Ends the forward pass: the last chosen layer's attention is known."""
+    """Ends the forward pass: the last chosen layer was visited."""
 
 
-_capture: ContextVar[_Capture] = ContextVar("flowtracer_capture")
+def visit_layers(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    layers: Collection[int],
+    visit: Visitor,
+    *,
+    mask: Mask = sdpa_mask,
+    progress: Progress | None = None,
+) -> None:
+    """Run the model up to the last of `layers`, with `visit` in place of every layer's attention.
+
+    Layers behind it and the language-model head do not run, unless the model is sharded and has to be
+    left at its end.
+
+    inputs: what the stack of layers is called with. mask: makes the attention mask, see transformers.
+    progress: called with the layers done and the layers to do.
+
+    Raises AttentionCaptureError for a model or a layer whose attention cannot be captured.
+    """
+    decoder = find_decoder(model)
+    sharded = is_sharded(model)
+    top = max(layers)
+    visited: set[int] = set()
+
+    def attention(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        scaling: float | None = None,
+        softcap: float | None = None,
+        s_aux: Tensor | None = None,
+        dropout: float = 0.0,
+        **arguments: Any,
+    ) -> tuple[Tensor, None]:
+        layer: int = module.layer_idx  # type: ignore[assignment]
+        check_causal(module, arguments)
+        if progress:
+            progress(layer + 1, top + 1)
+        window = arguments.get("sliding_window")
+        call = LayerCall(
+            layer,
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+            softcap=softcap,
+            sinks=s_aux,
+            window=window if window and window < key.shape[2] else None,
+            arguments=arguments,
+            chosen=layer in layers,
+            last=layer == top and not sharded,
+        )
+        output = visit(call)
+        visited.add(layer)
+        if call.last:
+            raise _AllSeen
+        assert output is not None
+        return output, None
+
+    swapped = swapped_attention(decoder, attention, mask, name=type(model).__name__)
+    with torch.no_grad(), swapped:
+        try:
+            if sharded:
+                with first_layers_only(decoder, top + 1):
+                    model(**inputs, logits_to_keep=1)
+            else:
+                decoder(**inputs)
+        except _AllSeen:
+            pass
+    missing = sorted(set(layers) - visited)
+    if missing:
+        raise AttentionCaptureError(
+            f"{type(decoder).__name__}: layers {missing} have no softmax attention to capture; "
+            f"choose other layers or use {SUPPORTED}"
+        )
 
 
 def read_attention(
     model: nn.Module,
     input_ids: Tensor,
     attention_mask: Tensor | None,
-    read: ReadLayerBlock,
+    readers: Sequence[AttentionReader],
     *,
-    layers: tuple[int, ...],
-    begin: BeginLayer | None = None,
     position_ids: Tensor | None = None,
     past: Cache | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
-    """Show the chosen layers' attention to `read` while one truncated forward pass runs.
+    """Show every reader the attention of its layers while one truncated forward pass runs.
 
-    `read(layer, start, P)` gets the probabilities of queries start..start + rows of one layer,
-    (B, heads, rows, keys), keys from the first on; rows of padding hold numbers without meaning. P
-    must be used at once: its memory is reused. `begin(module, value)` is called before a chosen
-    layer's first block, with its module and its values (B, Hkv, T, D). past: a cache of what stands
-    in front of `input_ids`, to which their keys and values are added; needs `position_ids`.
-    Everything else as in `mean_attention`.
+    A reader gets the probabilities of a block of queries at a time, keys from the first on; rows of
+    padding hold numbers without meaning. It must use them at once: their memory is reused.
+
+    past: a cache of what stands in front of `input_ids`, to which their keys and values are added;
+    needs `position_ids`. Everything else as in `mean_attention`.
     """
-    decoder = find_decoder(model)
-    device = device_of(decoder)
-    input_ids = input_ids.to(device)
+    device = device_of(find_decoder(model))
     padded = attention_mask is not None and not bool(attention_mask.all())
     if attention_mask is not None and padded:
         attention_mask = attention_mask.to(device)
@@ -84,76 +187,32 @@ def read_attention(
     else:
         attention_mask = None  # lets the kernel use plain causality
 
-    sharded = is_sharded(model)
-    capture = _Capture(layers, read, begin, progress, stop_early=not sharded)
-    inputs: dict[str, Any] = {
-        "input_ids": input_ids,
+    def visit(call: LayerCall) -> Tensor | None:
+        if not call.chosen and call.softcap is None and call.sinks is None:
+            output, _ = sdpa_attention_forward(
+                call.module,
+                call.query,
+                call.key,
+                call.value,
+                call.mask,
+                scaling=call.scaling,
+                **call.arguments,
+            )
+            return output
+        asking = [reader for reader in readers if call.layer in reader.layers]
+        return call.attend(mask=call.mask, read=partial(_show, asking, call) if asking else None)
+
+    inputs = {
+        "input_ids": input_ids.to(device),
         "attention_mask": attention_mask,
         "position_ids": position_ids,
         "past_key_values": past,
         "use_cache": past is not None,
     }
-    ours = switched(decoder, INTERFACE, _attention, sdpa_mask, name=type(model).__name__)
-    with torch.no_grad(), ours:
-        token = _capture.set(capture)
-        try:
-            if sharded:
-                with first_layers_only(decoder, layers[-1] + 1):
-                    model(**inputs, logits_to_keep=1)
-            else:
-                decoder(**inputs)
-        except _AllSeen:
-            pass
-        finally:
-            _capture.reset(token)
-    missing = sorted(set(layers) - capture.seen)
-    if missing:
-        raise AttentionCaptureError(
-            f"{type(decoder).__name__}: layers {missing} have no softmax attention to capture; "
-            f"choose other layers or use {SUPPORTED}"
-        )
+    layers = {layer for reader in readers for layer in reader.layers}
+    visit_layers(model, inputs, layers, visit, progress=progress)
 
 
-def _attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """transformers' attention signature; query (B, Hq, T, D), key and value (B, Hkv, T, D)."""
-    capture = _capture.get()
-    layer: int = module.layer_idx  # type: ignore[assignment]
-    check_causal(module, kwargs)
-    kwargs.pop("dropout", None)
-    if capture.progress:
-        capture.progress(layer + 1, capture.layers[-1] + 1)
-    if layer not in capture.layers and softcap is None and s_aux is None:
-        plain, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
-        )
-        return plain, None
-    last = layer == capture.layers[-1] and capture.stop_early
-    wanted = layer in capture.layers
-    if wanted and capture.begin:
-        capture.begin(module, value)
-    output = attend(
-        query,
-        key,
-        None if last else value,
-        scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
-        mask=attention_mask,
-        softcap=softcap,
-        sinks=s_aux,
-        read=partial(capture.read, layer) if wanted else None,
-    )
-    if wanted:
-        capture.seen.add(layer)
-    if last:
-        raise _AllSeen
-    assert output is not None
-    return output, None
+def _show(readers: Sequence[AttentionReader], call: LayerCall, start: int, weights: Tensor) -> None:
+    for reader in readers:
+        reader.read(call, start, weights)

@@ -1,12 +1,12 @@
 """The mean over layers and heads, added up block by block, and other weights for the edges."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from flowtracer.attention.capture import read_attention
+from flowtracer.attention.capture import LayerCall, Progress, read_attention
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.attention.memory import check_memory
 from flowtracer.models.decoder import (
@@ -29,7 +29,7 @@ class MeanReader:
         "value": attention times the norm of what the source hands on, `P[k, i] ||W_O v_i||`, summed
             over a layer's heads, rows scaled to sum to 1, averaged over layers. The norm is that of
             Kobayashi et al. 2020 (arXiv 2004.10102); the order of sums is our choice.
-    first: the place of the first query, where those in front of it were read before.
+    first: the position of the first query, where those in front of it were read before.
     head_weights: weight of each head of a layer, (B, heads), rows that sum to the weight of the layer
         in the mean. Default: all equal.
 
@@ -39,50 +39,48 @@ class MeanReader:
     def __init__(
         self,
         attention_mask: Tensor,
-        layers: int,
+        layers: tuple[int, ...],
         *,
         edges: Edges = "mean",
         first: int = 0,
         head_weights: Mapping[int, Tensor] | None = None,
     ) -> None:
-        """attention_mask: (B, T). layers: how many will be read."""
+        """attention_mask: (B, T). layers: those to average over."""
         if edges not in get_args(Edges):
             raise ValueError(f"edges is {edges!r}; use {', '.join(get_args(Edges))}")
         batch, length = attention_mask.shape
         check_memory(4 * batch * length * length, attention_mask.device, length)
         self._real = attention_mask > 0
-        self._layers = layers
+        self.layers = layers
         self._edges = edges
         self._first = first
         self._head_weights = head_weights
-        self._norms: Tensor | None = None
+        self._norms = torch.empty(0)  # of the layer that is being read, (B, heads, keys)
         self.mean = torch.zeros(
             batch, length, length, dtype=torch.float32, device=attention_mask.device
         )
 
-    def begin(self, module: nn.Module, value: Tensor) -> None:
-        """Get ready for a layer's blocks; value (B, Hkv, T, D)."""
-        if self._edges == "value":
-            self._norms = output_norms(value, _output_weight(module))
-
-    def read(self, layer: int, start: int, weights: Tensor) -> None:
+    def read(self, call: LayerCall, start: int, weights: Tensor) -> None:
         """Take in queries start..start + rows of one layer, (B, heads, rows, keys)."""
         heads, rows, keys = weights.shape[1:]
-        share = 1 / self._layers
-        if self._norms is not None:
+        scale = 1 / len(self.layers)
+        if self._edges == "value":
+            if start == 0:
+                self._norms = output_norms(call.value, _output_weight(call.module))
             weights = weights.float() * self._norms[:, :, None, :keys]
         if self._head_weights is not None:
-            held = self._head_weights[layer].to(weights)
-            part, share = torch.einsum("bhqk,bh->bqk", weights, held).float(), 1.0
+            by_head = self._head_weights[call.layer].to(weights)
+            part = torch.einsum("bhqk,bh->bqk", weights, by_head).float()
+            total: Tensor | float = by_head.sum(1)[:, None, None]
+            scale = 1.0
         else:
-            part, share = weights.sum(1, dtype=torch.float32), share / heads
-        if self._norms is not None:
-            total = 1 / self._layers if self._head_weights is None else held.sum(1)[:, None, None]
+            part, total, scale = weights.sum(1, dtype=torch.float32), scale, scale / heads
+        if self._edges == "value":
             part = part / part.sum(-1, keepdim=True).clamp(min=1e-30) * total
-            share = 1.0
+            scale = 1.0
         start += self._first
         # Layers may live on several devices.
-        self.mean[:, start : start + rows, :keys].add_(part.to(self.mean.device), alpha=share)
+        self.mean[:, start : start + rows, :keys].add_(part.to(self.mean.device), alpha=scale)
 
     def finish(self) -> Tensor:
         """The mean, with rows and columns of padding cleared."""
@@ -97,7 +95,7 @@ def without_sink(attention: Tensor, real: Tensor) -> Tensor:
     """Attention to each row's first real token spread over the others, in proportion; in place.
 
     `A'[k, i] = A[k, i] s_k / (s_k - A[k, first])` for i != first, s_k the sum of row k; a row that
-    looks at nothing else becomes 0. Shapes: attention (B, T, T), real (B, T) bool.
+    attends to nothing else becomes 0. Shapes: attention (B, T, T), real (B, T) bool.
     """
     rows = torch.arange(len(attention), device=attention.device)
     first = real.int().argmax(1)
@@ -116,8 +114,8 @@ def output_norms(value: Tensor, weight: Tensor) -> Tensor:
     key_heads, width = value.shape[1], value.shape[3]
     by_head = weight.float().view(weight.shape[0], -1, width)  # (size, Hq, D)
     gram = torch.einsum("ohd,ohe->hde", by_head, by_head)
-    held = value.float().repeat_interleave(by_head.shape[1] // key_heads, 1)  # (B, Hq, T, D)
-    return ((held @ gram) * held).sum(-1).clamp(min=0).sqrt()
+    value = value.float().repeat_interleave(by_head.shape[1] // key_heads, 1)  # (B, Hq, T, D)
+    return ((value @ gram) * value).sum(-1).clamp(min=0).sqrt()
 
 
 def _output_weight(module: nn.Module) -> Tensor:
@@ -139,12 +137,12 @@ def mean_attention(
     layers: Layers = "middle",
     edges: Edges = "mean",
     position_ids: Tensor | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Attention averaged over the chosen layers and all their heads, (B, T, T) float32.
 
-    `[b, k, i]` is how much token k looks at token i. Rows and columns of padding are 0; the other
-    rows sum to 1 (less with attention sinks, whose share goes nowhere). Layers above the last chosen
+    `[b, k, i]` is how much token k attends to token i. Rows and columns of padding are 0; the other
+    rows sum to 1 (less with attention sinks, whose part goes nowhere). Layers above the last chosen
     one and the language-model head do not run; memory beyond the result is one block of queries.
 
     Args:
@@ -170,15 +168,8 @@ def mean_attention(
     chosen = select_layers(layers, depth_of(model))
     device = device_of(find_decoder(model))
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    reader = MeanReader(mask.to(device), len(chosen), edges=edges)
+    reader = MeanReader(mask.to(device), chosen, edges=edges)
     read_attention(
-        model,
-        input_ids,
-        attention_mask,
-        reader.read,
-        layers=chosen,
-        begin=reader.begin,
-        position_ids=position_ids,
-        progress=progress,
+        model, input_ids, attention_mask, [reader], position_ids=position_ids, progress=progress
     )
     return reader.finish()

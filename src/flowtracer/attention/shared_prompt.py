@@ -1,6 +1,6 @@
 """Mean attention of several responses to one prompt: the prompt's part is computed once.
 
-What a prompt token looks at does not depend on the response, and keys and values of the prompt are
+What a prompt token attends to does not depend on the response, and keys and values of the prompt are
 the same for all of them. So the prompt runs alone and fills a cache, then all responses run together
 on top of it.
 """
@@ -16,7 +16,7 @@ from flowtracer.models.decoder import depth_of, is_sharded, kinds_of_layers
 
 
 def can_share(model: nn.Module) -> bool:
-    """Whether a cache of keys and values is all that a prompt hands on, and the model is whole."""
+    """Whether a prompt hands on keys and values alone, and the model is not sharded."""
     return not is_sharded(model) and kinds_of_layers(model) <= {
         "full_attention",
         "sliding_attention",
@@ -44,32 +44,16 @@ def shared_prompt_attention(
     start = prompt.shape[1]
 
     cache = DynamicCache()  # without the model's settings: it keeps all keys, windows are masked
-    own = MeanReader(
-        torch.ones_like(prompt), len(chosen), edges="mean" if edges == "no-sink" else edges
+    # What goes to the sink is spread once, when both parts are together.
+    of_prompt = MeanReader(
+        torch.ones_like(prompt), chosen, edges="mean" if edges == "no-sink" else edges
     )
-    places = torch.arange(start + length, device=prompt.device)[None]
-    read_attention(
-        model,
-        prompt,
-        None,
-        own.read,
-        layers=chosen,
-        begin=own.begin,
-        position_ids=places[:, :start],
-        past=cache,
-    )
+    positions = torch.arange(start + length, device=prompt.device)[None]
+    read_attention(model, prompt, None, [of_prompt], position_ids=positions[:, :start], past=cache)
     cache.batch_repeat_interleave(rows)
     mask = torch.cat([prompt.new_ones(rows, start), response_mask], 1)
-    both = MeanReader(mask, len(chosen), edges=edges, first=start)
-    both.mean[:, :start, :start] = own.finish()
-    read_attention(
-        model,
-        response_ids,
-        None,
-        both.read,
-        layers=chosen,
-        begin=both.begin,
-        position_ids=places[:, start:].expand(rows, -1),
-        past=cache,
-    )
-    return both.finish()
+    of_all = MeanReader(mask, chosen, edges=edges, first=start)
+    of_all.mean[:, :start, :start] = of_prompt.finish()
+    response_positions = positions[:, start:].expand(rows, -1)
+    read_attention(model, response_ids, None, [of_all], position_ids=response_positions, past=cache)
+    return of_all.finish()

@@ -2,22 +2,19 @@
 
 One truncated forward pass keeps the queries and keys of the chosen layers and the logarithm of each
 softmax's denominator; `P[k, i] = exp(scale q_k . k_i - lse_k)` then gives any tile of attention
-again. Memory is linear in T, the price is one more product of queries and keys for every look.
+again. Memory is linear in T; the price is one more product of queries and keys at every reading.
 """
 
 from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from flowtracer.attention.kernel import attend
+from flowtracer.attention.capture import LayerCall, Progress, visit_layers
 from flowtracer.attention.layers import Layers, select_layers
-from flowtracer.attention.memory import dense_limit
 from flowtracer.models.decoder import (
-    SUPPORTED,
     AttentionCaptureError,
     depth_of,
     device_of,
@@ -25,12 +22,8 @@ from flowtracer.models.decoder import (
     is_sharded,
     kinds_of_layers,
 )
-from flowtracer.models.swap import check_causal, switched
 
-INTERFACE = "flowtracer_tiles"
-QUERIES = (
-    64  # of one tile, our choice: with the keys, a tile of 9 heads fits the second-level cache
-)
+QUERIES = 64  # of one tile, our choice: with KEYS, a tile of 9 heads fits the second-level cache
 KEYS = 1024
 
 
@@ -47,7 +40,7 @@ class TiledLayer:
 
 @dataclass(frozen=True)
 class TiledAttention:
-    """Mean attention (B, T, T) over some layers and their heads that is never held as a whole."""
+    """Mean attention (B, T, T) over some layers and their heads that is never held as one matrix."""
 
     layers: tuple[TiledLayer, ...]
     computed: Callable[[int], None] | None = None  # told how many rows, each time some are made
@@ -79,35 +72,9 @@ class TiledAttention:
         return total.div_(heads)
 
 
-@dataclass
-class _Capture:
-    """What one forward pass is to keep."""
-
-    layers: tuple[int, ...]
-    progress: Callable[[int, int], None] | None
-    kept: dict[int, TiledLayer] = field(default_factory=dict)
-
-
-class _AllSeen(Exception):
-    """Ends the forward pass: the last chosen layer's queries and keys are known."""
-
-
-_capture: ContextVar[_Capture] = ContextVar("flowtracer_tiles")
-
-
 def can_tile(model: nn.Module) -> bool:
-    """Whether tiles give this model's attention: it is whole, and no layer's mask is cut in chunks."""
+    """Whether tiles give this model's attention: no layer's mask is cut in chunks, nothing is sharded."""
     return not is_sharded(model) and "chunked_attention" not in kinds_of_layers(model)
-
-
-def reads_in_tiles(model: nn.Module, length: int, tile_above: int | None) -> bool:
-    """Whether a text of `length` tokens is longer than `tile_above` and the model can be read so.
-
-    tile_above: None for what free memory suggests.
-    """
-    if tile_above is None:
-        tile_above = dense_limit(device_of(find_decoder(model)))
-    return length > tile_above and can_tile(model)
 
 
 def tiled_attention(
@@ -115,7 +82,7 @@ def tiled_attention(
     input_ids: Tensor,
     *,
     layers: Layers = "middle",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TiledAttention:
     """What `mean_attention` gives, in memory linear in T; for texts without padding.
 
@@ -128,25 +95,21 @@ def tiled_attention(
             f"{type(model).__name__} is sharded by FSDP or ZeRO-3, or attends in chunks, and is not read "
             "in tiles; use `mean_attention` and shorter texts"
         )
-    decoder = find_decoder(model)
-    device = device_of(decoder)
-    capture = _Capture(select_layers(layers, depth_of(model)), progress)
-    ours = switched(decoder, INTERFACE, _attention, _no_mask, name=type(model).__name__)
-    with torch.no_grad(), ours:
-        token = _capture.set(capture)
-        try:
-            decoder(input_ids=input_ids.to(device), use_cache=False)
-        except _AllSeen:
-            pass
-        finally:
-            _capture.reset(token)
-    missing = sorted(set(capture.layers) - set(capture.kept))
-    if missing:
-        raise AttentionCaptureError(
-            f"{type(decoder).__name__}: layers {missing} have no softmax attention to capture; "
-            f"choose other layers or use {SUPPORTED}"
-        )
-    return TiledAttention(tuple(capture.kept[layer] for layer in capture.layers))
+    chosen = select_layers(layers, depth_of(model))
+    kept: dict[int, TiledLayer] = {}
+
+    def visit(call: LayerCall) -> Tensor | None:
+        output, logsumexp = _attend(call)
+        if call.chosen:
+            query = (call.query * call.scaling).contiguous()
+            kept[call.layer] = TiledLayer(
+                query, call.key.contiguous(), logsumexp, call.softcap, call.window
+            )
+        return output
+
+    inputs = {"input_ids": input_ids.to(device_of(find_decoder(model))), "use_cache": False}
+    visit_layers(model, inputs, chosen, visit, mask=_no_mask, progress=progress)
+    return TiledAttention(tuple(kept[layer] for layer in chosen))
 
 
 def _add_rows(total: Tensor, layer: TiledLayer, start: int, stop: int) -> None:
@@ -155,7 +118,7 @@ def _add_rows(total: Tensor, layer: TiledLayer, start: int, stop: int) -> None:
     pairs = batch * layer.key.shape[1]
     grouped = heads // layer.key.shape[1]
     keys = layer.key[:, :, :stop].float().reshape(pairs, stop, width).transpose(1, 2)
-    place = torch.arange(stop, device=keys.device)
+    position = torch.arange(stop, device=keys.device)
     for first in range(start, stop, QUERIES):
         last = min(first + QUERIES, stop)
         rows = last - first
@@ -172,7 +135,7 @@ def _add_rows(total: Tensor, layer: TiledLayer, start: int, stop: int) -> None:
                 weights = capped.sub_(offset)
             weights = weights.exp_().view(batch, heads, rows, right - left).sum(1)
             if right > first or layer.window is not None:
-                distance = place[first:last, None] - place[None, left:right]
+                distance = position[first:last, None] - position[None, left:right]
                 hidden = distance < 0
                 if layer.window is not None:
                     hidden |= distance >= layer.window
@@ -186,59 +149,20 @@ def _no_mask(*args: Any, **kwargs: Any) -> None:
     return None
 
 
-def _attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    sliding_window: int | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """transformers' attention signature; query (B, Hq, T, D), key and value (B, Hkv, T, D)."""
-    capture = _capture.get()
-    layer: int = module.layer_idx  # type: ignore[assignment]
-    check_causal(module, kwargs)
-    if capture.progress:
-        capture.progress(layer + 1, capture.layers[-1] + 1)
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    kinds = getattr(getattr(module, "config", None), "layer_types", None)
-    if kinds and kinds[layer] == "sliding_attention" and sliding_window is None:
+def _attend(call: LayerCall) -> tuple[Tensor | None, Tensor]:
+    """Output (B, T, Hq, D), which the last layer may lack, and logsumexp (B, Hq, T)."""
+    kinds = getattr(getattr(call.module, "config", None), "layer_types", None) or {}
+    sliding = kinds and kinds[call.layer] == "sliding_attention"
+    if sliding and call.arguments.get("sliding_window") is None:
         raise AttentionCaptureError(
-            f"{type(module).__name__} does not say how far it looks; use `mean_attention`"
+            f"{type(call.module).__name__} does not say how far it sees; use `mean_attention`"
         )
-    window = sliding_window if sliding_window and sliding_window < query.shape[2] else None
-    special = softcap is not None or s_aux is not None or window is not None
-    wanted = layer in capture.layers
-    last = layer == capture.layers[-1]
-    logsumexp = None
-    if wanted:
-        logsumexp = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
-    output: Tensor | None
-    if special or query.device.type != "cpu":
-        output = attend(
-            query,
-            key,
-            None if last else value,
-            scaling=scaling,
-            softcap=softcap,
-            sinks=s_aux,
-            window=window,
-            logsumexp=logsumexp,
-        )
-    else:
-        output, logsumexp = _flash(query, key, value, scaling)
-    if wanted:
-        assert logsumexp is not None
-        kept = (query * scaling).contiguous()
-        capture.kept[layer] = TiledLayer(kept, key.contiguous(), logsumexp, softcap, window)
-    if last:
-        raise _AllSeen
-    assert output is not None
-    return output, None
+    plain = call.softcap is None and call.sinks is None and call.window is None
+    if plain and call.query.device.type == "cpu":
+        return _flash(call.query, call.key, call.value, call.scaling)
+    logsumexp = torch.empty(call.query.shape[:3], dtype=torch.float32, device=call.query.device)
+    output = call.attend(window=call.window, logsumexp=logsumexp if call.chosen else None)
+    return output, logsumexp
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> tuple[Tensor, Tensor]:

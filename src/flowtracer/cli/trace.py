@@ -11,7 +11,7 @@ from flowtracer.cli.progress import progress_bar
 if TYPE_CHECKING:
     from flowtracer.tracing.data import Trace
 
-UNITS = {"answering": "tokens at most", "tracing": "layers", "looking": "rows"}
+UNITS = {"answering": "tokens at most", "tracing": "layers", "reading": "rows"}
 DEFAULT_OUT = Path("flowtracer-out")
 
 

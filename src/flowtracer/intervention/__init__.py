@@ -1,7 +1,7 @@
-"""Hide tokens from everything that comes after them, and see what the model then says."""
+"""Attention knockout: hide tokens from everything that comes after them, and see what the model says."""
 
 from flowtracer.intervention.decode import decode
-from flowtracer.intervention.knockout import hiding
+from flowtracer.intervention.knockout import Knockout, attention_knockout
 from flowtracer.intervention.prefill import Prefilled, prefill
 
-__all__ = ["Prefilled", "decode", "hiding", "prefill"]
+__all__ = ["Knockout", "Prefilled", "attention_knockout", "decode", "prefill"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from flowtracer.intervention.knockout import Veil
+from flowtracer.intervention.knockout import Knockout
 from flowtracer.intervention.prefill import Prefilled
 from flowtracer.models.cache import cache_of
 
@@ -18,7 +18,7 @@ Finished = Callable[[int, list[int]], bool]  # row, its new tokens
 
 def decode(
     model: nn.Module,
-    veil: Veil,
+    knockout: Knockout,
     texts: Sequence[Prefilled],
     *,
     limits: Sequence[int],
@@ -28,8 +28,8 @@ def decode(
     """The most probable next tokens of every row of every text, end-of-text token left out.
 
     limits: tokens at most, one number a row, over all texts in order. ends: ids that end a text.
-    finished: asked after every token whether the row has what is wanted. Must run inside
-    `hiding(model)`, whose veil is given.
+    finished: asked after every token whether the row may end. Must run inside
+    `attention_knockout(model)`, which gives `knockout`.
     """
     rows = len(limits)
     layers = [_joined(parts) for parts in zip(*(text.layers for text in texts), strict=True)]
@@ -48,37 +48,37 @@ def decode(
 
     cache = cache_of(layers, rows)
     del layers
-    found: list[list[int]] = [[] for _ in range(rows)]
+    new: list[list[int]] = [[] for _ in range(rows)]
     active = list(range(rows))
     while active:
-        kept = []
-        for place, (row, token) in enumerate(zip(active, next_tokens.tolist(), strict=True)):
+        kept = []  # of the batch's rows
+        for index, (row, token) in enumerate(zip(active, next_tokens.tolist(), strict=True)):
             if token in ends or limits[row] == 0:
                 continue
-            found[row].append(token)
-            if len(found[row]) < limits[row] and not finished(row, found[row]):
-                kept.append(place)
+            new[row].append(token)
+            if len(new[row]) < limits[row] and not finished(row, new[row]):
+                kept.append(index)
         if not kept:
             break
         if len(kept) < len(active):
-            index = torch.tensor(kept, device=device)
-            cache.batch_select_indices(index)
-            positions, mask, hidden = positions[index], mask[index], hidden[index]
-            next_tokens = next_tokens[index]
-            active = [active[place] for place in kept]
-        seen = cache.get_seq_length() + 1
-        veil.hidden = hidden
+            rest = torch.tensor(kept, device=device)
+            cache.batch_select_indices(rest)
+            positions, mask, hidden = positions[rest], mask[rest], hidden[rest]
+            next_tokens = next_tokens[rest]
+            active = [active[index] for index in kept]
+        length = cache.get_seq_length() + 1
+        knockout.hidden = hidden
         output = model(
             next_tokens[:, None],
             past_key_values=cache,
-            attention_mask=mask[:, :seen],
+            attention_mask=mask[:, :length],
             position_ids=positions[:, None],
             use_cache=True,
         )
         next_tokens = output.logits[:, -1].argmax(-1)
         positions = positions + 1
-    veil.hidden = None
-    return found
+    knockout.hidden = None
+    return new
 
 
 def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -87,7 +87,7 @@ def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
     def join(index: int) -> Tensor:
         return torch.cat(
-            [nn.functional.pad(one[index], (0, 0, width - one[index].shape[2], 0)) for one in parts]
+            [nn.functional.pad(p[index], (0, 0, width - p[index].shape[2], 0)) for p in parts]
         )
 
     return join(0), join(1)

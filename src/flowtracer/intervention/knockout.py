@@ -1,14 +1,13 @@
-"""Hidden tokens: as keys they do not exist for any later position, in every layer and head.
+"""Attention knockout: hidden tokens do not exist as keys for any later token, in every layer and head.
 
 `visible'[q, k] = visible[q, k] and not (hidden[k] and q != k)`: a hidden token still sees itself, so
-that no position is left with nothing to look at. Done where transformers makes its masks, once a
+that every token has something to attend to. Done where transformers makes its masks, once a
 forward pass, so that sliding windows, caches and padding stay what they are.
 """
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,52 +17,43 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import and_masks, sdpa_mask
 
 from flowtracer.models.decoder import SUPPORTED, AttentionCaptureError, find_decoder
-from flowtracer.models.swap import switched
-
-INTERFACE = "flowtracer_hiding"
+from flowtracer.models.swap import swapped_attention
 
 
 @dataclass
-class Veil:
+class Knockout:
     """What is hidden in the next forward passes: (B, K) bool, K at least the number of keys."""
 
     hidden: Tensor | None = None
 
+    def mask(self, *args: Any, **kwargs: Any) -> Tensor | None:
+        """transformers' mask (B or 1, 1, Q, K), bool, without what is hidden."""
+        hidden = self.hidden
+        if hidden is None:
+            return sdpa_mask(*args, **kwargs)
 
-_veil: ContextVar[Veil] = ContextVar("flowtracer_veil")
+        def visible(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return ~(hidden[row, key] & (query != key))
+
+        kwargs["mask_function"] = and_masks(kwargs["mask_function"], visible)
+        kwargs["allow_is_causal_skip"] = False
+        return sdpa_mask(*args, **kwargs)
 
 
 @contextmanager
-def hiding(model: nn.Module) -> Iterator[Veil]:
-    """The model in evaluation mode, without gradients, blind for what `veil.hidden` says.
+def attention_knockout(model: nn.Module) -> Iterator[Knockout]:
+    """The model in evaluation mode, without gradients, blind to the tokens in `knockout.hidden`.
 
-    Set `veil.hidden` before each forward pass. The model is exactly what it was afterwards.
+    Set `knockout.hidden` before each forward pass. The model is exactly what it was afterwards.
 
     Raises AttentionCaptureError for a model that does not take its attention from transformers.
     """
-    decoder = find_decoder(model)
-    veil = Veil()
-    ours = switched(decoder, INTERFACE, _attention, _mask, name=type(model).__name__)
-    with torch.no_grad(), ours:
-        token = _veil.set(veil)
-        try:
-            yield veil
-        finally:
-            _veil.reset(token)
-
-
-def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """transformers' mask (B or 1, 1, Q, K), bool, without what is hidden."""
-    hidden = _veil.get().hidden
-    if hidden is None:
-        return sdpa_mask(*args, **kwargs)
-
-    def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return ~(hidden[row, key] & (query != key))
-
-    kwargs["mask_function"] = and_masks(kwargs["mask_function"], seen)
-    kwargs["allow_is_causal_skip"] = False
-    return sdpa_mask(*args, **kwargs)
+    knockout = Knockout()
+    swapped = swapped_attention(
+        find_decoder(model), _attention, knockout.mask, name=type(model).__name__
+    )
+    with torch.no_grad(), swapped:
+        yield knockout
 
 
 def _attention(
@@ -72,6 +62,7 @@ def _attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    *,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     **kwargs: Any,
@@ -92,5 +83,5 @@ def _attention(
     additive = torch.zeros(attention_mask.shape, dtype=query.dtype, device=query.device)
     additive.masked_fill_(~attention_mask, torch.finfo(query.dtype).min)
     extra = {"softcap": softcap} if softcap is not None else {"s_aux": s_aux}
-    found: tuple[Tensor, Tensor] = eager(module, query, key, value, additive, **kwargs, **extra)
-    return found
+    result: tuple[Tensor, Tensor] = eager(module, query, key, value, additive, **kwargs, **extra)
+    return result

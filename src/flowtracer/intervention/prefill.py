@@ -4,14 +4,14 @@ A hidden token changes only what comes after it. So the text runs once with noth
 condition starts from those keys and values, behind its own first hidden token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import Cache
 
-from flowtracer.intervention.knockout import Veil
+from flowtracer.intervention.knockout import Knockout
 from flowtracer.models.cache import Layers, cache_of, layers_of
 from flowtracer.models.decoder import device_of, find_decoder
 
@@ -31,7 +31,7 @@ class Prefilled(NamedTuple):
 
 def prefill(
     model: nn.Module,
-    veil: Veil,
+    knockout: Knockout,
     ids: Sequence[int],
     hidden: Tensor,
     *,
@@ -41,66 +41,70 @@ def prefill(
     """Run `ids` under each condition and say how probable `target` is as what follows.
 
     Shapes: ids T tokens, hidden (C, T) bool. Equal conditions share a row of work. Must run inside
-    `hiding(model)`, whose veil is given. A target of no tokens has log-probability 0. keep: whether
-    `decode` is to go on from here, which takes the keys and values of every condition.
+    `attention_knockout(model)`, which gives `knockout`. A target of no tokens has log-probability 0.
+    keep: whether `decode` is to go on from here, which takes the keys and values of every condition.
     """
     device = device_of(find_decoder(model))
     conditions, inverse = hidden.unique(dim=0, return_inverse=True)
     length, count = len(ids), len(conditions)
     text = torch.tensor([[*ids, *target[:-1]]], device=device)
-    wanted = torch.tensor(target, dtype=torch.long, device=device)
+    following = torch.tensor(target, dtype=torch.long, device=device)
     steps = max(1, len(target))
 
-    whole = cache_of([], 1)
-    veil.hidden = None
-    plain = _forward(model, text, whole, start=0, steps=steps)
-    vocabulary = plain.shape[-1]
-    common = layers_of(whole)
+    cache = cache_of([], 1)
+    knockout.hidden = None
+    plain = _forward(model, text, cache, start=0, steps=steps)
+    common, vocabulary = layers_of(cache), plain.shape[-1]
     layers = [
         tuple(part.new_empty(count, *part[0, :, :length].shape) for part in layer)
         for layer in (common if keep else ())
     ]
     logits = torch.empty(count, vocabulary, dtype=torch.float32, device=plain.device)
-    scores = torch.zeros(count, device=plain.device)
-
-    first = torch.where(conditions.any(1), conditions.int().argmax(1), length)
-    order = first.argsort(stable=True).tolist()
+    log_probability = torch.zeros(count, device=plain.device)
     most = max(1, min(ROWS, LOGITS // (steps * vocabulary)))
-    affected = [row for row in order if first[row] < length]
-    # A condition that hides nothing is the text as it ran already.
-    chunks: list[tuple[list[int], int | None]] = []
-    if len(affected) < count:
-        chunks.append((order[len(affected) :], None))
-    chunks += [
-        (affected[place : place + most], min(int(first[affected[place]]) + 1, length - 1))
-        for place in range(0, len(affected), most)
-    ]
-    for rows, start in chunks:
-        if start is None:
-            found, parts = plain, common
+    for rows, start in _forwards(conditions, most):
+        if start == length:  # hides nothing: the text as it ran already
+            output, kept = plain, common
         else:
             cache = cache_of([(k[:, :, :start], v[:, :, :start]) for k, v in common], len(rows))
-            veil.hidden = nn.functional.pad(conditions[rows], (0, text.shape[1] - length)).to(
-                device
-            )
+            unhidden = text.shape[1] - length
+            knockout.hidden = nn.functional.pad(conditions[rows], (0, unhidden)).to(device)
             tail = text[:, start:].expand(len(rows), -1)
-            found = _forward(model, tail, cache, start=start, steps=steps)
-            parts = layers_of(cache)
+            output = _forward(model, tail, cache, start=start, steps=steps)
+            kept = layers_of(cache)
         if keep:
-            for (keys, values), (k, v) in zip(layers, parts, strict=True):
+            for (keys, values), (k, v) in zip(layers, kept, strict=True):
                 keys[rows], values[rows] = k[:, :, :length], v[:, :, :length]
-        logits[rows] = found[:, 0].float()
+        logits[rows] = output[:, 0].float()
         if len(target):
-            logs = found.float().log_softmax(-1)
-            scores[rows] = logs.gather(2, wanted.expand(len(found), -1)[..., None]).sum((1, 2))
-    veil.hidden = None
+            logs = output.float().log_softmax(-1)
+            at_target = logs.gather(2, following.expand(len(output), -1)[..., None])
+            log_probability[rows] = at_target.sum((1, 2))
+    knockout.hidden = None
     return Prefilled(
         [(keys[inverse], values[inverse]) for keys, values in layers],
         length,
         hidden,
         logits[inverse],
-        scores[inverse],
+        log_probability[inverse],
     )
+
+
+def _forwards(conditions: Tensor, most: int) -> Iterator[tuple[list[int], int]]:
+    """Conditions (C, T) that run together, at most `most`, and the first token that is run anew.
+
+    That is the one behind the first hidden token, at the latest the last, whose logits are needed; T
+    for conditions that hide nothing.
+    """
+    length = conditions.shape[1]
+    first = torch.where(conditions.any(1), conditions.int().argmax(1), length)
+    order = first.argsort(stable=True).tolist()
+    affected = [row for row in order if first[row] < length]
+    if len(affected) < len(order):
+        yield order[len(affected) :], length
+    for begin in range(0, len(affected), most):
+        rows = affected[begin : begin + most]
+        yield rows, min(int(first[rows[0]]) + 1, length - 1)
 
 
 def _forward(model: nn.Module, ids: Tensor, cache: Cache, *, start: int, steps: int) -> Tensor:

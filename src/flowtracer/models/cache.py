@@ -21,20 +21,20 @@ class RoomyLayer(DynamicLayer):
         """Add keys and values (rows, heads, new, D); returns all."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        held = self.get_seq_length()
-        total = held + key_states.shape[-2]
+        length = self.get_seq_length()
+        total = length + key_states.shape[-2]
         if self._room is None or self._room[0].shape[-2] < total:
             keys, values = (
                 new.new_empty(*new.shape[:2], total + ROOM, new.shape[-1])
                 for new in (key_states, value_states)
             )
-            if self.keys is not None and self.values is not None and held:
-                keys[:, :, :held] = self.keys
-                values[:, :, :held] = self.values
+            if self.keys is not None and self.values is not None and length:
+                keys[:, :, :length] = self.keys
+                values[:, :, :length] = self.values
             self._room = keys, values
         keys, values = self._room
-        keys[:, :, held:total] = key_states
-        values[:, :, held:total] = value_states
+        keys[:, :, length:total] = key_states
+        values[:, :, length:total] = value_states
         self.keys, self.values = keys[:, :, :total], values[:, :, :total]
         return self.keys, self.values
 
@@ -54,5 +54,5 @@ def cache_of(layers: Layers, rows: int) -> Cache:
 
 def layers_of(cache: Cache) -> Layers:
     """Keys and values of every layer of a cache."""
-    held: list[Any] = cache.layers
-    return [(layer.keys, layer.values) for layer in held]
+    layers: list[Any] = cache.layers
+    return [(layer.keys, layer.values) for layer in layers]

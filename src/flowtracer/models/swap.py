@@ -1,9 +1,14 @@
-"""Swap a model's attention function, or its training mode, inside a `with` block."""
+"""A model with another attention function for the length of one block, and as it was afterwards.
+
+transformers lets an attention function be registered by name. Ours is registered once; what it does
+is set for the length of a block, so that every reader of attention goes through the same switch.
+"""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,45 +16,63 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 from flowtracer.models.decoder import SUPPORTED, AttentionCaptureError
 
+INTERFACE = "flowtracer"
 Attention = Callable[..., tuple[Tensor, Tensor | None]]  # transformers' signature
 Mask = Callable[..., Tensor | None]
 
-_swap_lock = threading.RLock()  # the setting is in the model's config, which threads share
+
+class _Swap(NamedTuple):
+    attention: Attention
+    mask: Mask
+
+
+_swap: ContextVar[_Swap] = ContextVar("flowtracer_swap")
+_lock = threading.RLock()  # the switch lives in the model's config, which threads share
 
 
 @contextmanager
-def switched(
-    decoder: PreTrainedModel, interface: str, attention: Attention, mask: Mask, *, name: str
+def swapped_attention(
+    decoder: PreTrainedModel, attention: Attention, mask: Mask, *, name: str
 ) -> Iterator[None]:
-    """The decoder in evaluation mode and with our attention; everything is restored at the end.
+    """The decoder in evaluation mode and with our attention; everything restored on the way out.
 
-    interface: the name to register under. name: of the model's class, for the error.
+    name: of the model's class, for the error.
 
     Raises AttentionCaptureError for a model that does not take its attention from transformers'
     interface.
     """
     # Both registrations are needed: without the mask's, padding and windows are silently lost.
-    AttentionInterface.register(interface, attention)
-    AttentionMaskInterface.register(interface, mask)
-    with _swap_lock, evaluating(decoder):  # dropout would make the graph random
+    AttentionInterface.register(INTERFACE, _attention)
+    AttentionMaskInterface.register(INTERFACE, _mask)
+    with _lock:
         configs: dict[int, Any] = {
             id(module.config): module.config
             for module in decoder.modules()
             if hasattr(getattr(module, "config", None), "_attn_implementation_internal")
         }
         before = [(config, config._attn_implementation) for config in configs.values()]
+        token = _swap.set(_Swap(attention, mask))
         try:
-            decoder.set_attn_implementation(interface)
-            if decoder.config._attn_implementation != interface:
-                raise AttentionCaptureError(
-                    f"{name} does not take its attention from transformers' AttentionInterface; "
-                    f"supported are {SUPPORTED}"
-                )
-            with torch.compiler.set_stance("force_eager"):
+            with evaluating(decoder), torch.compiler.set_stance("force_eager"):
+                decoder.set_attn_implementation(INTERFACE)
+                if decoder.config._attn_implementation != INTERFACE:
+                    raise AttentionCaptureError(
+                        f"{name} does not take its attention from transformers' AttentionInterface; "
+                        f"supported are {SUPPORTED}"
+                    )
                 yield
         finally:
             for config, implementation in before:
                 config._attn_implementation_internal = implementation
+            _swap.reset(token)
+
+
+def _attention(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    return _swap.get().attention(*args, **kwargs)
+
+
+def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    return _swap.get().mask(*args, **kwargs)
 
 
 def check_causal(module: nn.Module, arguments: Mapping[str, Any]) -> None:
@@ -66,7 +89,7 @@ def check_causal(module: nn.Module, arguments: Mapping[str, Any]) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; every module is restored at the end."""
+    """The model in evaluation mode (dropout would make attention random), every module restored."""
     training = [module for module in model.modules() if module.training]
     try:
         for module in training:

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from flowtracer.attention.capture import LayerCall
 from flowtracer.attention.layers import Layers, select_layers
 
 NEAR = 10  # W, the distance beyond which WAAD no longer grows; the source's value
-AHEAD = (10, 100)  # how far ahead FAI looks; version 2 of the source, version 1 has 10 to 50
+AHEAD = (10, 100)  # distances at which FAI counts; version 2 of the source, version 1 has 10 to 50
 LAYERS = 5  # the source's number
 
 
@@ -41,25 +42,26 @@ def rhythm_layers(layers: Layers, depth: int) -> tuple[int, ...]:
 class HeadReader:
     """Collects `HeadStatistics` from blocks of attention, see `read_attention`."""
 
-    def __init__(self, attention_mask: Tensor, candidates: Tensor) -> None:
+    def __init__(self, attention_mask: Tensor, candidates: Tensor, layers: tuple[int, ...]) -> None:
         """attention_mask and candidates: (B, T)."""
+        self.layers = layers
         self._real = attention_mask > 0
-        self._place = self._real.cumsum(1)
+        self._position = self._real.cumsum(1)
         self._response = candidates & self._real
-        self._found: dict[int, HeadStatistics] = {}
-        self._watchers: dict[int, Tensor] = {}
+        self._sums: dict[int, HeadStatistics] = {}
+        self._queries: dict[int, Tensor] = {}  # how many queries count for the FAI of a token
 
-    def read(self, layer: int, start: int, weights: Tensor) -> None:
+    def read(self, call: LayerCall, start: int, weights: Tensor) -> None:
         """Take in queries start..start + rows of one layer, (B, heads, rows, keys)."""
         batch, heads, rows, keys = weights.shape
         queries = slice(start, start + rows)
-        if layer not in self._found:
+        if start == 0:
             sums = self._real.new_zeros(batch, heads, self._real.shape[1], dtype=torch.float32)
-            self._found[layer] = HeadStatistics(sums[:, :, 0].clone(), sums, sums.clone())
-            self._watchers[layer] = torch.zeros_like(sums[:, 0])
-        span, waad, fai = self._found[layer]
+            self._sums[call.layer] = HeadStatistics(sums[:, :, 0].clone(), sums, sums.clone())
+            self._queries[call.layer] = torch.zeros_like(sums[:, 0])
+        span, waad, fai = self._sums[call.layer]
 
-        distance = (self._place[:, queries, None] - self._place[:, None, :keys]).clamp(min=0)
+        distance = (self._position[:, queries, None] - self._position[:, None, :keys]).clamp(min=0)
         distance = distance.float() * self._real[:, None, :keys]
         response = self._response[:, queries]
         ahead = (distance >= AHEAD[0]) & (distance <= AHEAD[1])
@@ -68,22 +70,17 @@ class HeadReader:
         span += (far.to(span.device) * response[:, None]).sum(2)
         waad[:, :, queries] = near.to(waad.device) * self._real[:, None, queries]
         fai[:, :, :keys] += seen.to(fai.device)
-        self._watchers[layer][:, :keys] += ahead.sum(1)
+        self._queries[call.layer][:, :keys] += ahead.sum(1)
 
     def finish(self) -> HeadStatistics:
         """All heads of all layers read."""
-        layers = sorted(self._found)
         tokens = self._response.sum(1)[:, None].clamp(min=1)
+        sums = [self._sums[layer] for layer in self.layers]
+        counts = [self._queries[layer][:, None].clamp(min=1) for layer in self.layers]
         return HeadStatistics(
-            torch.cat([self._found[one].span / tokens for one in layers], 1),
-            torch.cat([self._found[one].waad for one in layers], 1),
-            torch.cat(
-                [
-                    self._found[one].fai / self._watchers[one][:, None].clamp(min=1)
-                    for one in layers
-                ],
-                1,
-            ),
+            torch.cat([layer.span / tokens for layer in sums], 1),
+            torch.cat([layer.waad for layer in sums], 1),
+            torch.cat([layer.fai / count for layer, count in zip(sums, counts, strict=True)], 1),
         )
 
 

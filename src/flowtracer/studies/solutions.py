@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from flowtracer.credit import ScoreBatch, score_batch
-from flowtracer.intervention import decode, hiding, prefill
+from flowtracer.intervention import attention_knockout, decode, prefill
 from flowtracer.models import Loaded
 from flowtracer.models.generation import end_tokens
 from flowtracer.regions import (
@@ -180,13 +180,13 @@ def _solve(
 ) -> list[Solution]:
     model, tokenizer = loaded.model, loaded.tokenizer
     prompts = [_prompt(loaded, task, number) for number in numbers]
-    with hiding(model) as veil:
+    with attention_knockout(model) as knockout:
         texts = [
-            prefill(model, veil, one.ids, torch.zeros(1, len(one.ids), dtype=torch.bool))
+            prefill(model, knockout, one.ids, torch.zeros(1, len(one.ids), dtype=torch.bool))
             for one in prompts
         ]
         limits = [settings.max_new_tokens] * len(texts)
-        responses = decode(model, veil, texts, limits=limits, ends=end_tokens(model, tokenizer))
+        responses = decode(model, knockout, texts, limits=limits, ends=end_tokens(model, tokenizer))
     return [
         _solution(loaded, task, number, prompt.ids, response)
         for number, prompt, response in zip(numbers, prompts, responses, strict=True)

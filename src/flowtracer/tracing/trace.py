@@ -11,20 +11,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from flowtracer.attention import depth_of, mean_attention, select_layers, tiled_attention
+from flowtracer.attention import auto_attention, depth_of, select_layers
 from flowtracer.attention.layers import Layers
-from flowtracer.attention.tiles import TiledAttention, reads_in_tiles
-from flowtracer.flow import (
-    AnswerFlow,
-    Edge,
-    Route,
-    answer_flow,
-    dominant_routes,
-    find_hubs,
-    smallest_edge_set,
-    strongest_edges,
-)
+from flowtracer.flow import Edge, Route, find_hubs
 from flowtracer.flow.answer_flow import AnswerTokens
+from flowtracer.flow.solve import AttentionRows
 from flowtracer.models.generation import MAX_NEW_TOKENS, respond
 from flowtracer.regions import (
     AnswerRule,
@@ -40,13 +31,9 @@ from flowtracer.regions import (
 from flowtracer.regions.prompts import Message
 from flowtracer.regions.tokens import token_weights
 from flowtracer.tracing.data import Provenance, Role, Trace
+from flowtracer.tracing.graph import TracedGraph, count_passes, read_graph
 
 Progress = Callable[[str, int, int], None]
-
-EDGES_PER_TOKEN = 4  # our choice: enough to answer a click on any token
-BACKBONE_EDGE_RATIO = 0.9  # our choice
-LOOKS = 6  # how often a trace reads all rows of attention: two solves, three for edges, routes
-BACKBONE_EDGE_LIMIT = 10_000  # our choice: keeps the page of an 8,000-token text below 3 MB
 
 
 class AnswerNotFound(ValueError):
@@ -83,8 +70,8 @@ def trace(
         layers: see `select_layers`; answer_tokens: see `answer_flow`.
         chat: False takes the prompt as it is, without template.
         tile_above: tokens beyond which attention is not held as a T x T matrix but computed again
-            in tiles whenever it is looked at. None: where T x T takes a sixteenth of free memory.
-        progress: called with "answering", "tracing" or, in tiles, "looking", how many tokens, layers
+            in tiles whenever it is read. None: where T x T takes a sixteenth of free memory.
+        progress: called with "answering", "tracing" or, in tiles, "reading", how many tokens, layers
             or rows are done, and how many there are at most.
 
     Raises:
@@ -123,10 +110,9 @@ def trace(
     ids = asked.ids + answered.ids
     end = len(asked.ids) + int(found.nonzero().max()) + 1  # nothing after the answer matters
     attention = _attention(model, ids[:end], layers, tile_above, progress)
-    asks = torch.cat([sources, torch.zeros(len(answered.ids), dtype=torch.bool)])[None, :end]
+    enters = torch.cat([sources, torch.zeros(len(answered.ids), dtype=torch.bool)])[None, :end]
     draws = torch.cat([torch.zeros(len(asked.ids)), found])[None, :end]
-    device = attention.device
-    flow = answer_flow(attention, asks.to(device), draws.to(device), answer_tokens=answer_tokens)
+    graph = read_graph(attention, enters, draws, answer_tokens)
     provenance = Provenance(
         model=model_name or _model_name(model),
         dtype=str(model.dtype).removeprefix("torch."),
@@ -136,7 +122,7 @@ def trace(
         question=question,
         versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
     )
-    return _assemble(asked, answered, users, found, asks.to(device), flow, provenance)
+    return assemble(asked, answered, users, found, graph, provenance)
 
 
 def _attention(
@@ -145,44 +131,49 @@ def _attention(
     layers: Layers,
     tile_above: int | None,
     progress: Progress | None,
-) -> Tensor | TiledAttention:
-    """Attention (1, T, T) of the text, as a whole or in tiles."""
-    text = torch.tensor([ids])
+) -> Tensor | AttentionRows:
+    """Attention (1, T, T) of the text, as a matrix or in tiles."""
     report = progress or (lambda stage, done, of: None)
-    traced = partial(report, "tracing")
-    if not reads_in_tiles(model, len(ids), tile_above):
-        return mean_attention(model, text, layers=layers, progress=traced)
-    tiles = tiled_attention(model, text, layers=layers, progress=traced)
-    rows = 0
+    attention = auto_attention(
+        model,
+        torch.tensor([ids]),
+        layers=layers,
+        tile_above=tile_above,
+        progress=partial(report, "tracing"),
+    )
+    if isinstance(attention, Tensor):
+        return attention
+    total, rows = count_passes() * len(ids), 0
 
-    def looked(more: int) -> None:
+    def computed(more: int) -> None:
         nonlocal rows
         rows += more
-        report("looking", rows, LOOKS * len(ids))
+        report("reading", rows, total)
 
-    return replace(tiles, computed=looked)
+    return replace(attention, computed=computed)
 
 
-def _assemble(
+def assemble(
     asked: TokenizedText,
     answered: TokenizedText,
     users: Tensor,
     found: Tensor,
-    asks: Tensor,
-    flow: AnswerFlow,
+    graph: TracedGraph,
     provenance: Provenance,
 ) -> Trace:
-    """Plain numbers for the whole text out of the flow up to the answer."""
+    """Plain numbers for the whole text out of the graph up to the answer.
+
+    users: which prompt tokens the user wrote, bool. found: answer weights of the response's tokens.
+    """
     start, total = len(asked.ids), len(asked.ids) + len(answered.ids)
     shift = len(asked.text)
     roles: list[Role] = ["user" if one else "template" for one in users.tolist()]
     roles += ["answer" if weight > 0 else "response" for weight in found.tolist()]
+    flow = graph.flow
     throughput = _numbers(flow.throughput[0], total)
     in_response = torch.arange(total) >= start
     hubs = find_hubs(torch.tensor(throughput), in_response)
-    backbone = smallest_edge_set(flow, ratio=BACKBONE_EDGE_RATIO, limit=BACKBONE_EDGE_LIMIT)
-    kept = {(e.source, e.target): e for e in strongest_edges(flow, per_token=EDGES_PER_TOKEN)}
-    kept |= {(e.source, e.target): e for e in backbone}
+    kept = {(e.source, e.target): e for e in graph.strongest + graph.backbone}
     edges = sorted(kept.values(), key=lambda e: (-e.flow, e.target, e.source))
     return Trace(
         text=asked.text + answered.text,
@@ -197,7 +188,7 @@ def _assemble(
         inflow=_numbers(flow.inflow[0], total),
         throughput=throughput,
         edges=tuple(Edge(e.source, e.target, _short(e.flow)) for e in edges),
-        routes=tuple(Route(r.tokens, _short(r.probability)) for r in dominant_routes(flow, asks)),
+        routes=tuple(Route(r.tokens, _short(r.probability)) for r in graph.routes),
         hubs=hubs.tokens,
         provenance=provenance,
     )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from flowtracer.credit import structural_vocabulary
-from flowtracer.intervention import Prefilled, decode, hiding, prefill
+from flowtracer.intervention import Prefilled, attention_knockout, decode, prefill
 from flowtracer.math_answers.equality import same_answer
 from flowtracer.models import Loaded
 from flowtracer.models.generation import end_tokens
@@ -149,9 +149,9 @@ def _run_batch(
         )
         for one in solutions
     ]
-    with hiding(model) as veil:
+    with attention_knockout(model) as knockout:
         variants = [
-            _prefilled(study, measures, loaded, one, scores, cut, structural, veil)
+            _prefilled(study, measures, loaded, one, scores, cut, structural, knockout)
             for one, scores in zip(solutions, scored, strict=True)
             for cut in (study.cuts if study.protocol == "rest" else (None,))
         ]
@@ -160,7 +160,7 @@ def _run_batch(
             of_row = [variant for variant in variants for _ in variant.keys]
             new = decode(
                 model,
-                veil,
+                knockout,
                 [variant.text for variant in variants],
                 limits=[_limit(study, variant) for variant in of_row],
                 ends=end_tokens(model, tokenizer),
@@ -194,7 +194,7 @@ def _prefilled(
     scores: dict[str, Tensor],
     cut: float | None,
     structural: Tensor,
-    veil: Any,
+    knockout: Any,
 ) -> _Variant:
     """All conditions of one text, run up to where it is generated anew; the first hides nothing."""
     prompt = len(solution.prompt_ids)
@@ -217,7 +217,7 @@ def _prefilled(
     target = solution.response_ids[context : context + solution.answer_tokens]
     text = prefill(
         loaded.model,
-        veil,
+        knockout,
         ids[: prompt + context],
         torch.stack(hidden),
         target=() if study.protocol == "rest" else target,

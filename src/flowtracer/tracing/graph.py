@@ -1,0 +1,69 @@
+"""All that a trace takes from attention, and how often it reads attention for that."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowtracer.flow import (
+    AnswerFlow,
+    Edge,
+    Route,
+    answer_flow,
+    dominant_routes,
+    smallest_edge_set,
+    strongest_edges,
+)
+from flowtracer.flow.answer_flow import AnswerTokens
+from flowtracer.flow.solve import AttentionRows, rows_of
+
+EDGES_PER_TOKEN = 4  # our choice: enough to answer a click on any token
+BACKBONE_EDGE_RATIO = 0.9  # our choice
+BACKBONE_EDGE_LIMIT = 10_000  # our choice: keeps the page of an 8,000-token text below 3 MB
+
+
+@dataclass(frozen=True)
+class TracedGraph:
+    """The flow of one text, and the edges and routes of it that are shown."""
+
+    flow: AnswerFlow
+    strongest: list[Edge]  # into and out of every token
+    backbone: list[Edge]
+    routes: list[Route]
+
+
+def read_graph(
+    attention: Tensor | AttentionRows, question: Tensor, answer: Tensor, answer_tokens: AnswerTokens
+) -> TracedGraph:
+    """Everything that reads attention (1, T, T); question and answer (1, T) as in `answer_flow`."""
+    question, answer = question.to(attention.device), answer.to(attention.device)
+    flow = answer_flow(attention, question, answer, answer_tokens=answer_tokens)
+    return TracedGraph(
+        flow,
+        strongest_edges(flow, per_token=EDGES_PER_TOKEN),
+        smallest_edge_set(flow, ratio=BACKBONE_EDGE_RATIO, limit=BACKBONE_EDGE_LIMIT),
+        dominant_routes(flow, question),
+    )
+
+
+def count_passes() -> int:
+    """How often `read_graph` reads all rows of attention, counted on a text of two tokens."""
+    attention = _CountedRows(torch.full((1, 2, 2), 0.5).tril())
+    question = torch.tensor([[True, False]])
+    read_graph(attention, question, (~question).float(), "absorb")
+    return attention.rows_read // 2
+
+
+@dataclass
+class _CountedRows:
+    """Attention of two tokens that counts how many of its rows are read."""
+
+    matrix: Tensor
+    rows_read: int = 0
+    shape = torch.Size([1, 2, 2])
+    dtype = torch.float32
+    device = torch.device("cpu")
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        self.rows_read += stop - start
+        return rows_of(self.matrix, start, stop)
