@@ -80,7 +80,7 @@ def test_tiles_and_shared_prompts_are_for_masks_that_they_know(monkeypatch):
     monkeypatch.setattr(model.config, "layer_types", ["sliding_attention"] * 6)
     monkeypatch.setattr(model.model, "has_sliding_layers", True)
     monkeypatch.setattr(model.config, "sliding_window", 8)
-    with pytest.raises(AttentionCaptureError, match="does not say how far it looks"):
+    with pytest.raises(AttentionCaptureError, match="does not say how far it sees"):
         tiled_attention(model, texts("none")[0])
 
 
