@@ -145,11 +145,7 @@ def visit_layers(
     swapped = swapped_attention(decoder, attention, mask, name=type(model).__name__)
     with torch.no_grad(), swapped:
         try:
-            if sharded:
-                with first_layers_only(decoder, top + 1):
-                    model(**inputs, logits_to_keep=1)
-            else:
-                decoder(**inputs)
+            _run(model, inputs, top + 1)
         except _AllSeen:
             pass
     missing = sorted(set(layers) - visited)
@@ -158,6 +154,16 @@ def visit_layers(
             f"{type(decoder).__name__}: layers {missing} have no softmax attention to capture; "
             f"choose other layers or use {SUPPORTED}"
         )
+
+
+def _run(model: nn.Module, inputs: Mapping[str, Any], count: int) -> None:
+    """The first `count` layers of the model, at least."""
+    decoder = find_decoder(model)
+    if is_sharded(model):
+        with first_layers_only(decoder, count):
+            model(**inputs, logits_to_keep=1)
+    else:
+        decoder(**inputs)
 
 
 def read_attention(
