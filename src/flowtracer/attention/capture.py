@@ -6,6 +6,7 @@ model is switched to ours for the length of one pass and is exactly what it was 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -143,11 +144,8 @@ def visit_layers(
         return output, None
 
     swapped = swapped_attention(decoder, attention, mask, name=type(model).__name__)
-    with torch.no_grad(), swapped:
-        try:
-            _run(model, inputs, top + 1)
-        except _AllSeen:
-            pass
+    with torch.no_grad(), swapped, suppress(_AllSeen):
+        _run(model, inputs, top + 1)
     missing = sorted(set(layers) - visited)
     if missing:
         raise AttentionCaptureError(
