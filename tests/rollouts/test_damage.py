@@ -1,0 +1,118 @@
+"""Damaged rows and failing machines: what is listed as an error, and what ends the run."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra flowtracer[score]")
+pyarrow = pytest.importorskip("pyarrow")
+
+from helpers.responses import GOOD  # noqa: E402
+from helpers.rollouts import ENVIRONMENT, PROMPT, SETTINGS, error_rows, record, table, write  # noqa: E402
+
+from flowtracer.credit import token_credit  # noqa: E402
+from flowtracer.rollouts.score import score_files  # noqa: E402
+
+
+def test_rows_of_a_damaged_page_are_told_one_by_one(tmp_path):
+    path = tmp_path / "in.parquet"
+    records = [record(number) for number in range(60)]
+    parquet.write_table(
+        pyarrow.Table.from_pylist(records), path, row_group_size=20, compression="zstd"
+    )
+    column = parquet.read_metadata(path).row_group(1).column(2)
+    data = bytearray(path.read_bytes())
+    middle = column.data_page_offset + column.total_compressed_size // 2
+    data[middle : middle + 40] = b"\x00" * 40
+    path.write_bytes(data)
+    found = score_files(path, tmp_path / "out", SETTINGS, shard_rows=8)
+    assert (found.rows, found.errors) == (40, 20)
+    told = error_rows(tmp_path / "out")
+    assert [one["row"] for one in told] == list(range(20, 40))
+    assert all("cannot be read" in one["reason"] for one in told)
+
+
+def test_a_failure_of_the_machine_ends_the_run_and_leaves_the_shard_to_be_done(
+    tmp_path, monkeypatch
+):
+    source = write(tmp_path / "in.jsonl", [record(number) for number in range(20)])
+    real = token_credit
+    calls = []
+
+    def failing(*args, **more):
+        calls.append(args)
+        if len(calls) == 2:
+            raise RuntimeError("device-side assert")
+        return real(*args, **more)
+
+    monkeypatch.setattr("flowtracer.rollouts.worker.token_credit", failing)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        score_files(source, tmp_path / "out", SETTINGS, shard_rows=10)
+    assert len(list((tmp_path / "out" / "parts").iterdir())) == 1
+    found = score_files(source, tmp_path / "out", SETTINGS, shard_rows=10)
+    assert (found.rows, found.errors) == (20, 0)
+
+
+def test_a_row_that_alone_does_not_fit_into_memory_is_told(tmp_path, monkeypatch):
+    records = [record(number) for number in range(6)]
+    source = write(tmp_path / "in.jsonl", records)
+    real = token_credit
+    longest = max(len(one["response"]) for one in records)
+
+    def short_of_memory(model, batch, credit):
+        if len(batch.input_ids) > 1 or int(batch.attention_mask.sum()) > 45:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(model, batch, credit)
+
+    monkeypatch.setattr("flowtracer.rollouts.worker.token_credit", short_of_memory)
+    found = score_files(source, tmp_path / "out", SETTINGS)
+    told = error_rows(tmp_path / "out")
+    assert found.rows + found.errors == 6 and 0 < found.errors < 6
+    assert all(one["reason"] == "out of memory" for one in told)
+    assert all(len(records[one["row"]]["response"]) == longest for one in told)
+
+
+DAMAGED = {
+    "is not JSON": '{"prompt": "Make',
+    "is not a JSON object": "[1, 2]\n",
+    "has no prompt": {"response": GOOD},
+    "has no response": {"prompt": PROMPT},
+    "is not in a vocabulary": {"prompt_ids": [1, 2], "response_ids": [5, 10**6]},
+    "is not a list of whole numbers": {"prompt_ids": "1 2", "response_ids": [5]},
+    "empty prompt or response": {"prompt_ids": [1, 2], "response_ids": []},
+    "more than --max-tokens": {"prompt_ids": [5] * 300, "response_ids": [6] * 300},
+    "advantages for": record(0) | {"advantages": [1.0, 2.0]},
+    "is not finite": {**record(0), "advantage": float("nan")},
+    "tool_mask has": record(0) | {"tool_mask": [1]},
+    "id is no text": '{"id": "\\ud83d", "prompt": "Make 33.", "response": "33"}',
+    "answer is not a list of": record(0) | {"answer": [[5, 2]]},
+    "the prompt must be": record(0) | {"prompt": [{"role": "user"}]},
+}
+
+
+def test_damaged_rows_are_told_and_every_good_one_is_scored(tmp_path):
+    lines = [json.dumps(record(number)) + "\n" for number in range(60)]
+    bad = {}
+    for place, (reason, row) in enumerate(DAMAGED.items()):
+        text = row if isinstance(row, str) else json.dumps(row)
+        bad[4 * place] = reason
+        lines.insert(4 * place, text.rstrip("\n") + "\n")
+    source = tmp_path / "in.jsonl"
+    source.write_bytes("".join(lines).encode() + b'{"prompt": "\xff"}\n')
+    bad[len(lines)] = "is not UTF-8 text"
+    command = [sys.executable, "-m", "flowtracer", "score", str(source), "--out", "out"]
+    ended = subprocess.run(
+        [*command, "--max-tokens", "400", "--shard-rows", "10"],
+        cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert ended.returncode == 3 and f"{len(bad)} rows could not be scored" in ended.stderr
+    told = error_rows(tmp_path / "out")
+    assert [one["row"] for one in told] == sorted(bad)
+    for one in told:
+        assert bad[one["row"]] in one["reason"] and one["file"] == "in.jsonl"
+    rows = table(tmp_path / "out")
+    assert len(rows) == 60 and not {one["row"] for one in rows} & set(bad)
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["errors"] == len(bad)
