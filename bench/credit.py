@@ -19,19 +19,9 @@ import torch
 from flowtracer.credit import Credit, score_batch, token_credit
 from flowtracer.models import load
 from flowtracer.models.generation import Sampling, generate
+from flowtracer.models.padding import pad_rows
 from flowtracer.regions import render_prompt
 from flowtracer.tasks import load_task
-
-
-def padded(rows: list[list[int]], padding: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask, (B, T) each."""
-    width = max(map(len, rows))
-    ids, mask = [], []
-    for row in rows:
-        gap, real = [padding] * (width - len(row)), [1] * len(row)
-        ids.append(gap + row if left else row + gap)
-        mask.append([0] * len(gap) + real if left else real + [0] * len(gap))
-    return torch.tensor(ids), torch.tensor(mask)
 
 
 def medians(cases: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -63,8 +53,8 @@ def main() -> None:
     loaded = load(options.model, dtype=options.dtype, device="cpu")
     model, tokenizer = loaded.model, loaded.tokenizer
     task = load_task(options.task, source=options.source, limit=options.groups)
-    asked = [render_prompt(tokenizer, task.prompt(one)).text for one in task.examples]
-    prompts = [text for text in asked for _ in range(options.responses)]
+    rendered = [render_prompt(tokenizer, task.prompt(one)).text for one in task.examples]
+    prompts = [text for text in rendered for _ in range(options.responses)]
     sampling = Sampling(1.0, max_new_tokens=options.max_new_tokens)
     texts = generate(loaded, prompts, sampling, seed=0)
 
@@ -72,8 +62,8 @@ def main() -> None:
         return [tokenizer(one, add_special_tokens=False)["input_ids"] for one in rows]
 
     padding = tokenizer.pad_token_id or 0
-    prompt_ids, prompt_mask = padded(encode(prompts), padding, left=True)
-    completion_ids, completion_mask = padded(encode(texts), padding, left=False)
+    prompt_ids, prompt_mask = pad_rows(encode(prompts), value=padding, left=True)
+    completion_ids, completion_mask = pad_rows(encode(texts), value=padding, left=False)
     parts = {
         "prompt_ids": prompt_ids,
         "prompt_mask": prompt_mask,
@@ -93,9 +83,9 @@ def main() -> None:
                 kept = completion_ids.shape[1] + 1
                 model(ids[rows], attention_mask=mask[rows], use_cache=False, logits_to_keep=kept)
 
-    def give(wanted: torch.Tensor | None) -> None:
-        found = score_batch(tokenizer, **parts, answer=credit.answer)
-        token_credit(model, found, credit, wanted=wanted)
+    def give(row_mask: torch.Tensor | None) -> None:
+        scored = score_batch(tokenizer, **parts, answer=credit.answer)
+        token_credit(model, scored, credit, row_mask=row_mask)
 
     cases = {"plain": plain, "credit": lambda: give(None), "half": lambda: give(half)}
     seconds = medians(cases, options.repeats)

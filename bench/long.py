@@ -10,6 +10,7 @@ import argparse
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -61,27 +62,24 @@ def shared_prompt(loaded: Loaded, repeats: int) -> dict[str, float]:
     """Eight responses of about 300 tokens to one prompt of 600, shared and plain, medians in turns."""
     import statistics
 
-    import flowtracer.scorers.batch as batching
-
     generator = torch.Generator().manual_seed(0)
     rows, prompt, longest = 8, 600, 320
     ids = torch.randint(5, 40_000, (rows, prompt + longest), generator=generator)
     ids[:, :prompt] = ids[0, :prompt]
     ends = prompt + torch.linspace(280, longest, rows).long()[:, None]
-    place = torch.arange(prompt + longest)[None]
-    mask = (place < ends).long()
-    answer = ((place >= ends - 6) & (place < ends - 2)).float()
-    own = (place >= prompt) & (mask > 0)
-    batch = ScoreBatch(ids, mask, place.expand(rows, -1) < prompt, own, answer)
-    least = batching.SHARED_LEAST
+    position = torch.arange(prompt + longest)[None]
+    mask = (position < ends).long()
+    answer = ((position >= ends - 6) & (position < ends - 2)).float()
+    candidates = (position >= prompt) & (mask > 0)
+    batch = ScoreBatch(ids, mask, position.expand(rows, -1) < prompt, candidates, answer)
     times: dict[str, list[float]] = {"plain": [], "shared": []}
     for repeat in range(repeats + 1):
-        for name, value in (("plain", 1 << 30), ("shared", least)):
-            batching.SHARED_LEAST = value
-            spent = seconds(lambda: token_credit(loaded.model, batch, Credit()))
+        for name in times:
+            spent = seconds(
+                partial(token_credit, loaded.model, batch, Credit(), share_prompts=name == "shared")
+            )
             if repeat:
                 times[name].append(spent)
-    batching.SHARED_LEAST = least
     return {name: statistics.median(values) for name, values in times.items()}
 
 

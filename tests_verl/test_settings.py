@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import HERE
 
-from flowtracer.credit import Credit, Selection, Weighting
+from flowtracer.credit import Credit, ScoreOptions, Selection, Weighting
 from flowtracer.integrations.verl.launch import check_mode
 from flowtracer.integrations.verl.settings import check_settings, read_credit
 
@@ -19,14 +19,14 @@ def test_left_out_settings_are_the_papers(verl_config):
     assert check_settings(verl_config()) == Credit()
 
 
-def test_the_key_mirrors_credit(verl_config):
+def test_the_key_has_the_options_of_credit(verl_config):
     config = verl_config(
-        "+flow_credit={answer: gsm8k, layers: 10-20, selection: {by: mass, ratio: 0.6}, "
-        "weighting: {rule: sigmoid}}"
+        "+flow_credit={answer: gsm8k, layers: 10-20, edges: value, heads: far, select_by: mass, "
+        "select_ratio: 0.6, weighting: sigmoid}"
     )
     assert check_settings(config) == Credit(
         answer="gsm8k",
-        layers="10-20",
+        options=ScoreOptions(layers="10-20", edges="value", heads="far"),
         selection=Selection(by="mass", ratio=0.6),
         weighting=Weighting("sigmoid"),
     )
@@ -35,11 +35,12 @@ def test_the_key_mirrors_credit(verl_config):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("+flow_credit={emphasis: 1.5}", "flow_credit in the configuration.*emphasis"),
+        ("+flow_credit={share: 0.4}", "flow_credit in the configuration.*share"),
         ("+flow_credit={answer: nowhere}", "answer rule 'nowhere' is unknown"),
-        ("+flow_credit={weighting: {emphasis: 0}}", "it must be above 0"),
-        ("+flow_credit={question: user}", "use question=prompt"),
-        ("+flow_credit={scorer: entropy}", "whole model"),
+        ("+flow_credit={emphasis: 0}", "it must be above 0"),
+        ("+flow_credit={question: user}", "do not say what the user wrote; use 'prompt'"),
+        ("+flow_credit={scorer: entropy}", "unsharded model"),
+        ("+flow_credit={edges: bent}", "edges is 'bent'"),
         ("+flow_credit={scorer: magic}", "scorer 'magic' is unknown"),
         ("trainer.use_v1=false", "older trainer gives no credit"),
         ("actor_rollout_ref.actor.strategy=megatron", "'megatron'.*choose fsdp or fsdp2"),

@@ -158,16 +158,14 @@ def test_emphasis_one_is_verls_own_bit_by_bit(trainer, batch):
     before = stored("advantages")
     metrics = {}
     # No workers: nothing may be asked of them.
-    trainer("+flow_credit.weighting.emphasis=1")._compute_advantage(batch, metrics)
+    trainer("+flow_credit.emphasis=1")._compute_advantage(batch, metrics)
     assert torch.equal(stored("advantages").values(), before.values())
     assert not [name for name in metrics if name.startswith("credit/")]
 
 
 def test_the_settings_reach_the_workers(trainer, workers, batch):
     metrics = {}
-    one = trainer(
-        "+flow_credit.weighting.emphasis=3", "+flow_credit.selection.ratio=0.1", workers=workers
-    )
+    one = trainer("+flow_credit.emphasis=3", "+flow_credit.select_ratio=0.1", workers=workers)
     one._compute_advantage(batch, metrics)
     assert 0.1 <= metrics["credit/selected"] < 0.15
     assert metrics["credit/mean_weight"] == pytest.approx(1 + 2 * metrics["credit/selected"])

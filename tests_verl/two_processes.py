@@ -13,7 +13,7 @@ from made_engine import make_engine
 
 from flowtracer.credit import Credit
 from flowtracer.integrations.verl.weights import response_weights
-from flowtracer.integrations.verl.worker import check_readable, most_forwards, tokenizer_of
+from flowtracer.integrations.verl.worker import all_reduce_max, check_readable, tokenizer_of
 from flowtracer.models import load
 from flowtracer.models.decoder import is_sharded
 
@@ -46,7 +46,7 @@ def main() -> None:
             data,
             Credit(),
             device="cpu",
-            all_reduce_max=most_forwards,
+            all_reduce_max=all_reduce_max,
         )
     torch.save(
         {

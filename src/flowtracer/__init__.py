@@ -6,6 +6,7 @@
     result.save("trace.json")
 
 Names are imported when they are first used, so that the command line can print help at once.
+`FlowGRPOTrainer` needs the extra flowtracer[train] and is left out of `from flowtracer import *`.
 """
 
 from importlib import import_module
@@ -13,9 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowtracer.attention import AttentionCaptureError, mean_attention
+    from flowtracer.credit import (
+        Credit,
+        Selection,
+        Weighting,
+        apply_credit,
+        sequence_credit,
+        token_credit,
+    )
     from flowtracer.flow import AnswerFlow, answer_flow
+    from flowtracer.integrations.trl import FlowGRPOTrainer as FlowGRPOTrainer
     from flowtracer.models import ModelError, load
     from flowtracer.regions import TokenPositions, find_answer
+    from flowtracer.scorers import ScoreOptions
     from flowtracer.tracing.data import Trace
     from flowtracer.tracing.file import TraceFileError, load_trace, save_trace
     from flowtracer.tracing.trace import AnswerNotFound, trace
@@ -24,16 +35,24 @@ _HOME = {
     "AnswerFlow": "flow",
     "AnswerNotFound": "tracing.trace",
     "AttentionCaptureError": "attention",
+    "Credit": "credit",
+    "FlowGRPOTrainer": "integrations.trl",
     "ModelError": "models",
+    "ScoreOptions": "scorers",
+    "Selection": "credit",
     "TokenPositions": "regions",
     "Trace": "tracing.data",
     "TraceFileError": "tracing.file",
+    "Weighting": "credit",
     "answer_flow": "flow",
+    "apply_credit": "credit",
     "find_answer": "regions",
     "load": "models",
     "load_trace": "tracing.file",
     "mean_attention": "attention",
     "save_trace": "tracing.file",
+    "sequence_credit": "credit",
+    "token_credit": "credit",
     "trace": "tracing.trace",
 }
 
@@ -41,16 +60,23 @@ __all__ = [
     "AnswerFlow",
     "AnswerNotFound",
     "AttentionCaptureError",
+    "Credit",
     "ModelError",
+    "ScoreOptions",
+    "Selection",
     "TokenPositions",
     "Trace",
     "TraceFileError",
+    "Weighting",
     "answer_flow",
+    "apply_credit",
     "find_answer",
     "load",
     "load_trace",
     "mean_attention",
     "save_trace",
+    "sequence_credit",
+    "token_credit",
     "trace",
 ]
 
@@ -58,7 +84,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'flowtracer' has no attribute {name!r}")
-    return getattr(import_module(f"flowtracer.{_HOME[name]}"), name)
+    try:
+        return getattr(import_module(f"flowtracer.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"flowtracer.{name} needs the package {error.name}; install it with "
+            "`pip install 'flowtracer[train]'`"
+        ) from error
 
 
 def __dir__() -> list[str]:

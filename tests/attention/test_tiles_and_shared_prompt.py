@@ -15,7 +15,7 @@ from flowtracer.attention.memory import _container_bytes, dense_limit
 from flowtracer.attention.shared_prompt import can_share
 from flowtracer.attention.tiles import can_tile
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
-from flowtracer.credit.chunks import SHARED_LEAST, chunks
+from flowtracer.credit.chunks import SHARED_MINIMUM, chunks
 from flowtracer.flow import dominant_routes, select_backbone, send_flow, smallest_edge_set
 
 
@@ -95,7 +95,7 @@ def test_credit_reads_a_long_text_in_tiles_and_others_as_a_whole(embedded, monke
         return real(*args, **more)
 
     monkeypatch.setattr("flowtracer.attention.auto.tiled_attention", counted)
-    tiled = token_credit(embedded.model, batch, Credit(tile_above=100))
+    tiled = token_credit(embedded.model, batch, Credit(options=ScoreOptions(tile_above=100)))
     assert seen == [(1, 148)]  # without what follows the answer
     assert torch.equal(plain.chosen, tiled.chosen)
     options = ScoreOptions(tile_above=10)
@@ -152,7 +152,7 @@ def test_a_shared_prompt_runs_once_and_gives_the_same_attention(name, edges):
 
 
 @pytest.mark.parametrize("left", [0, 6])
-def test_weights_do_not_depend_on_whether_the_prompt_is_shared(embedded, left, monkeypatch):
+def test_weights_do_not_depend_on_whether_the_prompt_is_shared(embedded, left):
     batch = group(left=left)
     rows = torch.arange(4)
     parts = chunks(batch, rows, after_answer=False, most=1 << 25, share_prompts=True)
@@ -164,8 +164,7 @@ def test_weights_do_not_depend_on_whether_the_prompt_is_shared(embedded, left, m
     shared = token_credit(embedded.model, batch, Credit())
     handle.remove()
     assert sum(tokens) == 100 + 4 * 48
-    monkeypatch.setattr("flowtracer.credit.chunks.SHARED_LEAST", 10_000)
-    plain = token_credit(embedded.model, batch, Credit())
+    plain = token_credit(embedded.model, batch, Credit(), share_prompts=False)
     assert torch.equal(shared.weights, plain.weights)
     torch.testing.assert_close(shared.scores, plain.scores, rtol=1e-4, atol=1e-8)
 
@@ -177,7 +176,7 @@ def test_only_equal_prompts_worth_the_trouble_are_shared():
     assert sorted((sorted(one.rows.tolist()), one.shared) for one in parts) == [
         ([0, 2, 3], 100), ([1], 0),
     ]  # fmt: skip
-    short = group(prompt=SHARED_LEAST - 1)
+    short = group(prompt=SHARED_MINIMUM - 1)
     assert chunks(short, torch.arange(4), after_answer=False, most=1 << 25, share_prompts=True)[
         0
     ].shared == 0  # fmt: skip

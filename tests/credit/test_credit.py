@@ -130,8 +130,8 @@ def test_emphasis_gives_chosen_tokens_one_and_a_half():
     ("make", "message"),
     [
         (lambda: Selection(ratio=0.0), "above 0"),
-        (lambda: Selection(by="rank"), "ratio or mass"),
-        (lambda: Selection(end="middle"), "top or bottom"),
+        (lambda: Selection(by="rank"), "'ratio' or 'mass'"),
+        (lambda: Selection(end="middle"), "'top' or 'bottom'"),
         (lambda: Selection(by="mass", end="bottom"), "from the top only"),
         (lambda: Weighting("square"), "unknown; use emphasis, raw"),
         (lambda: Weighting(emphasis=0.0), "above 0"),
@@ -175,9 +175,9 @@ def test_rows_without_advantage_cost_nothing(embedded):
         lambda module, args: forwards.append(args)
     )
     try:
-        none = token_credit(embedded.model, batch, Credit(), wanted=torch.tensor([False, False]))
+        none = token_credit(embedded.model, batch, Credit(), row_mask=torch.zeros(2).bool())
         assert len(forwards) == 0 and bool((none.weights == 1).all())
-        one = token_credit(embedded.model, batch, Credit(), wanted=torch.tensor([False, True]))
+        one = token_credit(embedded.model, batch, Credit(), row_mask=torch.tensor([False, True]))
         assert len(forwards) == 1 and forwards[0][0].shape[0] == 1
         assert bool((one.weights[0] == 1).all()) and bool((one.weights[1] == 1.5).any())
         token_credit(embedded.model, batch, Credit(), all_reduce_max=lambda mine: mine + 2)
@@ -203,8 +203,8 @@ def test_tool_output_is_in_the_graph_but_never_a_candidate_or_answer(embedded):
 
 def test_flow_can_enter_at_the_users_message_only(embedded):
     parts = sampled(embedded, [GOOD])
-    users = [[{"role": "user", "content": "Make 33 from 3, 7, 18."}]]
-    batch = score_batch(embedded.tokenizer, **parts, users=users)
+    conversations = [[{"role": "user", "content": "Make 33 from 3, 7, 18."}]]
+    batch = score_batch(embedded.tokenizer, **parts, conversations=conversations)
     asked = embedded.tokenizer.decode(batch.input_ids[batch.question])
     assert "Make 33" in asked and "<|user|>" not in asked
 

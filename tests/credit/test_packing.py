@@ -130,7 +130,7 @@ def padded(values, width):
     return torch.nn.functional.pad(values, (0, width - len(values)))
 
 
-def test_only_wanted_sequences_of_a_packed_row_get_weights(embedded):
+def test_only_masked_in_sequences_of_a_packed_row_get_weights(embedded):
     rows = rollouts(embedded.tokenizer)
     ids, own = (torch.cat(part)[None] for part in zip(*rows, strict=True))
     found = sequence_credit(
@@ -139,7 +139,7 @@ def test_only_wanted_sequences_of_a_packed_row_get_weights(embedded):
         ids,
         own,
         position_ids=torch.cat([torch.arange(len(one)) for one, _ in rows])[None],
-        wanted=torch.tensor([False, True, True, False]),
+        row_mask=torch.tensor([False, True, True, False]),
     )
     start, stop = len(rows[0][0]), len(rows[0][0]) + len(rows[1][0])
     assert (found.weights[:, start:stop] == 1.5).any()

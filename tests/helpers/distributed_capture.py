@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
-from flowtracer.credit import Credit, score_batch, token_credit
+from flowtracer.credit import Credit, ScoreOptions, score_batch, token_credit
 from flowtracer.models import load
 from flowtracer.models.decoder import is_sharded
 
@@ -48,7 +48,7 @@ def main() -> None:
     assert is_sharded(loaded.model)
     # chunk=1: the first process makes two forwards of its own, the second none.
     # A sharded model reads no text in tiles, however long it is.
-    credit = Credit(tile_above=10)
+    credit = Credit(options=ScoreOptions(tile_above=10))
     sharded = token_credit(loaded.model, batch, credit, all_reduce_max=most, chunk=1)
     assert torch.equal(alone.weights, sharded.weights)
     assert loaded.model.config.num_hidden_layers == len(loaded.model.model.layers)

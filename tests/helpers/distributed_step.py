@@ -11,8 +11,8 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from flowtracer.integrations.trl import FlowCreditMixin
 from flowtracer.models import load
-from flowtracer.training import FlowCreditMixin
 
 PROMPT = "<|user|>Make 33 from 3, 7, 18.<|end|><|assistant|>"
 RESPONSES = (

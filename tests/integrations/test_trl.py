@@ -11,10 +11,9 @@ from datasets import Dataset  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
 from flowtracer.credit import Credit, Weighting  # noqa: E402
-from flowtracer.integrations.trl import RELIED_ON  # noqa: E402
+from flowtracer.integrations.trl import RELIED_ON, FlowGRPOTrainer  # noqa: E402
 from flowtracer.regions import find_answer  # noqa: E402
 from flowtracer.tasks.countdown import Problem, all_problems, is_solution  # noqa: E402
-from flowtracer.training import FlowGRPOTrainer  # noqa: E402
 
 
 def accuracy(completions, numbers, target, **kwargs):

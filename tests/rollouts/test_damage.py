@@ -88,7 +88,7 @@ DAMAGED = {
     "is not finite": {**record(0), "advantage": float("nan")},
     "tool_mask has": record(0) | {"tool_mask": [1]},
     "id is no text": '{"id": "\\ud83d", "prompt": "Make 33.", "response": "33"}',
-    "answer is not a list of": record(0) | {"answer": [[5, 2]]},
+    "answer span (5, 2, 1.0) does not fit": record(0) | {"answer": [[5, 2]]},
     "the prompt must be": record(0) | {"prompt": [{"role": "user"}]},
 }
 

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 from flowtracer.credit import Selection, Weighting
-from flowtracer.training.arguments import effective_batch, read_settings
+from flowtracer.training.arguments import read_settings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 HERE = ["--use_cpu", "true", "--bf16", "false"]
@@ -17,7 +17,8 @@ def test_the_papers_runs_load_with_its_settings(path):
     settings = read_settings(path, HERE)
     trainer, model = settings.trainer, settings.model.model_name_or_path
     devices = 16 if "8B" in model else 8
-    assert effective_batch(trainer, processes=devices) == 512
+    device_batch = trainer.per_device_train_batch_size * trainer.gradient_accumulation_steps
+    assert device_batch * devices == 512
     assert f"on a device x {trainer.gradient_accumulation_steps}" in path.read_text()
     assert trainer.max_completion_length == (8192 if path.stem.endswith("8k") else 1024)
     assert trainer.max_steps == (600 if "8B" in model else 500)
@@ -25,8 +26,8 @@ def test_the_papers_runs_load_with_its_settings(path):
     assert (trainer.temperature, trainer.top_p, trainer.top_k) == (0.99, 1.0, 100)
     assert trainer.loss_type == "grpo" and trainer.scale_rewards == "group"
     assert not trainer.vllm_importance_sampling_correction
-    credit = settings.credit.credit(answer="boxed", seed=0)
-    assert credit.scorer == "flow" and credit.layers == "middle"
+    credit = settings.credit.credit_of_run(answer="boxed", seed=0)
+    assert credit.scorer == "flow" and credit.options.layers == "middle"
     assert credit.selection == Selection(ratio=0.4) and credit.weighting == Weighting(emphasis=1.5)
 
 
@@ -41,7 +42,7 @@ def test_the_command_line_wins_over_the_file():
     overrides = ["--method", "grpo", "--learning_rate", "1e-4", "--emphasis", "2", *HERE]
     settings = read_settings(CONFIGS / "countdown.yaml", overrides)
     assert settings.credit.method == "grpo" and settings.trainer.learning_rate == 1e-4
-    assert settings.credit.credit(answer="boxed", seed=0) is None
+    assert settings.credit.credit_of_run(answer="boxed", seed=0) is None
     assert settings.task.task == "countdown"
 
 
@@ -53,7 +54,7 @@ def test_the_command_line_wins_over_the_file():
         ("task: [\n", [], "c.yaml"),
         ("- a\n- b\n", [], "mapping"),
         ("emphasis: -1\n", [], "emphasis is -1"),
-        ("select_end: left\n", [], "top or bottom"),
+        ("select_end: left\n", [], "'top' or 'bottom'"),
         ("learning_rate: fast\n", [], "fast"),
         ("", ["--max_steps", "many"], "many"),
         ("num_generations: 7\nper_device_train_batch_size: 8\n", [], "num_generations"),

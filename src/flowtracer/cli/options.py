@@ -1,11 +1,16 @@
-"""What commands share: options from a YAML file, and one sentence for a missing package."""
+"""What commands share: options of a YAML file and of Credit, and a sentence for a missing package."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+
+from flowtracer.credit.arguments import CreditArguments
 
 
 def read_defaults(context: typer.Context, file: Path | None) -> Path | None:
@@ -53,3 +58,26 @@ def needing(extra: str) -> Iterator[None]:
             f"this command needs the package {error.name}; install it with "
             f"`pip install 'flowtracer[{extra}]'`"
         ) from error
+
+
+def with_credit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of `CreditArguments`, which it takes as `credit`."""
+    signature = inspect.signature(command)
+    options = {
+        one.name: inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=one.default,
+            annotation=Annotated[one.type, typer.Option(help=one.metadata["help"])],
+        )
+        for one in fields(CreditArguments)
+    }
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        credit = CreditArguments(**{name: values.pop(name) for name in options})
+        command(**values, credit=credit)
+
+    others = [one for name, one in signature.parameters.items() if name != "credit"]
+    run.__signature__ = signature.replace(parameters=[*others, *options.values()])  # type: ignore[attr-defined]
+    return run

@@ -1,17 +1,19 @@
 """`flowtracer train`: one run from a YAML file."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flowtracer.cli.options import needing
+from flowtracer.credit.arguments import CreditArguments
 
 EPILOG = (
     "Any other option is one of TRL's GRPOConfig or ModelConfig, of the task (--task, --task_source, "
-    "--task_split, --task_limit, --reward) or of the credit (--method, --emphasis, --weighting, "
-    "--select_ratio, --select_by, --select_end, --select_among, --credit_layers, --answer, "
-    "--answer_tokens, --question), and wins over the file: "
+    "--task_split, --task_limit, --reward) or of the credit (--method, "
+    + ", ".join(f"--{one.name}" for one in fields(CreditArguments) if one.name != "scorer")
+    + "), and takes precedence over the file: "
     "flowtracer train configs/countdown.yaml --method grpo --seed 1"
 )
 

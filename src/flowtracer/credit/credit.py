@@ -6,23 +6,22 @@ and is counted.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from flowtracer.attention.layers import Layers
 from flowtracer.attention.shared_prompt import can_share
 from flowtracer.credit.chunks import chunks
 from flowtracer.credit.selection import Selection, select
 from flowtracer.credit.weighting import Weighting, weigh
-from flowtracer.flow.answer_flow import AnswerTokens
 from flowtracer.regions import AnswerRule, find_answer
+from flowtracer.regions.prompts import Question
 from flowtracer.scorers import ScoreOptions, score_tokens
 from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.scorers.scorer import check_choice
 from flowtracer.scorers.table import find_scorer
 
-CHUNK = 1 << 25  # numbers of (rows, T, T) in one forward, our choice: 128 MiB of attention
+CHUNK = 1 << 25  # entries of (rows, T, T) in one forward, our choice: 128 MiB of attention
 CONCENTRATION_RATIO = 0.2  # our choice
 
 
@@ -30,38 +29,29 @@ CONCENTRATION_RATIO = 0.2  # our choice
 class Credit:
     """Which tokens of a response get how much of its advantage; the defaults are the paper's.
 
-    scorer: a name out of `SCORERS`. selection, weighting: top 40% by 1.5 (section 3.3).
-    layers: "middle" (section 3.3). answer: where the answer is (see `find_answer`), "boxed" (5.2); a
-    function may give several weighted spans. steps: process rewards, a function from the response to
-    (start, stop, score) spans; a token's weight is multiplied by its step's score, also in a response
-    without an answer.
-    answer_tokens, question: as in `trace`; our choices. seed: of random scores. tile_above: tokens
-    beyond which a text's attention is computed in tiles (flow only); None: by free memory.
+    scorer: a name out of `SCORERS`. selection, weighting: the top 40% by 1.5 (section 3.3). options:
+        of the scorer; its layers, edges and heads make the graph, so that every graph of
+        docs/evidence.md can be trained with.
+    answer: where the answer is (see `find_answer`), "boxed" (section 5.2); a function may return
+        several weighted spans.
+    steps: process rewards, a function from the response to (start, stop, score) spans; a token's
+        weight is multiplied by its step's score, also in a response without an answer.
+    question: as in `trace` (our choice).
     """
 
     scorer: str = "flow"
     selection: Selection = field(default_factory=Selection)
     weighting: Weighting = field(default_factory=Weighting)
-    layers: Layers = "middle"
+    options: ScoreOptions = field(default_factory=ScoreOptions)
     answer: AnswerRule = "boxed"
     steps: Callable[[str], object] | None = None
-    answer_tokens: AnswerTokens = "absorb"
-    question: Literal["prompt", "user"] = "prompt"
-    seed: int = 0
-    tile_above: int | None = None
+    question: Question = "prompt"
 
     def __post_init__(self) -> None:
         find_scorer(self.scorer)
         if isinstance(self.answer, str):
             find_answer("", self.answer)  # refuses an unknown rule
-        for name, allowed in (
-            ("answer_tokens", ("absorb", "relay")),
-            ("question", ("prompt", "user")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; use {' or '.join(map(repr, allowed))}"
-                )
+        check_choice("question", self.question, Question)
 
     @property
     def neutral(self) -> bool:
@@ -72,6 +62,14 @@ class Credit:
     def needs_structure(self) -> bool:
         """Whether it has to know which tokens are delimiters."""
         return self.scorer == "delimiters" or self.selection.among != "all"
+
+    def check_token_ids(self) -> None:
+        """Raise ValueError if token ids, without their conversation, are not enough."""
+        if self.question != "prompt":
+            raise ValueError(
+                f"question is {self.question!r}, but token ids do not say what the user wrote; "
+                "use 'prompt'"
+            )
 
 
 @dataclass(frozen=True)
@@ -90,45 +88,44 @@ def token_credit(
     batch: ScoreBatch,
     credit: Credit,
     *,
-    wanted: Tensor | None = None,
+    row_mask: Tensor | None = None,
     all_reduce_max: Callable[[int], int] = lambda forwards: forwards,
     chunk: int = CHUNK,
+    share_prompts: bool = True,
 ) -> TokenCredit:
     """Weight of every token, 1 on padding, prompt, tool output and responses without an answer.
 
     Args:
-        wanted: (B,) bool, rows worth the work; a row of zero advantage is not.
-        all_reduce_max: given the number of forwards this process wants, how many all processes
-            make; the others are made on one token, so that a sharded model's calls match.
-        chunk: numbers of (rows, T, T) in one forward.
+        row_mask: (B,) bool, rows to score; a row of zero advantage need not be.
+        all_reduce_max: from the number of forwards of this process to the maximum over all processes;
+            missing ones are made on two tokens, so that the calls of a sharded model match.
+        chunk: entries of (rows, T, T) in one forward.
+        share_prompts: whether a prompt that rows share may go through the model once for all of them.
     """
     answered = batch.scorable
-    rows = answered if wanted is None else answered & wanted
+    rows = answered if row_mask is None else answered & row_mask
     scorer = find_scorer(credit.scorer)
     parts = chunks(
         batch,
         rows.nonzero()[:, 0],
         after_answer=scorer.after_answer,
         most=chunk,
-        share_prompts=scorer.needs == {"attention"} and can_share(model),
+        share_prompts=share_prompts and scorer.needs == {"attention"} and can_share(model),
     )
     # Before the first forward, or processes wait for each other.
     total = all_reduce_max(len(parts))
-    options = ScoreOptions(
-        credit.layers, credit.answer_tokens, credit.seed, tile_above=credit.tile_above
-    )
     scores = torch.zeros(batch.input_ids.shape, dtype=torch.float32, device=batch.input_ids.device)
     for part in parts:
-        found = score_tokens(
+        part_scores = score_tokens(
             model,
             batch.take(part.rows, part.columns),
             [credit.scorer],
-            options=options,
+            options=credit.options,
             shared=part.shared,
         )[credit.scorer]
-        scores[part.rows, part.columns] = found.to(scores)
+        scores[part.rows, part.columns] = part_scores.to(scores)
     for _ in range(len(parts), total):
-        score_tokens(model, _smallest(scores.device), [credit.scorer], options=options)
+        score_tokens(model, _smallest(scores.device), [credit.scorer], options=credit.options)
 
     scores = torch.where(batch.candidates, scores, 0.0).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0)
     scored = scores.sum(1) > 0
@@ -155,9 +152,9 @@ def apply_credit(advantages: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
 
 def concentration(scores: Tensor, candidates: Tensor) -> Tensor:
     """Ratio of a response's score that its top 20% of tokens hold, (B,); 0 where nothing scored."""
-    held = torch.where(candidates, scores, 0.0)
-    top = select(held, candidates, Selection(ratio=CONCENTRATION_RATIO))
-    return (held * top).sum(1) / held.sum(1).clamp(min=torch.finfo(held.dtype).tiny)
+    scores = torch.where(candidates, scores, 0.0)
+    top = select(scores, candidates, Selection(ratio=CONCENTRATION_RATIO))
+    return (scores * top).sum(1) / scores.sum(1).clamp(min=torch.finfo(scores.dtype).tiny)
 
 
 def _smallest(device: torch.device) -> ScoreBatch:

@@ -1,8 +1,8 @@
 """Sequences packed one after another into rows without padding, and the same ones padded.
 
-Attention never leaves a sequence, so a packed row's credit is that of its sequences. They are taken
-apart, scored like any others (sorted by length, cut after their answer, prompts shared), and their
-weights are put back where their tokens stand.
+Attention never leaves a sequence, so a packed row's credit is that of its sequences. They are
+unpacked, scored like any others (sorted by length, cut after their answer, prompts shared), and their
+weights are packed again.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Packing:
-    """Where N sequences stand in rows (R, T); `index` counts through all rows, row after row."""
+    """Positions of N sequences in rows (R, T); `index` counts through all rows, row after row."""
 
-    index: Tensor  # (N, L) int64, where token l of sequence n stands; 0 beyond its end
+    index: Tensor  # (N, L) int64, position of token l of sequence n; 0 beyond its end
     real: Tensor  # (N, L) bool, False beyond a sequence's end
     shape: torch.Size  # (R, T)
 
@@ -28,7 +28,7 @@ class Packing:
         return packed.reshape(-1)[self.index] * self.real.to(packed.dtype)
 
     def pack(self, values: Tensor, *, fill: float = 0.0) -> Tensor:
-        """Values (N, L) of sequences back as (R, T); `fill` where no sequence stands."""
+        """Values (N, L) of sequences back as (R, T); `fill` outside of all sequences."""
         packed = values.new_full((self.shape.numel(),), fill)
         packed[self.index[self.real]] = values[self.real]
         return packed.view(self.shape)
@@ -55,37 +55,37 @@ def packing_of(
     """
     if (cu_seq_lens is None) == (position_ids is None):
         raise ValueError("packed rows need cu_seq_lens or position_ids, one of them")
-    given = {"position_ids": position_ids, "attention_mask": attention_mask}
-    for name, value in given.items():
+    for name, value in {"position_ids": position_ids, "attention_mask": attention_mask}.items():
         if value is not None and value.shape != input_ids.shape:
             raise ValueError(
                 f"{name} has shape {tuple(value.shape)} but input_ids has {tuple(input_ids.shape)}"
             )
     rows, length = input_ids.shape
     real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    place = real.reshape(-1).nonzero()[:, 0]
+    index = real.reshape(-1).nonzero()[:, 0]
     if position_ids is not None:
-        position, row = position_ids.reshape(-1)[place], place // max(length, 1)
+        position, row = position_ids.reshape(-1)[index], index // max(length, 1)
         begins = (position.diff() != 1) | (row.diff() != 0)
-        owner = torch.cat([begins.new_zeros(1), begins])[: len(place)].cumsum(0)
-        count = int(owner[-1]) + 1 if len(owner) else 0
+        sequence = torch.cat([begins.new_zeros(1), begins])[: len(index)].cumsum(0)
+        count = int(sequence[-1]) + 1 if len(sequence) else 0
     elif cu_seq_lens is not None:
         _check_bounds(cu_seq_lens, rows, length)
-        starts = cu_seq_lens[:-1].to(place)
-        owner, count = torch.searchsorted(starts, place, right=True) - 1, len(starts)
-    return _packing(place, owner, count, input_ids.shape)
+        starts = cu_seq_lens[:-1].to(index)
+        sequence, count = torch.searchsorted(starts, index, right=True) - 1, len(starts)
+    return _packing(index, sequence, count, input_ids.shape)
 
 
-def _packing(place: Tensor, owner: Tensor, count: int, shape: torch.Size) -> Packing:
-    """place, owner: (tokens,), where each real token stands and to which of the sequences it belongs."""
-    lengths = owner.bincount(minlength=count)
+def _packing(index: Tensor, sequence: Tensor, count: int, shape: torch.Size) -> Packing:
+    """index, sequence: (tokens,), the position of each real token and the number of its sequence."""
+    lengths = sequence.bincount(minlength=count)
     longest = int(lengths.max()) if count else 0
-    within = torch.arange(len(place), device=place.device) - (lengths.cumsum(0) - lengths)[owner]
-    index = place.new_zeros(count, longest)
-    real = torch.zeros_like(index, dtype=torch.bool)
-    index[owner, within] = place
-    real[owner, within] = True
-    return Packing(index, real, shape)
+    begins = lengths.cumsum(0) - lengths
+    position = torch.arange(len(index), device=index.device) - begins[sequence]
+    table = index.new_zeros(count, longest)
+    real = torch.zeros_like(table, dtype=torch.bool)
+    table[sequence, position] = index
+    real[sequence, position] = True
+    return Packing(table, real, shape)
 
 
 def _check_bounds(bounds: Tensor, rows: int, length: int) -> None:

@@ -7,6 +7,11 @@ import torch
 from torch import Tensor
 
 from flowtracer.flow.backbone import BACKBONE_RATIO, select_backbone, select_highest
+from flowtracer.scorers.scorer import check_choice
+
+By = Literal["ratio", "mass"]
+End = Literal["top", "bottom"]
+Among = Literal["all", "structural", "semantic"]
 
 
 @dataclass(frozen=True)
@@ -22,24 +27,17 @@ class Selection:
         "semantic" ones (the rest), section 5.2; the ratio is of that subset.
     """
 
-    by: Literal["ratio", "mass"] = "ratio"
+    by: By = "ratio"
     ratio: float = BACKBONE_RATIO
-    end: Literal["top", "bottom"] = "top"
-    among: Literal["all", "structural", "semantic"] = "all"
+    end: End = "top"
+    among: Among = "all"
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
             raise ValueError(f"selection ratio is {self.ratio}; it must be above 0 and at most 1")
-        allowed = {
-            "by": ("ratio", "mass"),
-            "end": ("top", "bottom"),
-            "among": ("all", "structural", "semantic"),
-        }
-        for field, names in allowed.items():
-            if getattr(self, field) not in names:
-                raise ValueError(
-                    f"selection {field} is {getattr(self, field)!r}; use {' or '.join(names)}"
-                )
+        check_choice("selection by", self.by, By)
+        check_choice("selection end", self.end, End)
+        check_choice("selection among", self.among, Among)
         if self.by == "mass" and self.end == "bottom":
             raise ValueError("selection by mass is defined from the top only; use by='ratio'")
 

@@ -1,6 +1,7 @@
 """Credit for whole sequences as trainers keep them: padded (B, T), or packed without padding."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from flowtracer.credit.credit import Credit, TokenCredit, token_credit
 from flowtracer.credit.packing import packing_of
-from flowtracer.scorers.responses import structural_vocabulary, whole_batch
+from flowtracer.scorers.responses import sequence_batch, structural_vocabulary
 
 
 def sequence_credit(
@@ -21,7 +22,7 @@ def sequence_credit(
     attention_mask: Tensor | None = None,
     cu_seq_lens: Tensor | None = None,
     position_ids: Tensor | None = None,
-    wanted: Tensor | None = None,
+    row_mask: Tensor | None = None,
     all_reduce_max: Callable[[int], int] = lambda forwards: forwards,
     delimiters: Tensor | None = None,
 ) -> TokenCredit:
@@ -37,17 +38,14 @@ def sequence_credit(
             first one is its prompt; later tokens without it (tool output) are part of the graph only.
         attention_mask: (B, T), 0 at padding. None: no padding.
         cu_seq_lens, position_ids: see `packing_of`.
-        wanted: bool, sequences worth the work, (B,), or (N,) of packed ones in their order.
+        row_mask: bool, sequences to score, (B,), or (N,) of packed ones in their order.
         all_reduce_max: see `token_credit`.
-        delimiters: `structural_vocabulary` of the tokenizer. None: made anew if it has to be known.
+        delimiters: `structural_vocabulary` of the tokenizer. None: made if it is needed.
 
     Returns weights, scores and chosen (B, T); answered and scored per sequence.
     """
     credit = Credit() if credit is None else credit
-    if credit.question != "prompt":
-        raise ValueError(
-            f"question is {credit.question!r}, but token ids do not say what the user wrote; use 'prompt'"
-        )
+    credit.check_token_ids()
     if response_mask.shape != input_ids.shape:
         raise ValueError(
             f"response_mask has shape {tuple(response_mask.shape)} but input_ids has "
@@ -66,26 +64,25 @@ def sequence_credit(
         )
         input_ids, response_mask = packing.unpack(input_ids), packing.unpack(response_mask)
         real = packing.real.long()
-    own = response_mask.bool() & real.bool()
-    prompt = (own.long().cumsum(1) == 0) & real.bool()
-    batch = whole_batch(
+    response_mask = response_mask.bool() & real.bool()
+    prompt = (response_mask.long().cumsum(1) == 0) & real.bool()
+    batch = sequence_batch(
         tokenizer,
         input_ids=input_ids,
         attention_mask=real,
         question=prompt,
-        response=real * ~prompt,
-        own=own,
+        completion_mask=real * ~prompt,
+        response_mask=response_mask,
         answer=credit.answer,
         steps=credit.steps,
         delimiters=delimiters,
     )
-    given = token_credit(model, batch, credit, wanted=wanted, all_reduce_max=all_reduce_max)
+    result = token_credit(model, batch, credit, row_mask=row_mask, all_reduce_max=all_reduce_max)
     if packing is None:
-        return given
-    return TokenCredit(
-        packing.pack(given.weights, fill=1.0),
-        packing.pack(given.scores),
-        packing.pack(given.chosen),
-        given.answered,
-        given.scored,
+        return result
+    return replace(
+        result,
+        weights=packing.pack(result.weights, fill=1.0),
+        scores=packing.pack(result.scores),
+        chosen=packing.pack(result.chosen),
     )

@@ -21,25 +21,25 @@ COUNTED = (
 )
 
 
-def credit_sums(batch: ScoreBatch, given: TokenCredit, wanted: Tensor) -> Tensor:
+def credit_sums(batch: ScoreBatch, credit: TokenCredit, row_mask: Tensor) -> Tensor:
     """Sums of each response in the order of `COUNTED`, (B, 8) float32.
 
-    wanted: (B,) bool, rows that were worth the work. Chosen tokens, weights and tokens are counted of
-    these; responses without an answer are counted of all that have tokens of their own.
+    row_mask: (B,) bool, rows that were to be scored. Chosen tokens, weights and tokens are counted of
+    these; responses without an answer are counted of all that the policy wrote tokens of.
     """
-    worked = wanted & given.answered
+    worked = row_mask & credit.answered
     tokens = batch.candidates & worked[:, None]
     real = batch.candidates.any(1)
     spread = torch.zeros(len(worked), device=worked.device)
-    spread[worked] = concentration(given.scores[worked], batch.candidates[worked])
+    spread[worked] = concentration(credit.scores[worked], batch.candidates[worked])
     return torch.stack(
         [
-            (given.chosen & tokens).sum(1),
-            torch.where(tokens, given.weights, 0.0).sum(1),
+            (credit.chosen & tokens).sum(1),
+            torch.where(tokens, credit.weights, 0.0).sum(1),
             tokens.sum(1),
-            real & ~given.answered,
+            real & ~credit.answered,
             real,
-            worked & ~given.scored,
+            worked & ~credit.scored,
             spread,
             worked,
         ],

@@ -58,18 +58,19 @@ class FlowCreditMixin:
         informative = advantages.abs().reshape(len(advantages), -1).amax(1) > 0
         model = self.accelerator.unwrap_model(self.model)
         with self.accelerator.autocast():
-            given = token_credit(
+            result = token_credit(
                 self.model if is_sharded(self.model) else model,
                 batch,
                 self.credit,
-                wanted=informative,
-                all_reduce_max=self._most_forwards,
+                row_mask=informative,
+                all_reduce_max=self._all_reduce_max,
             )
-        columns = slice(output["prompt_ids"].shape[1], None)
-        own = batch.candidates[:, columns]
-        output["advantages"] = apply_credit(advantages, given.weights[:, columns], own)
+        completion = slice(output["prompt_ids"].shape[1], None)
+        output["advantages"] = apply_credit(
+            advantages, result.weights[:, completion], batch.candidates[:, completion]
+        )
         seconds = time.perf_counter() - start
-        self._log_credit(batch, given, informative, seconds)
+        self._log_credit(batch, result, informative, seconds)
         if self._began is not None:
             self._metrics["train"]["credit/ratio_of_step"].append(
                 self._credit_seconds / (began - self._began)
@@ -83,12 +84,12 @@ class FlowCreditMixin:
         tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
         if self.credit.needs_structure and self._delimiters is None:
             self._delimiters = structural_vocabulary(tokenizer)
-        users = None
+        conversations = None
         if self.credit.question == "user":
             prompts = [row["prompt"] for row in inputs]
-            users = [
-                [{"role": "user", "content": one}] if isinstance(one, str) else one
-                for one in prompts
+            conversations = [
+                [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+                for prompt in prompts
             ]
         return score_batch(
             tokenizer,
@@ -99,21 +100,21 @@ class FlowCreditMixin:
             tool_mask=output.get("tool_mask"),
             answer=self.credit.answer,
             steps=self.credit.steps,
-            users=users,
+            conversations=conversations,
             delimiters=self._delimiters,
         )
 
-    def _most_forwards(self: Any, forwards: int) -> int:
+    def _all_reduce_max(self: Any, forwards: int) -> int:
         if self.accelerator.num_processes == 1:
             return forwards
-        mine = torch.tensor([forwards], device=self.accelerator.device)
-        return int(self.accelerator.gather(mine).max())
+        count = torch.tensor([forwards], device=self.accelerator.device)
+        return int(self.accelerator.gather(count).max())
 
     def _log_credit(
-        self: Any, batch: ScoreBatch, given: TokenCredit, informative: Tensor, seconds: float
+        self: Any, batch: ScoreBatch, result: TokenCredit, informative: Tensor, seconds: float
     ) -> None:
         """Means over all processes' responses; sums are gathered, so unequal parts weigh right."""
-        sums = self.accelerator.gather(credit_sums(batch, given, informative).sum(0)[None]).sum(0)
+        sums = self.accelerator.gather(credit_sums(batch, result, informative).sum(0)[None]).sum(0)
         for name, value in (credit_metrics(sums) | {"seconds": seconds}).items():
             self._metrics["train"][f"credit/{name}"].append(value)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -9,6 +10,7 @@ from flowtracer.regions.answers import Span
 from flowtracer.regions.offsets import TokenizedText, decode_with_offsets, encode_with_offsets
 
 Message = dict[str, str]
+Question = Literal["prompt", "user"]  # where flow enters: the whole prompt, or the user's messages
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """A rollout out of a row of a file: token ids of prompt and response, and what is known of them."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,12 @@ from transformers import PreTrainedTokenizerBase
 
 from flowtracer.records import PROMPT_FIELDS, RESPONSE_FIELDS, first_field
 from flowtracer.regions import (
-    Span,
+    answer_weights,
     decode_with_offsets,
     encode_with_offsets,
     render_prompt,
     tokenize_prompt,
 )
-from flowtracer.regions.tokens import token_weights
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Rollout:
     id: str | None
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
-    own: tuple[bool, ...]  # of the response: False for tool output
+    response_mask: tuple[bool, ...]  # of the response's tokens: False for tool output
     answer: (
         tuple[float, ...] | None
     )  # weight of each response token as answer, where the row says it
@@ -82,7 +80,7 @@ def read_rollout(
         _id(record),
         prompt,
         response,
-        _own(record, len(response)),
+        _response_mask(record, len(response)),
         _answer(tokenizer, record, response),
         _advantages(record, len(response)),
     )
@@ -121,7 +119,7 @@ def _ids(record: Mapping[str, Any], name: str, limits: Limits) -> tuple[int, ...
     return tuple(given)
 
 
-def _own(record: Mapping[str, Any], length: int) -> tuple[bool, ...]:
+def _response_mask(record: Mapping[str, Any], length: int) -> tuple[bool, ...]:
     given = record.get("tool_mask")
     if given is None:
         return (True,) * length
@@ -139,20 +137,7 @@ def _answer(
     if not isinstance(given, list):
         return None  # a reference answer as text says nothing of where the response has it
     text = decode_with_offsets(tokenizer, list(response))
-    try:
-        spans = [Span(*one) for one in given]
-        fits = all(
-            0 <= one.start < one.stop <= len(text.text) and 0 < one.weight < math.inf
-            for one in spans
-        )
-    except TypeError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            "answer is not a list of [start, stop] or [start, stop, weight] in the response"
-        )
-    weights: list[float] = token_weights(spans, text.offsets).tolist()
-    return tuple(weights)
+    return tuple(answer_weights(given, text).tolist())
 
 
 def _advantages(record: Mapping[str, Any], length: int) -> tuple[float, ...] | None:

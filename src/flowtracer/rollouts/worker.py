@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from flowtracer.attention import AttentionCaptureError
 from flowtracer.credit import (
@@ -20,6 +19,7 @@ from flowtracer.credit import (
     token_credit,
 )
 from flowtracer.models import Loaded, load
+from flowtracer.models.padding import pad_rows
 from flowtracer.rollouts.parts import write_part
 from flowtracer.rollouts.rollout import Limits, Rollout, read_rollout
 from flowtracer.rollouts.shards import Damaged, Shard, ShardReader
@@ -56,11 +56,7 @@ class Worker:
         if threads:
             os.environ["OMP_NUM_THREADS"] = str(threads)
             torch.set_num_threads(threads)
-        if settings.credit.question != "prompt":
-            raise ValueError(
-                f"question is {settings.credit.question!r}, but rollouts do not say what the user wrote; "
-                "use 'prompt'"
-            )
+        settings.credit.check_token_ids()
         self.settings = settings
         self.folder = Path(folder)
         self.reader = ShardReader()
@@ -121,14 +117,14 @@ class Worker:
         """Rows of a window; if it cannot be scored together, of each rollout alone."""
         try:
             batch = self._batch(rollouts)
-            given = token_credit(self.loaded.model, batch, self.settings.credit)
+            credit = token_credit(self.loaded.model, batch, self.settings.credit)
         except AttentionCaptureError:
             raise  # no row of any shard can be scored with this model
         except (ValueError, IndexError, torch.OutOfMemoryError) as error:
             # Anything else is the machine's fault: the shard stays to be done.
             reason = _error(shard, rollouts[0].row, error)
         else:
-            return [_row(one, batch, given, place) for place, one in enumerate(rollouts)]
+            return [_row(one, batch, credit, number) for number, one in enumerate(rollouts)]
         # Out here, where the error no longer holds on to what the batch took.
         if len(rollouts) > 1:
             return [row for one in rollouts for row in self._score(shard, [one], errors)]
@@ -136,74 +132,60 @@ class Worker:
         return []
 
     def _batch(self, rollouts: list[Rollout]) -> ScoreBatch:
-        prompts, prompt_mask = _padded([one.prompt_ids for one in rollouts], left=True)
-        responses, mask = _padded([one.response_ids for one in rollouts], left=False)
-        own, _ = _padded([tuple(map(int, one.own)) for one in rollouts], left=False)
+        prompts, prompt_mask = pad_rows([one.prompt_ids for one in rollouts], left=True)
+        responses, mask = pad_rows([one.response_ids for one in rollouts], left=False)
+        response_mask, _ = pad_rows([one.response_mask for one in rollouts], left=False)
         batch = score_batch(
             self.loaded.tokenizer,
             prompt_ids=prompts,
             prompt_mask=prompt_mask,
             completion_ids=responses,
             completion_mask=mask,
-            tool_mask=own,
+            tool_mask=response_mask,
             answer=self.settings.credit.answer,
             steps=self.settings.credit.steps,
             delimiters=self.delimiters,
         )
-        for place, one in enumerate(rollouts):
+        start = prompts.shape[1]
+        for number, one in enumerate(rollouts):
             if one.answer is not None:
-                start = prompts.shape[1]
-                stop = start + len(one.answer)
-                told = torch.tensor(one.answer) * torch.tensor(one.own)
-                batch.answer[place, start:] = 0.0
-                batch.answer[place, start:stop] = told
+                answer = torch.tensor(one.answer) * torch.tensor(one.response_mask)
+                batch.answer[number, start:] = 0.0
+                batch.answer[number, start : start + len(answer)] = answer
         return batch
 
 
-def _row(rollout: Rollout, batch: ScoreBatch, given: TokenCredit, place: int) -> dict[str, Any]:
+def _row(rollout: Rollout, batch: ScoreBatch, credit: TokenCredit, number: int) -> dict[str, Any]:
     """A row of the result, without padding."""
-    real = batch.attention_mask[place] > 0
-    weights = given.weights[place][real]
-    own = batch.candidates[place][real]
+    real = batch.attention_mask[number] > 0
+    weights = credit.weights[number][real]
+    candidates = batch.candidates[number][real]
     advantages = None
     if rollout.advantages is not None:
         response = slice(len(rollout.prompt_ids), None)
-        told = torch.tensor([rollout.advantages])
-        weighted = apply_credit(told, weights[None, response], own[None, response])
-        advantages = weighted[0].tolist()
+        advantages = apply_credit(
+            torch.tensor([rollout.advantages]), weights[None, response], candidates[None, response]
+        )[0].tolist()
     return {
         "row": rollout.row,
         "id": rollout.id,
         "prompt_tokens": len(rollout.prompt_ids),
         "token_ids": [*rollout.prompt_ids, *rollout.response_ids],
-        "candidate": own.tolist(),
-        "answer": batch.answer[place][real].tolist(),
-        "score": given.scores[place][real].tolist(),
+        "candidate": candidates.tolist(),
+        "answer": batch.answer[number][real].tolist(),
+        "score": credit.scores[number][real].tolist(),
         "weight": weights.tolist(),
-        "answered": bool(given.answered[place]),
-        "scored": bool(given.scored[place]),
+        "answered": bool(credit.answered[number]),
+        "scored": bool(credit.scored[number]),
         "advantages": advantages,
     }
 
 
-def _padded(rows: list[tuple[int, ...]], *, left: bool) -> tuple[Tensor, Tensor]:
-    """Rows as one tensor and its mask, (B, T) each."""
-    width = max(map(len, rows))
-    values = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros_like(values)
-    for place, row in enumerate(rows):
-        columns = slice(width - len(row), None) if left else slice(len(row))
-        values[place, columns] = torch.tensor(row)
-        mask[place, columns] = 1
-    return values, mask
-
-
 def _error(shard: Shard, row: int, error: Exception) -> dict[str, Any]:
-    place = shard.start + row - shard.first
     return {
         "row": row,
         "file": Path(shard.path).name,
-        "row_of_file": place,
+        "row_of_file": shard.start + row - shard.first,
         "reason": _one_line(error),
     }
 

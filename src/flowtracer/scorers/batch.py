@@ -13,7 +13,7 @@ class ScoreBatch:
     input_ids: Tensor
     attention_mask: Tensor  # 0 at padding
     question: Tensor  # bool, where flow enters
-    candidates: Tensor  # bool, the response's own tokens: no padding, no tool output
+    candidates: Tensor  # bool, tokens that the policy wrote: no padding, no tool output
     answer: Tensor  # float, weight of each answer token, 0 elsewhere
     structural: Tensor | None = None  # bool, delimiters, for scorers and selections that ask
     steps: Tensor | None = None  # float, score of the step a token belongs to, 1 outside of steps
@@ -21,9 +21,9 @@ class ScoreBatch:
     def take(self, rows: Tensor, columns: slice = slice(None)) -> "ScoreBatch":
         """Some rows (indices or bool) and a range of columns."""
         taken: dict[str, Any] = {}
-        for one in fields(self):
-            value = getattr(self, one.name)
-            taken[one.name] = None if value is None else value[rows, columns]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            taken[field.name] = None if value is None else value[rows, columns]
         return ScoreBatch(**taken)
 
     @property

@@ -6,7 +6,7 @@ negative, 0 meaning "never chosen"; only scores of candidates are used.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ Need = Literal["attention", "heads", "hidden", "alignment", "entropy", "gradient
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """Choices that scorers share."""
+    """Choices that scorers share. Raises ValueError for one that does not exist."""
 
     layers: Layers = "middle"  # section 3.3 of the paper
     answer_tokens: AnswerTokens = "absorb"  # our choice
@@ -31,6 +31,17 @@ class ScoreOptions:
     edges: Edges = "mean"  # what an edge of the graph weighs, see `MeanReader`; the paper's
     heads: Heads = "all"  # which heads are averaged: all (the paper's), or a third by distance
     tile_above: int | None = None  # tokens; None: where T x T takes a sixteenth of free memory
+
+    def __post_init__(self) -> None:
+        check_choice("answer_tokens", self.answer_tokens, AnswerTokens)
+        check_choice("edges", self.edges, Edges)
+        check_choice("heads", self.heads, Heads)
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Raise ValueError unless the value is one of the choices, a `Literal`."""
+    if value not in get_args(choices):
+        raise ValueError(f"{name} is {value!r}; use {' or '.join(map(repr, get_args(choices)))}")
 
 
 @dataclass(frozen=True)

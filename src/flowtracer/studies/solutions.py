@@ -108,7 +108,7 @@ def score_batches(
             completion_ids=completion,
             completion_mask=torch.ones_like(completion),
             answer=rule,
-            users=users,
+            conversations=users,
             delimiters=structural,
         )
         for where, users in (("prompt", None), ("user", [messages]))

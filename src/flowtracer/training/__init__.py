@@ -1,5 +1,1 @@
-"""Training with credit, on TRL. Nothing else in the package imports this."""
-
-from flowtracer.integrations.trl import FlowCreditMixin, FlowGRPOTrainer
-
-__all__ = ["FlowCreditMixin", "FlowGRPOTrainer"]
+"""Training runs with credit, on TRL: settings, run, metrics, curves."""

@@ -4,15 +4,14 @@ TRL's classes and parser do the work; every setting can be given again on the co
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from trl import GRPOConfig, ModelConfig, TrlParser
 
-from flowtracer.credit import SCORERS, Credit, Selection, Weighting
-from flowtracer.credit.weighting import EMPHASIS
-from flowtracer.flow import BACKBONE_RATIO
+from flowtracer.credit import SCORERS, Credit
+from flowtracer.credit.arguments import CreditArguments, option
 
 # Section 4 of the paper, where it differs from TRL's defaults; method.md names what is open. TRL's
 # "grpo" loss is the mean per sequence, then over sequences; its learning rate otherwise decays.
@@ -54,51 +53,28 @@ class TaskArguments:
     )
 
 
-@dataclass
-class CreditArguments:
-    """Who gets the credit; the defaults are the paper's."""
+@dataclass(frozen=True)
+class MethodArguments(CreditArguments):
+    """Plain GRPO or a scorer, by `method`; the other options are those of `CreditArguments`.
 
-    method: str = field(
-        default="flow",
-        metadata={
-            "help": f"'grpo' (the same advantage everywhere) or one of {', '.join(SCORERS)}."
-        },
-    )
-    emphasis: float = field(default=EMPHASIS, metadata={"help": "Weight of chosen tokens."})
-    weighting: str = field(
-        default="emphasis",
-        metadata={"help": "emphasis, or a continuous rule: raw, tanh, sigmoid, mad, log1p."},
-    )
-    select_ratio: float = field(default=BACKBONE_RATIO, metadata={"help": "Ratio that is chosen."})
-    select_by: str = field(default="ratio", metadata={"help": "ratio (of tokens) or mass."})
-    select_end: str = field(default="top", metadata={"help": "top or bottom."})
-    select_among: str = field(default="all", metadata={"help": "all, structural or semantic."})
-    credit_layers: str = field(
-        default="middle", metadata={"help": "early, middle, late, all, or such as 15-25."}
-    )
-    answer: str = field(default="", metadata={"help": "Answer rule; default: the task's."})
-    answer_tokens: str = field(default="absorb", metadata={"help": "absorb or relay."})
-    question: str = field(default="prompt", metadata={"help": "prompt or user."})
+    TRL's own `seed` seeds the scores, and the task knows where its answers are.
+    """
 
-    def credit(self, *, answer: str, seed: int) -> Credit | None:
-        """The credit of these settings; None for plain GRPO. Raises ValueError."""
+    scorer: str = field(init=False, default="flow")
+    seed: int = field(init=False, default=0)
+    answer: str = option("", "Answer rule; default: the task's.")
+    method: str = option("flow", f"grpo (no credit), or a scorer: {', '.join(SCORERS)}.")
+
+    def credit_of_run(self, *, answer: str, seed: int) -> Credit | None:
+        """The credit of these settings; None for plain GRPO. Raises ValueError.
+
+        answer: the task's rule, if the settings name none.
+        """
         if self.method == "grpo":
             return None
-        return Credit(
-            scorer=self.method,
-            selection=Selection(
-                by=self.select_by,  # type: ignore[arg-type]
-                ratio=self.select_ratio,
-                end=self.select_end,  # type: ignore[arg-type]
-                among=self.select_among,  # type: ignore[arg-type]
-            ),
-            weighting=Weighting(self.weighting, self.emphasis),
-            layers=self.credit_layers,
-            answer=self.answer or answer,
-            answer_tokens=self.answer_tokens,  # type: ignore[arg-type]
-            question=self.question,  # type: ignore[arg-type]
-            seed=seed,
-        )
+        shared = {f.name: getattr(self, f.name) for f in fields(CreditArguments)}
+        shared |= {"scorer": self.method, "seed": seed, "answer": self.answer or answer}
+        return CreditArguments(**shared).credit()
 
 
 @dataclass(frozen=True)
@@ -106,7 +82,7 @@ class RunSettings:
     """Everything a run is told."""
 
     task: TaskArguments
-    credit: CreditArguments
+    credit: MethodArguments
     trainer: GRPOConfig
     model: ModelConfig
 
@@ -116,7 +92,7 @@ def read_settings(config: Path | None, overrides: Sequence[str] = ()) -> RunSett
 
     Raises ValueError in one sentence for a file that cannot be read and for unknown or wrong settings.
     """
-    kinds: Any = (TaskArguments, CreditArguments, GRPOConfig, ModelConfig)
+    kinds: Any = (TaskArguments, MethodArguments, GRPOConfig, ModelConfig)
     parser = TrlParser(kinds)
     parser.set_defaults_with_config(**PAPER)
     parser.error = _refuse  # type: ignore[method-assign]
@@ -135,15 +111,8 @@ def read_settings(config: Path | None, overrides: Sequence[str] = ()) -> RunSett
     if credit.method != "grpo" and credit.method not in SCORERS:
         known = ", ".join(["grpo", *SCORERS])
         raise ValueError(f"method {credit.method!r} is unknown; use one of {known}")
-    credit.credit(
-        answer=credit.answer or "boxed", seed=0
-    )  # refuses wrong values before work begins
+    credit.credit_of_run(answer="boxed", seed=0)  # refuses wrong values before work begins
     return RunSettings(task, credit, trainer, model)
-
-
-def effective_batch(trainer: GRPOConfig, *, processes: int) -> int:
-    """Completions per optimizer step: device batch x accumulation x processes."""
-    return trainer.per_device_train_batch_size * trainer.gradient_accumulation_steps * processes
 
 
 def _refuse(message: str) -> NoReturn:

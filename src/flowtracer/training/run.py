@@ -118,7 +118,7 @@ def _train(settings: RunSettings, folder: Path, checkpoint: Path | None) -> Path
         "peft_config": get_peft_config(settings.model),
         "callbacks": [MetricsFile(folder)],
     }
-    credit = settings.credit.credit(answer=task.answer_rule, seed=args.seed)
+    credit = settings.credit.credit_of_run(answer=task.answer_rule, seed=args.seed)
     trainer = GRPOTrainer(**common) if credit is None else FlowGRPOTrainer(**common, credit=credit)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model(str(folder))

@@ -1,14 +1,15 @@
 """What a verl configuration says about credit, and what cannot work with it.
 
-The key `flow_credit` mirrors `flowtracer.credit.Credit`; what is left out has its default there:
+The key `flow_credit` has the options of `flowtracer.credit.arguments.CreditArguments`:
 
-    flow_credit: {answer: gsm8k, selection: {ratio: 0.4}, weighting: {emphasis: 1.5}}
+    flow_credit: {answer: gsm8k, select_ratio: 0.4, emphasis: 1.5}
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from flowtracer.credit import Credit, Selection, Weighting
+from flowtracer.credit import Credit
+from flowtracer.credit.arguments import CreditArguments
 from flowtracer.scorers.scorer import Need
 from flowtracer.scorers.table import find_scorer
 
@@ -28,27 +29,19 @@ TOKEN_LOSSES = (
 WHOLE_MODEL: frozenset[Need] = frozenset({"entropy", "alignment", "gradient"})
 
 
-def read_credit(given: Mapping[str, Any] | None) -> Credit:
+def read_credit(options: Mapping[str, Any] | None) -> Credit:
     """The credit of the key `flow_credit`. Raises ValueError in one sentence."""
-    settings = dict(given or {})
     try:
-        selection = Selection(**(settings.pop("selection", None) or {}))
-        weighting = Weighting(**(settings.pop("weighting", None) or {}))
-        credit = Credit(selection=selection, weighting=weighting, **settings)
+        credit = CreditArguments(**(options or {})).credit()
     except TypeError as error:  # an unknown name, or a value of another type
         raise ValueError(
-            f"{KEY} in the configuration: {error}; the names are those of flowtracer.credit.Credit"
+            f"{KEY} in the configuration: {error}; docs/verl.md has the names"
         ) from error
-    if credit.question != "prompt":
+    credit.check_token_ids()
+    if find_scorer(credit.scorer).needs & WHOLE_MODEL:
         raise ValueError(
-            f"{KEY}.question is {credit.question!r}: verl's workers get token ids without the "
-            "conversation they came from; use question=prompt"
-        )
-    whole = find_scorer(credit.scorer).needs & WHOLE_MODEL
-    if whole:
-        raise ValueError(
-            f"{KEY}.scorer is {credit.scorer!r}, which needs logits or gradients of a whole model, and "
-            "verl's is sharded; choose a scorer that reads attention"
+            f"{KEY}.scorer is {credit.scorer!r}, which needs logits or gradients of an unsharded model, "
+            "and verl's is sharded; choose a scorer that reads attention"
         )
     return credit
 
@@ -82,7 +75,7 @@ def check_engine(strategy: str, sequence_parallel: int) -> None:
         )
     if sequence_parallel > 1:
         raise ValueError(
-            f"ulysses_sequence_parallel_size is {sequence_parallel}: credit needs every response whole "
+            f"ulysses_sequence_parallel_size is {sequence_parallel}: credit needs all of a response "
             "on one device; set it to 1"
         )
 

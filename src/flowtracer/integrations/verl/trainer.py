@@ -56,14 +56,14 @@ class FlowPPOTrainerSync(PPOTrainerSync):
         if self.credit.neutral:
             return batch
         start = time.perf_counter()
-        asked = KVBatchMeta(
+        request = KVBatchMeta(
             keys=batch.keys,
             tags=batch.tags,
             partition_id=batch.partition_id,
             fields=list(FIELDS),
             extra_info={KEY: self.credit_settings},
         )
-        self.actor_rollout_wg.compute_flow_weights(asked)
+        self.actor_rollout_wg.compute_flow_weights(request)
         where = {"keys": batch.keys, "partition_id": batch.partition_id}
         data = tq.kv_batch_get(
             **where, select_fields=["advantages", "response_mask", WEIGHTS, SUMS]
@@ -71,20 +71,20 @@ class FlowPPOTrainerSync(PPOTrainerSync):
         data["advantages"] = weighted(data["advantages"], data[WEIGHTS], data["response_mask"])
         tq.kv_batch_put(**where, fields=data.select("advantages"))
         sums = torch.stack(list(data[SUMS].unbind())).sum(0)  # the queue makes every field jagged
-        figures = credit_metrics(sums) | {"seconds": time.perf_counter() - start}
-        metrics.update({f"credit/{name}": value for name, value in figures.items()})
+        values = credit_metrics(sums) | {"seconds": time.perf_counter() - start}
+        metrics.update({f"credit/{name}": value for name, value in values.items()})
         return batch
 
 
 def weighted(advantages: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
     """Advantages times weights where the mask is set, as they were elsewhere; all jagged alike."""
-    held, factors, own = (
-        pad_sequence(list(one.unbind()), batch_first=True) for one in (advantages, weights, mask)
-    )
-    return jagged(apply_credit(held, factors, own), [len(row) for row in advantages.unbind()])
+    padded = [
+        pad_sequence(list(rows.unbind()), batch_first=True) for rows in (advantages, weights, mask)
+    ]
+    return jagged(apply_credit(*padded), [len(row) for row in advantages.unbind()])
 
 
 def plain_settings(config: DictConfig) -> dict[str, Any]:
     """The key `flow_credit` as plain values that can be sent to workers."""
-    given = config.get(KEY)
-    return {} if given is None else dict(OmegaConf.to_container(given, resolve=True))
+    options = config.get(KEY)
+    return {} if options is None else dict(OmegaConf.to_container(options, resolve=True))

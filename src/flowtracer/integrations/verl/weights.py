@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from flowtracer.credit import Credit, score_batch, token_credit
 from flowtracer.credit.summary import credit_sums
+from flowtracer.models.padding import pad_rows
 from flowtracer.regions import AnswerRule
 from flowtracer.scorers.batch import ScoreBatch
 
@@ -54,11 +54,12 @@ def response_weights(
         delimiters=delimiters,
         device=device,
     )
-    wanted = torch.tensor([bool(row.abs().sum() > 0) for row in data["advantages"].unbind()])
-    wanted = wanted.to(device)
-    given = token_credit(model, batch, credit, wanted=wanted, all_reduce_max=all_reduce_max)
+    row_mask = torch.tensor(
+        [bool(row.abs().sum() > 0) for row in data["advantages"].unbind()], device=device
+    )
+    result = token_credit(model, batch, credit, row_mask=row_mask, all_reduce_max=all_reduce_max)
     start = batch.input_ids.shape[1] - max(lengths)
-    return jagged(given.weights[:, start:], lengths), credit_sums(batch, given, wanted)
+    return jagged(result.weights[:, start:], lengths), credit_sums(batch, result, row_mask)
 
 
 def padded_batch(
@@ -71,16 +72,16 @@ def padded_batch(
     device: torch.device | str,
 ) -> ScoreBatch:
     """The sequences of a part of a batch, prompts padded on the left and responses on the right."""
-    prompts, prompt_mask = _padded(data["prompts"], "left", device)
-    responses, mask = _padded(data["responses"], "right", device)
-    own, _ = _padded(data["response_mask"], "right", device)
+    prompts, prompt_mask = pad_rows(data["prompts"].unbind(), left=True, device=device)
+    responses, mask = pad_rows(data["responses"].unbind(), left=False, device=device)
+    response_mask, _ = pad_rows(data["response_mask"].unbind(), left=False, device=device)
     return score_batch(
         tokenizer,
         prompt_ids=prompts,
         prompt_mask=prompt_mask,
         completion_ids=responses,
         completion_mask=mask,
-        tool_mask=own,
+        tool_mask=response_mask,
         answer=answer,
         steps=steps,
         delimiters=delimiters,
@@ -91,13 +92,3 @@ def jagged(padded: Tensor, lengths: Sequence[int]) -> Tensor:
     """(B, T) padded on the right to a jagged nested tensor with these lengths."""
     rows = [row[:length] for row, length in zip(padded, lengths, strict=True)]
     return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
-
-
-def _padded(rows: Tensor, side: str, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Rows of several lengths to (B, T) and a mask of what is not padding."""
-    parts = [row.to(device) for row in rows.unbind()]
-    marks = [torch.ones(len(row), dtype=torch.long, device=device) for row in parts]
-    return (
-        pad_sequence(parts, batch_first=True, padding_side=side),
-        pad_sequence(marks, batch_first=True, padding_side=side),
-    )

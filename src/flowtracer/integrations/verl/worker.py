@@ -57,7 +57,7 @@ class FlowActorWorker(ActorRolloutRefWorker):
                 {name: data[name] for name in FIELDS},
                 credit,
                 device=get_device_id(),
-                all_reduce_max=most_forwards,
+                all_reduce_max=all_reduce_max,
                 delimiters=self._find_delimiters(engine, credit),
             )
         return TensorDict({WEIGHTS: weights, SUMS: sums}, batch_size=len(sums)).cpu()
@@ -97,8 +97,8 @@ def autocast(engine: Any) -> Any:
     return torch.autocast(device_type=get_device_name(), dtype=dtype)
 
 
-def most_forwards(forwards: int) -> int:
-    """The largest number that any process asks for: a sharded model's calls have to match."""
+def all_reduce_max(forwards: int) -> int:
+    """The maximum over all processes: the calls of a sharded model have to match."""
     count = torch.tensor(forwards, device=get_device_id())
     torch.distributed.all_reduce(count, op=torch.distributed.ReduceOp.MAX)
     return int(count)

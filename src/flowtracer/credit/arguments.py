@@ -1,0 +1,64 @@
+"""The options of `Credit` as flat names: the same on the command line, in TRL's arguments and in verl.
+
+Importing this loads nothing heavy, so that the command line can print its help at once.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowtracer.credit.credit import Credit
+
+
+def option(default: Any, text: str) -> Any:
+    """A field of a dataclass with a default and a help text."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class CreditArguments:
+    """Which tokens get how much credit; the defaults are those of `Credit`, which explains them."""
+
+    scorer: str = option("flow", "flow, or another scorer of docs/training.md.")
+    select_by: str = option("ratio", "ratio (of tokens), or mass (of the score).")
+    select_ratio: float = option(0.4, "Ratio of the tokens, or of the score, that is chosen.")
+    select_end: str = option("top", "top or bottom.")
+    select_among: str = option("all", "all, structural (delimiters) or semantic.")
+    weighting: str = option("emphasis", "emphasis, raw, tanh, sigmoid, mad or log1p.")
+    emphasis: float = option(1.5, "Weight of chosen tokens.")
+    layers: str = option("middle", "early, middle, late, all, or such as 15-25.")
+    edges: str = option("mean", "What an edge of the graph weighs: mean, no-sink or value.")
+    heads: str = option("all", "Heads that are averaged: all, or the near, middle or far third.")
+    answer: str = option("boxed", "Answer rule, where the data do not say where the answer is.")
+    answer_tokens: str = option("absorb", "Whether answer tokens absorb flow or relay it.")
+    question: str = option("prompt", "Where flow enters: prompt, or user (the user's messages).")
+    seed: int = option(0, "Seed of random scores.")
+    tile_above: int | None = option(
+        None, "Tokens beyond which attention is read in tiles; default: by free memory."
+    )
+
+    def credit(self) -> "Credit":
+        """These settings as a `Credit`. Raises ValueError, in one sentence, for a wrong one."""
+        from flowtracer.credit.credit import Credit
+        from flowtracer.credit.selection import Selection
+        from flowtracer.credit.weighting import Weighting
+        from flowtracer.scorers.scorer import ScoreOptions
+
+        named: Any = self  # names of choices, which the classes below check
+        return Credit(
+            scorer=named.scorer,
+            selection=Selection(
+                named.select_by, named.select_ratio, named.select_end, named.select_among
+            ),
+            weighting=Weighting(named.weighting, named.emphasis),
+            options=ScoreOptions(
+                layers=named.layers,
+                answer_tokens=named.answer_tokens,
+                seed=named.seed,
+                edges=named.edges,
+                heads=named.heads,
+                tile_above=named.tile_above,
+            ),
+            answer=named.answer,
+            question=named.question,
+        )
