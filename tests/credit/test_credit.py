@@ -109,6 +109,21 @@ def test_continuous_weights_follow_their_formulas_and_have_mean_one(rule):
     assert bool((weights[~candidates] == 1).all())
 
 
+@pytest.mark.parametrize("emphasis", [0.5, 3.0])
+def test_normalised_emphasis_keeps_its_ratio_and_has_mean_one(emphasis):
+    scores, candidates = rows(7)
+    chosen = select(scores, candidates, Selection())
+    weights = weigh(scores, chosen, candidates, Weighting("emphasis", emphasis, normalise=True))
+    for row in range(len(scores)):
+        inside = weights[row][candidates[row]]
+        assert float(inside.mean()) == pytest.approx(1, abs=1e-5)
+        if bool((chosen & candidates)[row].any()):
+            others = weights[row][candidates[row] & ~chosen[row]]
+            ratio = weights[row][chosen[row] & candidates[row]] / others[0]
+            assert ratio.tolist() == pytest.approx([emphasis] * len(ratio))
+    assert bool((weights[~candidates] == 1).all())
+
+
 @pytest.mark.parametrize("rule", ["emphasis", *CONTINUOUS])
 def test_weights_are_finite_and_one_where_scores_say_nothing(rule):
     scores = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1e-30], [1e30, 0.0, 2.0]])

@@ -26,6 +26,7 @@ class CreditArguments:
     select_among: str = option("all", "all, structural (delimiters) or semantic.")
     weighting: str = option("emphasis", "emphasis, raw, tanh, sigmoid, mad or log1p.")
     emphasis: float = option(1.5, "Weight of chosen tokens.")
+    normalise: bool = option(False, "Divide weights by their mean over each response.")
     layers: str = option("middle", "early, middle, late, all, or such as 15-25.")
     edges: str = option("mean", "What an edge of the graph weighs: mean, no-sink or value.")
     heads: str = option("all", "Heads that are averaged: all, or the near, middle or far third.")
@@ -50,7 +51,7 @@ class CreditArguments:
             selection=Selection(
                 named.select_by, named.select_ratio, named.select_end, named.select_among
             ),
-            weighting=Weighting(named.weighting, named.emphasis),
+            weighting=Weighting(named.weighting, named.emphasis, named.normalise),
             options=ScoreOptions(
                 layers=named.layers,
                 answer_tokens=named.answer_tokens,

@@ -102,8 +102,7 @@ def token_credit(
         chunk: entries of (rows, T, T) in one forward.
         share_prompts: whether a prompt that rows share may go through the model once for all of them.
     """
-    answered = batch.scorable
-    rows = answered if row_mask is None else answered & row_mask
+    rows = batch.scorable if row_mask is None else batch.scorable & row_mask
     scorer = find_scorer(credit.scorer)
     parts = chunks(
         batch,
@@ -127,6 +126,15 @@ def token_credit(
     for _ in range(len(parts), total):
         score_tokens(model, _smallest(scores.device), [credit.scorer], options=credit.options)
 
+    return credit_of_scores(scores, batch, credit, row_mask=row_mask)
+
+
+def credit_of_scores(
+    scores: Tensor, batch: ScoreBatch, credit: Credit, *, row_mask: Tensor | None = None
+) -> TokenCredit:
+    """Selection and weights of scores that are known, (B, T); see `token_credit`."""
+    answered = batch.scorable
+    rows = answered if row_mask is None else answered & row_mask
     scores = torch.where(batch.candidates, scores, 0.0).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0)
     scored = scores.sum(1) > 0
     eligible = batch.candidates & (rows & scored)[:, None]

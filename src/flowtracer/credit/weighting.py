@@ -17,10 +17,13 @@ class Weighting:
         continuous and ignore what was chosen; see `CONTINUOUS`. The paper names them (table 7)
         without formulas: ours have mean 1 over the candidates of each response.
     emphasis: 1.5, section 3.3 of the paper; 1 switches credit off.
+    normalise: whether weights by emphasis are divided by their mean over the candidates too, so that
+        credit moves a response's gradient without scaling it. The paper does not (section 3.3).
     """
 
     rule: str = "emphasis"
     emphasis: float = EMPHASIS
+    normalise: bool = False
 
     def __post_init__(self) -> None:
         if self.rule != "emphasis" and self.rule not in CONTINUOUS:
@@ -41,10 +44,14 @@ def weigh(scores: Tensor, chosen: Tensor, candidates: Tensor, weighting: Weighti
     Shapes: scores (B, T), chosen and candidates (B, T) bool. A row whose scores are all 0 gets 1.
     """
     ones = torch.ones(scores.shape, dtype=torch.float32, device=scores.device)
-    if weighting.rule == "emphasis":
-        return ones.masked_fill(chosen & candidates, weighting.emphasis)
-    held = torch.where(candidates, scores.double(), 0.0)
     count = candidates.sum(1, keepdim=True).clamp(min=1)
+    if weighting.rule == "emphasis":
+        weights = ones.masked_fill(chosen & candidates, weighting.emphasis)
+        if weighting.normalise:
+            mean = torch.where(candidates, weights, 0.0).sum(1, keepdim=True) / count
+            weights = torch.where(candidates, weights / mean, weights)
+        return weights
+    held = torch.where(candidates, scores.double(), 0.0)
     weights = CONTINUOUS[weighting.rule](held, candidates, count).masked_fill(~candidates, 0.0)
     mean = weights.sum(1, keepdim=True) / count
     usable = candidates & (mean > 0) & (held.sum(1, keepdim=True) > 0)
