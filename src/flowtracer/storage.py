@@ -3,14 +3,16 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from flowtracer.records import parse_record, read_lines
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -44,6 +46,36 @@ def append_rows(
             file.flush()
 
         yield append
+
+
+def resume_rows(
+    path: Path,
+    batches: Sequence[Sequence[Key]],
+    make: Callable[[int, Sequence[Key]], Iterable[dict[str, Any]]],
+    *,
+    key: Callable[[dict[str, Any]], Key],
+    fields: Collection[str],
+    progress: Callable[[int, int], None],
+) -> dict[Key, dict[str, Any]]:
+    """The rows of a file by their key; those of the batches that are missing are made and appended.
+
+    make: from the number of a batch and its keys to all rows of the batch; called only if one of them is
+    missing. key: of a row. fields: what a row must have. progress: how many rows are there, of how many.
+    """
+    rows = {key(row): row for row in read_rows(path, fields)}
+    total = sum(map(len, batches))
+    done = sum(one in rows for batch in batches for one in batch)
+    progress(done, total)
+    with append_rows(path, list(rows.values())) as append:
+        for number, batch in enumerate(batches):
+            if all(one in rows for one in batch):
+                continue
+            new = {key(row): row for row in make(number, batch) if key(row) not in rows}
+            append(new.values())
+            rows |= new
+            done += len(new)
+            progress(done, total)
+    return rows
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 from helpers.settings import CONFIG
 
-from flowtracer.studies.training.report import VariantResult, mean_rows, write_report
+from flowtracer.studies.training.report import mean_rows, write_report
+from flowtracer.studies.training.study import TrainingResults, TrainingStudy, VariantResult
 from flowtracer.studies.training.variants import Variant, variants
 
 
@@ -54,12 +55,14 @@ def test_the_report_pairs_methods_by_seed_and_problem(tmp_path):
     start = (generator.random((200, 2)) < 0.4).astype(float)
     plain = [(generator.random((200, 2)) < 0.6).astype(float) for _ in range(2)]
     rows = tuple({"step": step, "reward": 0.5, "step_time": 3.0} for step in range(1, 12))
-    results = [
+    results = (
         VariantResult("grpo", tuple(plain), (rows, rows)),
         VariantResult("flow", tuple(np.clip(one + 0.1, 0, 1) for one in plain), (rows, rows)),
-    ]
-    settings = {"temperature": 1.0, "start_model": "m", "task": "t", "config": "c.yaml"}
-    table = write_report(tmp_path, results, start=start, seeds=(0, 1), settings=settings)
+    )
+    study = TrainingStudy(
+        "c.yaml", variants(["grpo", "flow"], []), (0, 1), start_model="m", task="t"
+    )
+    table = write_report(study, TrainingResults(start, results), tmp_path)
     text = table.read_text()
     figures = json.loads((tmp_path / "figures.json").read_text())["results"]
     difference = figures["flow"]["over_grpo"]

@@ -1,6 +1,7 @@
 """`flowtracer study`: claims that anyone can rerun."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,27 +16,27 @@ MODEL = typer.Option(help="Hub id, folder, or 'embedded'.")
 TASK = typer.Option(help="Name of a task, or a JSON Lines file.")
 SOURCE = typer.Option(help="Folder with TASK/SPLIT.jsonl; default: the hub.")
 SPLIT = typer.Option(help="Split of the task.")
+OUT = typer.Option(help="Folder of the study.")
 SOLUTIONS = typer.Option(help="Folder of solutions that studies share; default: in --out.")
 PROBLEMS = typer.Option(min=1, help="Problems with an answer to use.")
+SCORER = typer.Option(help="SCORER[@KEY=VALUE,...] that takes tokens.")
 LENGTH = typer.Option(min=1, help="Tokens of a response.")
-SEED = typer.Option(help="Of generated tasks and of controls by chance.")
+SEED = typer.Option(help="Of generated tasks and of random controls.")
 DTYPE = typer.Option(help="auto, float32, bfloat16 or float16.")
 DEVICE = typer.Option(help="auto, cpu, cuda, ...")
-
-
-@app.callback()
-def _group() -> None:
-    pass
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def training(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="YAML file of the runs; see `flowtracer train`.")],
-    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("runs/study"),
+    *,
+    out: Annotated[Path, OUT] = Path("runs/study"),
     method: Annotated[
         list[str] | None,
-        typer.Option(help="grpo, flow or a scorer; repeat it. The first is the rest's measure."),
+        typer.Option(
+            help="grpo, flow or a scorer; repeat it. The first is what the others are compared with."
+        ),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Repeat it. Default: 0, 1, 2.")] = None,
     vary: Annotated[
@@ -55,7 +56,8 @@ def training(
     Run it again after a kill and it goes on. Any other option goes to every run.
     """
     with needing("train"):
-        from flowtracer.studies.training.study import TrainingStudy, run_study
+        from flowtracer.studies.training.report import write_report
+        from flowtracer.studies.training.study import TrainingStudy, run_training
         from flowtracer.studies.training.variants import variants
         from flowtracer.training.arguments import read_settings
     chosen = variants(method or ["grpo", "flow"], vary or [])
@@ -76,22 +78,23 @@ def training(
         max_new_tokens=settings.trainer.max_completion_length or 1024,
         batch=batch,
     )
-    table = run_study(study, out, jobs=jobs, say=lambda line: print(line, flush=True))
-    print(table.read_text())
+    results = run_training(study, out, jobs=jobs, say=lambda line: print(line, flush=True))
+    print(write_report(study, results, out, command=_command()).read_text(encoding="utf-8"))
     print(f"Table, figure and all runs are in {out}")
 
 
 @app.command()
 def causal(
+    *,
     config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("runs/causal"),
+    out: Annotated[Path, OUT] = Path("runs/causal"),
     model: Annotated[str, MODEL] = "embedded",
     task: Annotated[str, TASK] = "countdown",
     source: Annotated[str | None, SOURCE] = None,
     split: Annotated[str, SPLIT] = "test",
     solutions: Annotated[Path | None, SOLUTIONS] = None,
     problems: Annotated[int, PROBLEMS] = 200,
-    measure: Annotated[
+    scorer: Annotated[
         list[str] | None,
         typer.Option(
             help="SCORER[@KEY=VALUE,...], such as flow@end=bottom or random@seed=1; repeat it. "
@@ -99,23 +102,25 @@ def causal(
         ),
     ] = None,
     ratio: Annotated[
-        list[float] | None, typer.Option(help="Share of tokens to hide; repeat it. Default: 0.2.")
+        list[float] | None,
+        typer.Option(help="Ratio of tokens to knock out; repeat it. Default: 0.2."),
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="answer (only it is generated anew) or rest (all behind a cut).")
+        str, typer.Option(help="answer (only it is regenerated) or rest (all behind a cut).")
     ] = "answer",
     cut: Annotated[
         list[float] | None,
         typer.Option(
-            help="Share of the way to the answer, protocol rest; repeat it. Default: 0.5."
+            help="Where to cut, as a ratio of the way to the answer, protocol rest; repeat it. "
+            "Default: 0.5."
         ),
     ] = None,
-    spared: Annotated[
+    excluded: Annotated[
         list[int] | None,
-        typer.Option(help="Last tokens that are never hidden; repeat it. Default: 0."),
+        typer.Option(help="Last tokens that are never knocked out; repeat it. Default: 0."),
     ] = None,
     regenerate: Annotated[
-        bool, typer.Option(help="Generate answers; without it, only their log-probability drops.")
+        bool, typer.Option(help="Regenerate answers; without it, only their log-probability drops.")
     ] = True,
     max_new_tokens: Annotated[int, LENGTH] = 512,
     batch: Annotated[int, typer.Option(min=1, help="Problems generated together.")] = 4,
@@ -123,101 +128,86 @@ def causal(
     dtype: Annotated[str, DTYPE] = "auto",
     device: Annotated[str, DEVICE] = "auto",
 ) -> None:
-    """Hide the tokens that a measure picks: does the answer change?
+    """Knock out the tokens that a scorer takes: does the answer change?
 
     A sceptic's test of any scorer. Run it again after a kill and it goes on.
     """
     with needing("train"):
-        from flowtracer.models import load
         from flowtracer.studies.causal.report import write_report
-        from flowtracer.studies.causal.study import CausalStudy, run_causal
-        from flowtracer.tasks import load_task
-    chance = [f"random@seed={number}" for number in range(3)]
+        from flowtracer.studies.causal.settings import SCORERS, CausalStudy
+        from flowtracer.studies.causal.study import run_causal
+        from flowtracer.studies.solutions import SolutionSettings
     study = CausalStudy(
-        model=model,
-        task=task,
-        measures=tuple(measure or ["flow", "flow@end=bottom", *chance]),
+        SolutionSettings(model, task, split, max_new_tokens, seed, dtype),
+        problems,
+        scorers=tuple(scorer or SCORERS),
         ratios=tuple(ratio or [0.2]),
         protocol=protocol,
         cuts=tuple(cut or [0.5]),
-        spared=tuple(spared or [0]),
+        excluded=tuple(excluded or [0]),
         regenerate=regenerate,
-        problems=problems,
-        split=split,
-        max_new_tokens=max_new_tokens,
         batch=batch,
-        seed=seed,
-        dtype=dtype,
     )
-    loaded_task = load_task(task, split=split, source=source, seed=seed)
-    with progress_bar() as report:
-        rows = run_causal(
-            study,
-            load(model, dtype=dtype, device=device),
-            loaded_task,
-            out,
-            solutions_folder=solutions,
-            progress=report,
-        )
-    table = write_report(study, rows, out, command=_command())
-    _print_table(table)
+    _run(run_causal, write_report, study, out, source=source, solutions=solutions, device=device)
 
 
-def _over_solutions(name: str, help_text: str) -> None:
-    """A command of a study that looks at solutions one by one; they differ in nothing else."""
+@app.command()
+def formats(
+    *,
+    config: Annotated[Path | None, CONFIG] = None,
+    out: Annotated[Path, OUT] = Path("runs/formats"),
+    model: Annotated[str, MODEL] = "embedded",
+    task: Annotated[str, TASK] = "countdown",
+    source: Annotated[str | None, SOURCE] = None,
+    split: Annotated[str, SPLIT] = "test",
+    solutions: Annotated[Path | None, SOLUTIONS] = None,
+    problems: Annotated[int, PROBLEMS] = 200,
+    scorer: Annotated[str, SCORER] = "flow",
+    max_new_tokens: Annotated[int, LENGTH] = 512,
+    seed: Annotated[int, SEED] = 0,
+    dtype: Annotated[str, DTYPE] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
+) -> None:
+    """Reword the answers of a model's solutions: are the same tokens chosen?
 
-    def command(
-        config: Annotated[Path | None, CONFIG] = None,
-        out: Annotated[Path | None, typer.Option(help=f"Default: runs/{name}.")] = None,
-        model: Annotated[str, MODEL] = "embedded",
-        task: Annotated[str, TASK] = "countdown",
-        source: Annotated[str | None, SOURCE] = None,
-        split: Annotated[str, SPLIT] = "test",
-        solutions: Annotated[Path | None, SOLUTIONS] = None,
-        problems: Annotated[int, PROBLEMS] = 200,
-        measure: Annotated[
-            str, typer.Option(help="SCORER[@KEY=VALUE,...] that chooses tokens.")
-        ] = "flow",
-        max_new_tokens: Annotated[int, LENGTH] = 512,
-        seed: Annotated[int, SEED] = 0,
-        dtype: Annotated[str, DTYPE] = "auto",
-        device: Annotated[str, DEVICE] = "auto",
-    ) -> None:
-        with needing("train"):
-            from flowtracer.models import load
-            from flowtracer.studies import formats
-            from flowtracer.studies.resume import SolutionStudy
-            from flowtracer.studies.shape import report as shape_report
-            from flowtracer.studies.shape import study as shape
-            from flowtracer.studies.solutions import SolutionSettings
-            from flowtracer.tasks import load_task
-        kind, run, write = {
-            "formats": (formats.FormatStudy, formats.run_formats, formats.write_report),
-            "shape": (SolutionStudy, shape.run_shape, shape_report.write_report),
-        }[name]
-        made = SolutionSettings(model, task, split, max_new_tokens, seed, dtype)
-        study: Any = kind(made, problems, measure)
-        folder = out or Path("runs") / name
-        loaded_task = load_task(task, split=split, source=source, seed=seed)
-        with progress_bar() as report:
-            rows = run(
-                study,
-                load(model, dtype=dtype, device=device),
-                loaded_task,
-                folder,
-                solutions_folder=solutions,
-                progress=report,
-            )
-        _print_table(write(study, rows, folder, command=_command()))
-
-    command.__doc__ = f"{help_text}\n\nRun it again after a kill and it goes on."
-    app.command(name)(command)
+    Run it again after a kill and it goes on.
+    """
+    with needing("train"):
+        from flowtracer.studies.formats import FormatStudy, run_formats, write_report
+        from flowtracer.studies.solutions import SolutionSettings
+    settings = SolutionSettings(model, task, split, max_new_tokens, seed, dtype)
+    study = FormatStudy(settings, problems, scorer)
+    _run(run_formats, write_report, study, out, source=source, solutions=solutions, device=device)
 
 
-_over_solutions(
-    "formats", "Word the answers of a model's solutions anew: are the same tokens chosen?"
-)
-_over_solutions("shape", "Which tokens carry the flow, how much they hold, how far hubs are apart.")
+@app.command()
+def shape(
+    *,
+    config: Annotated[Path | None, CONFIG] = None,
+    out: Annotated[Path, OUT] = Path("runs/shape"),
+    model: Annotated[str, MODEL] = "embedded",
+    task: Annotated[str, TASK] = "countdown",
+    source: Annotated[str | None, SOURCE] = None,
+    split: Annotated[str, SPLIT] = "test",
+    solutions: Annotated[Path | None, SOLUTIONS] = None,
+    problems: Annotated[int, PROBLEMS] = 200,
+    scorer: Annotated[str, SCORER] = "flow",
+    max_new_tokens: Annotated[int, LENGTH] = 512,
+    seed: Annotated[int, SEED] = 0,
+    dtype: Annotated[str, DTYPE] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
+) -> None:
+    """Which tokens carry the flow, how much of it, and how far hubs are apart.
+
+    Run it again after a kill and it goes on.
+    """
+    with needing("train"):
+        from flowtracer.studies.shape.report import write_report
+        from flowtracer.studies.shape.study import ShapeStudy, run_shape
+        from flowtracer.studies.solutions import SolutionSettings
+    settings = SolutionSettings(model, task, split, max_new_tokens, seed, dtype)
+    study = ShapeStudy(settings, problems, scorer)
+    _run(run_shape, write_report, study, out, source=source, solutions=solutions, device=device)
 
 
 @app.command()
@@ -231,9 +221,27 @@ def report(
     print(f"Wrote {markdown} and {page}")
 
 
-def _print_table(table: Path) -> None:
-    print(table.read_text(encoding="utf-8"))
-    print(f"Table, figures and a row a problem are in {table.parent}")
+def _run(
+    run_study: Callable[..., list[dict[str, Any]]],
+    write_report: Callable[..., Path],
+    study: Any,
+    out: Path,
+    *,
+    source: str | None,
+    solutions: Path | None,
+    device: str,
+) -> None:
+    """Run a study of a model's solutions, write its report and print the table."""
+    from flowtracer.models import load
+    from flowtracer.tasks import load_task
+
+    settings = study.solutions
+    task = load_task(settings.task, split=settings.split, source=source, seed=settings.seed)
+    with progress_bar() as progress:
+        model = load(settings.model, dtype=settings.dtype, device=device)
+        rows = run_study(study, model, task, out, solutions_folder=solutions, progress=progress)
+    print(write_report(study, rows, out, command=_command()).read_text(encoding="utf-8"))
+    print(f"Table, figures and a row a problem are in {out}")
 
 
 def _command() -> str:

@@ -1,6 +1,5 @@
 """Accuracy and pass@k over problems, with bootstrap intervals. Pure functions on arrays."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,23 +47,18 @@ def pass_at(rewards: Rewards, k: int, *, seed: int = 0) -> Interval:
     return bootstrap(1 - ratios.prod(1), seed=seed)
 
 
-def bootstrap(
-    values: NDArray[np.float64],
-    *,
-    seed: int = 0,
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]] = lambda drawn: drawn.mean(-1),
-) -> Interval:
-    """Percentile bootstrap of a statistic of (N,) values; one value gives an interval of no width."""
+def bootstrap(values: NDArray[np.float64], *, seed: int = 0) -> Interval:
+    """Percentile bootstrap of the mean of (N,) values; one value gives an interval of no width."""
     if len(values) == 0:
         raise ValueError("there is nothing to average: no problem was evaluated")
     generator = np.random.default_rng(seed)
     figures = []
     for _ in range(0, RESAMPLES, 500):  # parts, so that memory stays small for many problems
         drawn = generator.integers(0, len(values), (500, len(values)))
-        figures.append(statistic(values[drawn]))
+        figures.append(values[drawn].mean(-1))
     tails = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.concatenate(figures), [tails, 1 - tails])
-    return Interval(float(statistic(values)), float(low), float(high))
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 def two_level_bootstrap(values: NDArray[np.float64], *, seed: int = 0) -> Interval:
@@ -81,13 +75,6 @@ def two_level_bootstrap(values: NDArray[np.float64], *, seed: int = 0) -> Interv
     tails = (1 - CONFIDENCE) / 2
     low, high = np.quantile(figures, [tails, 1 - tails])
     return Interval(float(values.mean()), float(low), float(high))
-
-
-def paired_difference(a: Rewards, b: Rewards, *, seed: int = 0) -> Interval:
-    """Mean accuracy of `a` minus that of `b` on the same problems, both (N, k)."""
-    if len(a) != len(b):
-        raise ValueError(f"paired results need the same problems; there are {len(a)} and {len(b)}")
-    return bootstrap(a.mean(1) - b.mean(1), seed=seed)
 
 
 def ratio_of_sums(table: NDArray[np.float64], *, seed: int = 0) -> Interval:

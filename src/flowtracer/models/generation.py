@@ -17,11 +17,35 @@ from flowtracer.models.loading import Loaded
 
 MAX_NEW_TOKENS = 1024  # our choice: the shorter of the paper's two response lengths
 
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are drawn. Temperature 0 is greedy; top_p 1 and top_k 0 leave out no token."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = MAX_NEW_TOKENS
+
+    def options(self) -> dict[str, Any]:
+        """What transformers' `generate` calls them."""
+        limit = {"max_new_tokens": self.max_new_tokens}
+        if self.temperature == 0:
+            return limit | {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        return limit | {
+            "do_sample": True,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+        }
+
 
 class _Report(StoppingCriteria):
     """Never stops; says how many tokens there are after each one."""
 
-    def __init__(self, prompt_length: int, report: Callable[[int], None]) -> None:
+    def __init__(self, prompt_length: int, report: Progress) -> None:
         self.prompt_length = prompt_length
         self.report = report
 
@@ -38,7 +62,7 @@ def respond(
     max_new_tokens: int = MAX_NEW_TOKENS,
     temperature: float = 0.0,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[int]:
     """Token ids of one response, without the end-of-text token.
 
@@ -47,27 +71,9 @@ def respond(
 
     Raises ValueError if nothing but the end of text comes.
     """
-    ids = torch.tensor([prompt_ids], device=model.device)
-    sampling: dict[str, Any] = (
-        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        if temperature > 0
-        else {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
-    )
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(seed)
-        generate: Callable[..., Tensor] = model.generate  # type: ignore[assignment]
-        output = generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=max_new_tokens,
-            pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
-            stopping_criteria=StoppingCriteriaList(
-                [_Report(ids.shape[1], progress)] if progress else []
-            ),
-            **sampling,
-        )
-    response = output[0, ids.shape[1] :].tolist()
+    sampling = Sampling(temperature, max_new_tokens=max_new_tokens)
+    sampled = _sample(model, tokenizer, [prompt_ids], sampling, seed=seed, progress=progress)
+    response: list[int] = sampled[0].tolist()
     ends = end_tokens(model, tokenizer)
     while response and response[-1] in ends:
         response.pop()
@@ -76,50 +82,46 @@ def respond(
     return response
 
 
+def generate(loaded: Loaded, prompts: Sequence[str], sampling: Sampling, *, seed: int) -> list[str]:
+    """One response for each rendered prompt. The caller's random state is untouched."""
+    model, tokenizer = loaded.model, loaded.tokenizer
+    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    sampled = _sample(model, tokenizer, ids, sampling, seed=seed)
+    return tokenizer.batch_decode(sampled, skip_special_tokens=True)
+
+
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Ids that end a response."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     ends = configured if isinstance(configured, list) else [configured]
-    return {one for one in (*ends, tokenizer.eos_token_id) if one is not None}
+    return {end for end in (*ends, tokenizer.eos_token_id) if end is not None}
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How completions are drawn. Temperature 0 is greedy."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_new_tokens: int = 1024  # the shorter of the paper's two response lengths
-
-
-def generate(loaded: Loaded, prompts: Sequence[str], sampling: Sampling, *, seed: int) -> list[str]:
-    """One response for each rendered prompt. The caller's random state is untouched."""
-    model, tokenizer = loaded.model, loaded.tokenizer
+def _sample(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> Tensor:
+    """New token ids (B, R) of B prompts, padded behind the end of each response."""
     padding = tokenizer.pad_token_id
     if padding is None:
         padding = tokenizer.eos_token_id or 0
-    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-    width = max(map(len, ids))
-    inputs = torch.tensor([[padding] * (width - len(row)) + row for row in ids])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
-    drawn: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if sampling.temperature > 0:
-        drawn = {
-            "do_sample": True,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-        }
+    width = max(map(len, prompts))
+    ids = torch.tensor([[padding] * (width - len(row)) + row for row in prompts])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.manual_seed(seed)
-        run: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
+        run: Callable[..., Tensor] = model.generate  # type: ignore[assignment]
         output = run(
-            input_ids=inputs.to(model.device),
+            input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
-            max_new_tokens=sampling.max_new_tokens,
             pad_token_id=padding,
-            **drawn,
+            stopping_criteria=StoppingCriteriaList([_Report(width, progress)] if progress else []),
+            **sampling.options(),
         )
-    return tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+    return output[:, width:]

@@ -16,27 +16,29 @@ FIGURES = ("figure.png", "curves.png")
 
 
 def find_studies(folder: Path) -> list[Path]:
-    """Folders with a finished study's table, the given one or those below it, by name.
+    """Folders with a finished study's table, this one or those below it, by name.
 
     Raises ValueError if there is none.
     """
-    found = sorted(path.parent for path in folder.rglob(TABLE_FILE))
-    if not found:
+    studies = sorted(path.parent for path in folder.rglob(TABLE_FILE))
+    if not studies:
         raise ValueError(f"{folder}: holds no finished study (no {TABLE_FILE}); run one first")
-    return found
+    return studies
 
 
 def write_report(folder: Path) -> tuple[Path, Path]:
     """Write `report.md` and `report.html`, which needs no other file; returns both paths."""
     studies = find_studies(folder)
-    parts = [(_title(folder, one), one, (one / TABLE_FILE).read_text("utf-8")) for one in studies]
+    parts = [
+        (_title(folder, study), study, (study / TABLE_FILE).read_text("utf-8")) for study in studies
+    ]
     markdown = ["# Studies", ""]
     bodies = []
     for title, study, text in parts:
-        place = study.relative_to(folder).as_posix()
+        below = study.relative_to(folder).as_posix()
         linked = text
         for name in FIGURES:
-            linked = linked.replace(f"]({name})", f"]({place}/{name})")
+            linked = linked.replace(f"]({name})", f"]({below}/{name})")
         markdown += [f"## {title}", "", linked.strip(), ""]
         bodies.append(f'<section id="{html.escape(title)}"><h2>{html.escape(title)}</h2>')
         bodies.append(_page_of(text, study) + "</section>")
@@ -74,6 +76,6 @@ def _settings(study: Path) -> str:
     path = study / "study.json"
     if not path.exists():
         return ""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    text = html.escape(json.dumps(shortened(found), indent=1, ensure_ascii=False))
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    text = html.escape(json.dumps(shortened(settings), indent=1, ensure_ascii=False))
     return f"<details><summary>Settings</summary><pre>{text}</pre></details>"

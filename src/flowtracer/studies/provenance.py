@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
@@ -10,33 +11,38 @@ from typing import Any
 
 from flowtracer.storage import write_json
 
-MADE_FILE = "made.json"
+ENVIRONMENTS_FILE = "environments.json"
+PACKAGES = ("flowtracer", "torch", "transformers")
 
 
-def note_making(folder: Path) -> None:
+def note_environment(folder: Path, packages: Sequence[str] = PACKAGES) -> None:
     """Remember with what the rows that follow are made; a study that goes on later may have several."""
-    path = folder / MADE_FILE
-    made = json.loads(path.read_text()) if path.exists() else []
-    now = _now()
-    if now not in made:
-        write_json(path, [*made, now])
+    environments = _read(folder)
+    now = _now(packages)
+    if now not in environments:
+        write_json(folder / ENVIRONMENTS_FILE, [*environments, now])
 
 
 def provenance(model: str, command: str, folder: Path) -> dict[str, Any]:
     """For the record of a study in a folder: what its rows were made with, its model and command."""
-    path = folder / MADE_FILE
     return {
         "model": model_name(model),
         "command": command,
-        "made": json.loads(path.read_text()) if path.exists() else [_now()],
+        "environments": _read(folder) or [_now(PACKAGES)],
     }
 
 
-def _now() -> dict[str, Any]:
+def _read(folder: Path) -> list[dict[str, Any]]:
+    path = folder / ENVIRONMENTS_FILE
+    environments: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return environments
+
+
+def _now(packages: Sequence[str]) -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
         "commit": _commit(),
-        "versions": {name: version(name) for name in ("flowtracer", "torch", "transformers")},
+        "versions": {package: version(package) for package in packages},
     }
 
 
@@ -52,24 +58,24 @@ def without_paths(study: Any) -> dict[str, Any]:
 
 def shortened(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with folders and files named by the last part of their path."""
-    found = dict(settings)
+    short = dict(settings)
     for name, value in settings.items():
         if isinstance(value, dict):
-            found[name] = shortened(value)
-        elif name in ("model", "task") and isinstance(value, str):
-            found[name] = model_name(value)
-    return found
+            short[name] = shortened(value)
+        elif name in ("model", "start_model", "task", "source") and isinstance(value, str):
+            short[name] = model_name(value)
+    return short
 
 
 def provenance_line(origin: dict[str, Any]) -> str:
     """The same as a sentence."""
-    made = []
-    for one in origin["made"]:
-        versions = ", ".join(f"{name} {number}" for name, number in one["versions"].items())
-        commit = f", commit {one['commit']}" if one["commit"] else ""
-        made.append(f"{one['date']}, {versions}{commit}")
+    environments = []
+    for environment in origin["environments"]:
+        versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
+        commit = f", commit {environment['commit']}" if environment["commit"] else ""
+        environments.append(f"{environment['date']}, {versions}{commit}")
     command = f"; `{origin['command']}`" if origin["command"] else ""
-    return f"Model {origin['model']}; made {'; '.join(made)}{command}."
+    return f"Model {origin['model']}; made {'; '.join(environments)}{command}."
 
 
 def _commit() -> str | None:
@@ -83,9 +89,9 @@ def _commit() -> str | None:
 
 def _git(folder: Path, *words: str) -> str | None:
     try:
-        found = subprocess.run(
+        ended = subprocess.run(
             ["git", *words], cwd=folder, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() if found.returncode == 0 else None
+    return ended.stdout.strip() if ended.returncode == 0 else None

@@ -1,16 +1,18 @@
-"""A row for every solution, in fixed batches, going on where a kill came."""
+"""One row for each solution, in fixed batches; a run that was killed goes on where it stopped."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flowtracer.credit import structural_vocabulary
 from flowtracer.models import Loaded
-from flowtracer.storage import append_rows, check_settings, lock, read_rows
-from flowtracer.studies.provenance import note_making
+from flowtracer.storage import check_settings, lock, read_rows, resume_rows
+from flowtracer.studies.provenance import note_environment
 from flowtracer.studies.solutions import (
     LEAST_BEFORE,
     Solution,
+    SolutionSet,
     SolutionSettings,
     collect_solutions,
 )
@@ -18,25 +20,28 @@ from flowtracer.tasks import Task
 
 ROWS_FILE = "rows.jsonl"
 STUDY_FILE = "study.json"
-Make = Callable[[list[Solution]], Iterable[dict[str, Any]]]
+MakeRows = Callable[[SolutionSet, Sequence[Solution]], Iterable[dict[str, Any]]]
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class SolutionStudy:
-    """A study of a model's own solutions, one at a time, by one measure."""
+    """A study of a model's own solutions: whose they are, and how many."""
 
     solutions: SolutionSettings
     problems: int = 200
-    measure: str = "flow"
+
+    def __post_init__(self) -> None:
+        if self.problems < 1:
+            raise ValueError("problems must be at least 1")
 
 
 def solutions_line(study: SolutionStudy, count: int) -> str:
     """Which solutions a study is about."""
-    made = study.solutions
+    settings = study.solutions
     return (
-        f"{count} solutions of {made.task} (the first of split {made.split} that have an answer with at "
-        f"least {LEAST_BEFORE} tokens in front of it; seed {made.seed})"
+        f"{count} solutions of {settings.task} (the first of split {settings.split} that have an answer "
+        f"with at least {LEAST_BEFORE} tokens in front of it; seed {settings.seed})"
     )
 
 
@@ -45,15 +50,20 @@ def run_over_solutions(
     loaded: Loaded,
     task: Task,
     folder: Path,
-    make: Callable[[Solution, Sequence[Solution]], dict[str, Any]],
+    make_rows: MakeRows,
     *,
     stage: str,
     solutions_folder: Path | None,
     progress: Progress,
+    batch: int = 1,
 ) -> list[dict[str, Any]]:
-    """Do what is missing and return a row a solution.
+    """Do what is missing and return a row a solution, in the task's order.
 
-    make: from a solution, and all of them, to its row. stage: what is being done, for the progress.
+    make_rows: from all solutions and a batch of them to the rows of that batch, each with a field
+    `problem`. stage: what is being done, for the progress. solutions_folder: where the model's solutions
+    are or are put, to be shared by several studies; default: `solutions` in the folder. batch: solutions
+    of one call; batches do not depend on what is there already, so that a study that was killed goes on
+    to the same rows.
 
     Raises ValueError if the folder holds another study or is in use, or the task has too few problems.
     """
@@ -65,42 +75,22 @@ def run_over_solutions(
             task,
             solutions_folder or folder / "solutions",
             settings=study.solutions,
-            wanted=study.problems,
-            progress=lambda done, of: progress("solving", done, of),
+            count=study.problems,
+            progress=lambda done, total: progress("solving", done, total),
         )
-        return rows_of(
-            solutions,
-            folder,
-            lambda part: [make(one, solutions) for one in part],
-            batch=1,
-            progress=lambda done, of: progress(stage, done, of),
+        structural = structural_vocabulary(loaded.tokenizer)
+        within = SolutionSet(loaded.model, loaded.tokenizer, task, tuple(solutions), structural)
+        by_problem = {solution.problem: solution for solution in solutions}
+        problems = list(by_problem)
+        path = folder / ROWS_FILE
+        if by_problem.keys() - {row["problem"] for row in read_rows(path, ("problem",))}:
+            note_environment(folder)
+        rows = resume_rows(
+            path,
+            [problems[start : start + batch] for start in range(0, len(problems), batch)],
+            lambda number, keys: make_rows(within, [by_problem[key] for key in keys]),
+            key=lambda row: row["problem"],
+            fields=("problem",),
+            progress=lambda done, total: progress(stage, done, total),
         )
-
-
-def rows_of(
-    solutions: Sequence[Solution],
-    folder: Path,
-    make: Make,
-    *,
-    batch: int,
-    progress: Callable[[int, int], None],
-) -> list[dict[str, Any]]:
-    """The solutions' rows in order; `make` is asked for batches of which some row is missing.
-
-    Every row has a field `problem`. Batches do not depend on what is there already.
-    """
-    path = folder / ROWS_FILE
-    rows = {row["problem"]: row for row in read_rows(path, ("problem",))}
-    if any(one.problem not in rows for one in solutions):
-        note_making(folder)
-    with append_rows(path, list(rows.values())) as append:
-        for start in range(0, len(solutions), batch):
-            progress(start, len(solutions))
-            part = list(solutions[start : start + batch])
-            if all(one.problem in rows for one in part):
-                continue
-            new = {row["problem"]: row for row in make(part) if row["problem"] not in rows}
-            rows |= new
-            append(new.values())
-    progress(len(solutions), len(solutions))
-    return [rows[one.problem] for one in solutions]
+        return [rows[problem] for problem in problems]

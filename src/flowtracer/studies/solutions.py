@@ -1,4 +1,4 @@
-"""A model's own greedy solutions of a task, the material of every study but training's."""
+"""A model's own greedy solutions of a task: what every study but the training study looks at."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from flowtracer.credit import ScoreBatch, score_batch
 from flowtracer.intervention import attention_knockout, decode, prefill
 from flowtracer.models import Loaded
 from flowtracer.models.generation import end_tokens
@@ -27,8 +26,8 @@ from flowtracer.tasks import Task
 
 SOLUTIONS_FILE = "solutions.jsonl"
 SETTINGS_FILE = "solutions.json"
-BATCH = 32  # solutions made together, our choice
-LEAST_BEFORE = 20  # response tokens in front of the answer, our choice: something to hide
+BATCH = 32  # solutions generated together, our choice
+LEAST_BEFORE = 20  # response tokens in front of the answer, our choice: enough to choose from
 
 Progress = Callable[[int, int], None]
 
@@ -49,7 +48,7 @@ class SolutionSettings:
 class Solution:
     """One response. `before` is the number of its tokens in front of the answer, -1 without answer."""
 
-    problem: int  # its place in the task
+    problem: int  # its index in the task
     id: str
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
@@ -64,152 +63,137 @@ class Solution:
         return self.before >= LEAST_BEFORE
 
 
+@dataclass(frozen=True)
+class SolutionSet:
+    """The solutions that a study is about, and what it takes to run the model on them again."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    task: Task
+    solutions: tuple[Solution, ...]
+    structural: Tensor  # `structural_vocabulary`, (V,) bool
+
+
 def collect_solutions(
     loaded: Loaded,
     task: Task,
     folder: Path,
     *,
     settings: SolutionSettings,
-    wanted: int,
+    count: int,
     progress: Progress | None = None,
 ) -> list[Solution]:
-    """The first `wanted` usable solutions in the task's order; all that were made are in the folder.
+    """The first `count` usable solutions in the task's order; the folder keeps all that were made.
 
-    Solutions are made in fixed batches, so that a run that was killed goes on to the same result, and
-    several studies can share a folder.
+    Solutions are generated in fixed batches, so that a run that was killed goes on to the same result,
+    and several studies can share a folder.
 
     Raises ValueError if the folder holds solutions of other settings or is in use, or if the task has
     too few problems that the model answers.
     """
     with lock(folder, "another study"):
         check_settings(folder / SETTINGS_FILE, asdict(settings), what="solutions")
-        return _collect(loaded, task, folder / SOLUTIONS_FILE, settings, wanted, progress)
-
-
-def score_batches(
-    tokenizer: PreTrainedTokenizerBase,
-    solution: Solution,
-    *,
-    rule: str,
-    messages: Sequence[Message],
-    structural: Tensor,
-) -> dict[str, ScoreBatch]:
-    """A solution as a batch of one text to score, with flow from the "prompt" or from the "user".
-
-    messages: the conversation that was answered. structural: `structural_vocabulary`.
-    """
-    prompt = torch.tensor([solution.prompt_ids])
-    completion = torch.tensor([solution.response_ids])
-    return {
-        where: score_batch(
-            tokenizer,
-            prompt_ids=prompt,
-            prompt_mask=torch.ones_like(prompt),
-            completion_ids=completion,
-            completion_mask=torch.ones_like(completion),
-            answer=rule,
-            conversations=users,
-            delimiters=structural,
-        )
-        for where, users in (("prompt", None), ("user", [messages]))
-    }
-
-
-def _collect(
-    loaded: Loaded,
-    task: Task,
-    path: Path,
-    settings: SolutionSettings,
-    wanted: int,
-    progress: Progress | None,
-) -> list[Solution]:
-    names = {one.name for one in fields(Solution)}
-    rows = read_rows(path, names)
-    whole = len(rows) - len(rows) % BATCH if len(rows) < len(task.examples) else len(rows)
-    solutions = [_read(row) for row in rows[:whole]]
-    _check_questions(loaded, task, solutions, path)
-    with append_rows(path, map(asdict, solutions)) as append:
-        while sum(one.usable for one in solutions) < wanted:
-            if progress:
-                progress(sum(one.usable for one in solutions), wanted)
-            start = len(solutions)
-            if start >= len(task.examples):
-                raise ValueError(
-                    f"task {task.name}: only {sum(one.usable for one in solutions)} of {start} problems "
-                    f"have a solution with an answer; ask for fewer than {wanted} or raise "
-                    "--max-new-tokens"
-                )
-            numbers = range(start, min(start + BATCH, len(task.examples)))
-            made = _solve(loaded, task, numbers, settings)
-            append(map(asdict, made))
-            solutions += made
+        path = folder / SOLUTIONS_FILE
+        solutions = _read_solutions(loaded, task, path)
+        with append_rows(path, map(asdict, solutions)) as append:
+            while (usable := sum(solution.usable for solution in solutions)) < count:
+                if progress:
+                    progress(usable, count)
+                start, problems = len(solutions), len(task.examples)
+                if start >= problems:
+                    raise ValueError(
+                        f"task {task.name}: only {usable} of {start} problems have a solution with an "
+                        f"answer; ask for fewer than {count} or raise --max-new-tokens"
+                    )
+                batch = range(start, min(start + BATCH, problems))
+                new = _solve(loaded, task, batch, settings)
+                append(map(asdict, new))
+                solutions += new
     if progress:
-        progress(wanted, wanted)
-    return [one for one in solutions if one.usable][:wanted]
+        progress(count, count)
+    return [solution for solution in solutions if solution.usable][:count]
+
+
+def read_solution(
+    loaded: Loaded, task: Task, problem: int, prompt_ids: Sequence[int], ids: Sequence[int]
+) -> Solution:
+    """A response to a problem with its answer and its reward; prompt and response as token ids."""
+    example = task.examples[problem]
+    text = decode_with_offsets(loaded.tokenizer, list(ids))
+    weights = answer_weights(task.answer_rule, text) if ids else torch.zeros(0)
+    answer_tokens = weights.nonzero()[:, 0].tolist()
+    first, last = (answer_tokens[0], answer_tokens[-1]) if answer_tokens else (-1, -2)
+    # By its characters: its first token can begin in front of it, as in `{-`.
+    spans = find_answer(text.text, task.answer_rule)
+    return Solution(
+        problem=problem,
+        id=example.id,
+        prompt_ids=tuple(prompt_ids),
+        response_ids=tuple(ids),
+        before=first,
+        answer_tokens=last - first + 1,
+        answer=text.text[spans[0].start : spans[-1].stop] if answer_tokens else "",
+        reward=float(task.grade(text.text, example)),
+    )
+
+
+def _read_solutions(loaded: Loaded, task: Task, path: Path) -> list[Solution]:
+    """The solutions of a file in complete batches, without what a kill cut short."""
+    rows = read_rows(path, {field.name for field in fields(Solution)})
+    kept = len(rows) - len(rows) % BATCH if len(rows) < len(task.examples) else len(rows)
+    solutions = [_read_solution(row) for row in rows[:kept]]
+    _check_questions(loaded, task, solutions, path)
+    return solutions
+
+
+def _read_solution(row: dict[str, Any]) -> Solution:
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in row.items()
+    }
+    return Solution(**values)
 
 
 def _check_questions(loaded: Loaded, task: Task, solutions: Sequence[Solution], path: Path) -> None:
     """Raise ValueError if solutions were made for other questions: a task's file may have changed."""
     known = len(task.examples)
-    for one in solutions:
-        fits = one.problem < known and one.id == task.examples[one.problem].id
-        if not fits or tuple(_prompt(loaded, task, one.problem).ids) != one.prompt_ids:
+    for solution in solutions:
+        number = solution.problem
+        same = number < known and solution.id == task.examples[number].id
+        if not same or tuple(_prompt(loaded, task, number).ids) != solution.prompt_ids:
             raise ValueError(
-                f"{path} holds the solution of another problem {one.problem} than task {task.name} has; "
+                f"{path} holds the solution of another problem {number} than task {task.name} has; "
                 "choose another folder for the solutions"
             )
 
 
 def _prompt(loaded: Loaded, task: Task, number: int) -> TokenizedText:
     """A problem as the model is asked it."""
-    tokenizer = loaded.tokenizer
-    messages = task.prompt(task.examples[number])
+    return tokenize_conversation(loaded.tokenizer, task.prompt(task.examples[number]))
+
+
+def tokenize_conversation(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
+) -> TokenizedText:
+    """A conversation as the tokens of a prompt; a base model gets the last message only."""
     chat = bool(getattr(tokenizer, "chat_template", None))
     return tokenize_prompt(
         tokenizer, render_prompt(tokenizer, messages if chat else messages[-1]["content"])
     )
 
 
-def _read(row: dict[str, Any]) -> Solution:
-    found: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-    return Solution(**found)
-
-
 def _solve(
     loaded: Loaded, task: Task, numbers: range, settings: SolutionSettings
 ) -> list[Solution]:
+    """Greedy responses to some problems, generated together."""
     model, tokenizer = loaded.model, loaded.tokenizer
-    prompts = [_prompt(loaded, task, number) for number in numbers]
+    prompts = [_prompt(loaded, task, number).ids for number in numbers]
     with attention_knockout(model) as knockout:
         texts = [
-            prefill(model, knockout, one.ids, torch.zeros(1, len(one.ids), dtype=torch.bool))
-            for one in prompts
+            prefill(model, knockout, ids, torch.zeros(1, len(ids), dtype=torch.bool)) for ids in prompts
         ]
         limits = [settings.max_new_tokens] * len(texts)
         responses = decode(model, knockout, texts, limits=limits, ends=end_tokens(model, tokenizer))
     return [
-        _solution(loaded, task, number, prompt.ids, response)
-        for number, prompt, response in zip(numbers, prompts, responses, strict=True)
+        read_solution(loaded, task, number, ids, response)
+        for number, ids, response in zip(numbers, prompts, responses, strict=True)
     ]
-
-
-def _solution(
-    loaded: Loaded, task: Task, number: int, prompt_ids: list[int], ids: list[int]
-) -> Solution:
-    example = task.examples[number]
-    text = decode_with_offsets(loaded.tokenizer, ids)
-    held = answer_weights(task.answer_rule, text).nonzero()[:, 0].tolist() if ids else []
-    first, last = (held[0], held[-1]) if held else (-1, -2)
-    # By its characters: its first token can begin in front of it, as in `{-`.
-    spans = find_answer(text.text, task.answer_rule)
-    answer = text.text[spans[0].start : spans[-1].stop] if held else ""
-    return Solution(
-        number,
-        example.id,
-        tuple(prompt_ids),
-        tuple(ids),
-        first,
-        last - first + 1,
-        answer,
-        float(task.grade(text.text, example)),
-    )

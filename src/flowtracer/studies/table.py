@@ -27,20 +27,30 @@ def write_table(
     return out / "table.md"
 
 
-def percent(one: Interval) -> str:
-    """A share with its interval."""
-    return f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
+    return [
+        f"| {' | '.join(columns)} |",
+        "|" + "---|" * len(columns),
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
 
 
-def points(one: Interval | None) -> str:
-    """A difference of shares in points; nothing if there is none."""
-    if one is None:
+def percent(interval: Interval) -> str:
+    """A rate with its interval."""
+    return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def points(interval: Interval | None) -> str:
+    """A difference of rates in points; nothing if there is none."""
+    if interval is None:
         return ""
-    return f"{100 * one.value:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+    value, low, high = (100 * bound for bound in (interval.value, interval.low, interval.high))
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def nats(one: Interval | None, sign: str = "") -> str:
-    """A drop in log-probability."""
-    return (
-        "" if one is None else f"{one.value:{sign}.2f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"
-    )
+def nats(interval: Interval | None, sign: str = "") -> str:
+    """A figure that is no rate, such as a drop in log-probability, with its interval."""
+    if interval is None:
+        return ""
+    return f"{interval.value:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"

@@ -1,1 +1,1 @@
-"""Hide tokens and see what becomes of the answer: the study, its summary, its report."""
+"""Knock tokens out and see what becomes of the answer: the study, its summary, its report."""

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowtracer.evaluation.intervals import Interval, bootstrap
-from flowtracer.studies.measures import parse_measure
+from flowtracer.studies.scorer_choices import parse_scorer
 
 CHANCE = "random"
-# By what a condition says. An answer is changed if it is another one, or if none can be read any more.
+# From a condition's fields. An answer is changed if it is another one, or if none can be read any more.
 METRICS: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
-    "changed": ("changed", lambda one: one["changed"]),
-    "another": ("answer", lambda one: one["changed"] and one["answer"] is not None),
-    "unread": ("answer", lambda one: one["answer"] is None),
-    "reversed": ("reversed", lambda one: one["reversed"]),
-    "drop": ("drop", lambda one: one["drop"]),
+    "changed": ("changed", lambda row: row["changed"]),
+    "another": ("answer", lambda row: row["changed"] and row["answer"] is not None),
+    "unread": ("answer", lambda row: row["answer"] is None),
+    "reversed": ("reversed", lambda row: row["reversed"]),
+    "drop": ("drop", lambda row: row["drop"]),
 }
 
 # Table 1 of the paper: Qwen3-4B-Base on GSM8K, 20% hidden; answer changed, correctness reversed.
@@ -32,13 +32,13 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cell:
-    """One measure at one ratio: per-problem values of each metric, draws averaged."""
+    """One scorer at one ratio: per-problem values of each metric, draws averaged."""
 
     cut: float | None
-    spared: int
+    excluded: int
     label: str
     ratio: float
-    hidden: float  # tokens, mean over problems
+    knocked_out: float  # tokens, mean over problems
     problems: tuple[int, ...]
     values: dict[str, Values]
 
@@ -48,74 +48,76 @@ class Area:
     """Mean of a metric over ratios from 0 to the largest, by the trapezoid rule; per problem."""
 
     cut: float | None
-    spared: int
+    excluded: int
     label: str
     metric: str
     values: Values
 
 
-def came_back(rows: Sequence[dict[str, Any]], cut: float | None) -> list[dict[str, Any]]:
-    """Rows whose answer came back when nothing was hidden."""
-    return [row for row in rows if _text(row, cut)["came_back"]]
+def reproduced(rows: Sequence[dict[str, Any]], cut: float | None) -> list[dict[str, Any]]:
+    """Rows whose answer was reproduced when nothing was knocked out."""
+    return [row for row in rows if _text(row, cut)["reproduced"]]
 
 
 def cuts_of(rows: Sequence[dict[str, Any]]) -> list[float | None]:
-    """The cuts of a study, in order; [None] where the answer alone is generated."""
+    """The cuts of a study, in order; [None] where the answer alone is regenerated."""
     return [text["cut"] for text in rows[0]["texts"]]
 
 
 def cells(rows: Sequence[dict[str, Any]]) -> list[Cell]:
-    """One cell for each cut, number of spared tokens, measure and ratio, in the study's order."""
-    found: list[Cell] = []
+    """One cell for each cut, number of excluded tokens, scorer and ratio, in the study's order."""
+    result: list[Cell] = []
     for cut in cuts_of(rows):
-        kept = came_back(rows, cut)
+        kept = reproduced(rows, cut)
         groups: dict[tuple[int, str, float], list[list[dict[str, Any]]]] = {}
-        for place, row in enumerate(kept):
-            for one in _text(row, cut)["conditions"]:
-                label = parse_measure(one["measure"]).label
-                group = groups.setdefault((one["spared"], label, one["ratio"]), [])
-                if len(group) <= place:
-                    group.append([])
-                group[place].append(one)
-        for (spared, label, ratio), members in groups.items():
+        for index, row in enumerate(kept):
+            for condition in _text(row, cut)["conditions"]:
+                label = parse_scorer(condition["scorer"]).label
+                key = (condition["excluded"], label, condition["ratio"])
+                draws_by_problem = groups.setdefault(key, [])
+                if len(draws_by_problem) <= index:
+                    draws_by_problem.append([])
+                draws_by_problem[index].append(condition)
+        for (excluded, label, ratio), members in groups.items():
             values = {
-                metric: np.array([np.mean([read(one) for one in draws]) for draws in members])
-                for metric, (needs, read) in METRICS.items()
-                if needs in members[0][0]
+                metric: np.array([np.mean([read(draw) for draw in draws]) for draws in members])
+                for metric, (field, read) in METRICS.items()
+                if field in members[0][0]
             }
-            hidden = float(np.mean([one["hidden"] for draws in members for one in draws]))
+            counts = [draw["knocked_out"] for draws in members for draw in draws]
             problems = tuple(row["problem"] for row in kept)
-            found.append(Cell(cut, spared, label, ratio, hidden, problems, values))
-    return found
+            mean = float(np.mean(counts))
+            result.append(Cell(cut, excluded, label, ratio, mean, problems, values))
+    return result
 
 
-def areas(found: Sequence[Cell], metric: str) -> list[Area]:
-    """The area under each measure's curve, divided by the largest ratio: a mean over ratios.
+def areas(all_cells: Sequence[Cell], metric: str) -> list[Area]:
+    """The area under each scorer's curve, divided by the largest ratio: a mean over ratios.
 
-    At ratio 0 nothing is hidden and every metric is 0.
+    At ratio 0 nothing is knocked out and every metric is 0.
     """
     curves: dict[tuple[float | None, int, str], list[Cell]] = {}
-    for cell in found:
+    for cell in all_cells:
         if metric in cell.values:
-            curves.setdefault((cell.cut, cell.spared, cell.label), []).append(cell)
+            curves.setdefault((cell.cut, cell.excluded, cell.label), []).append(cell)
     result = []
-    for (cut, spared, label), points in curves.items():
-        points = sorted(points, key=lambda one: one.ratio)
-        ratios = np.array([0.0, *(one.ratio for one in points)])
-        heights = np.stack([np.zeros_like(points[0].values[metric])]
-                           + [one.values[metric] for one in points])  # fmt: skip
+    for (cut, excluded, label), curve in curves.items():
+        curve = sorted(curve, key=lambda cell: cell.ratio)
+        ratios = np.array([0.0, *(cell.ratio for cell in curve)])
+        heights = np.stack([np.zeros_like(curve[0].values[metric])]
+                           + [cell.values[metric] for cell in curve])  # fmt: skip
         middle = (heights[1:] + heights[:-1]) / 2
         area = (middle * np.diff(ratios)[:, None]).sum(0) / ratios[-1]
-        result.append(Area(cut, spared, label, metric, area))
+        result.append(Area(cut, excluded, label, metric, area))
     return result
 
 
 def against(
     cell: Cell, others: Sequence[Cell], metric: str, label: str = CHANCE
 ) -> Interval | None:
-    """The paired difference to another measure at the same place and ratio; None if there is none."""
+    """The paired difference to another scorer at the same cut and ratio; None if there is none."""
     for other in others:
-        same = (other.cut, other.spared, other.ratio) == (cell.cut, cell.spared, cell.ratio)
+        same = (other.cut, other.excluded, other.ratio) == (cell.cut, cell.excluded, cell.ratio)
         if same and other.label == label and other is not cell and metric in other.values:
             return bootstrap(cell.values[metric] - other.values[metric])
     return None
@@ -124,12 +126,12 @@ def against(
 def area_against(area: Area, others: Sequence[Area], label: str) -> Interval | None:
     """As `against`, of areas."""
     for other in others:
-        same = (other.cut, other.spared, other.metric) == (area.cut, area.spared, area.metric)
+        same = (other.cut, other.excluded, other.metric) == (area.cut, area.excluded, area.metric)
         if same and other.label == label and other is not area:
             return bootstrap(area.values - other.values)
     return None
 
 
 def _text(row: dict[str, Any], cut: float | None) -> dict[str, Any]:
-    found: dict[str, Any] = next(one for one in row["texts"] if one["cut"] == cut)
-    return found
+    text: dict[str, Any] = next(text for text in row["texts"] if text["cut"] == cut)
+    return text

@@ -1,31 +1,39 @@
-"""`flowtracer study shape`: which tokens carry the flow, how even it is, and how far hubs are apart.
+"""`flowtracer study shape`: which tokens carry the flow, how much, and how regularly spaced hubs are.
 
 Over a model's own solutions (figures 2 and 3 of the paper, "periodic hubs"). What could be chance is
-held against the same solutions with the throughput of each response shuffled among its tokens.
+compared with the same solutions with the throughput of each response shuffled among its tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowtracer.credit import Selection, select, structural_vocabulary
+from flowtracer.credit import Selection, select
 from flowtracer.flow import find_hubs, select_backbone
 from flowtracer.models import Loaded
 from flowtracer.regions import decode_text
-from flowtracer.studies.measures import parse_measure, score_measures
 from flowtracer.studies.resume import Progress, SolutionStudy, run_over_solutions
-from flowtracer.studies.solutions import Solution, score_batches
+from flowtracer.studies.scorer_choices import parse_scorer, score_solution
+from flowtracer.studies.solutions import Solution, SolutionSet
 from flowtracer.tasks import Task
 
-SHARES = (0.01, 0.05, 0.2, 0.4)  # of tokens, whose part of the flow is told
+RATIOS = (0.01, 0.05, 0.2, 0.4)  # of tokens whose part of the flow is reported, our choice
 SHUFFLES = 20  # of each response, our choice
 
 
+@dataclass(frozen=True)
+class ShapeStudy(SolutionStudy):
+    """Whose solutions are looked at, and by which scorer."""
+
+    scorer: str = "flow"
+
+
 def run_shape(
-    study: SolutionStudy,
+    study: ShapeStudy,
     loaded: Loaded,
     task: Task,
     folder: Path,
@@ -34,61 +42,47 @@ def run_shape(
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a problem, of the response's tokens in front of the answer."""
-    structural = structural_vocabulary(loaded.tokenizer)
     return run_over_solutions(
         study,
         loaded,
         task,
         folder,
-        lambda one, solutions: _row(study, loaded, task, one, structural),
-        stage="looking",
+        lambda within, batch: _make_rows(study, within, batch),
+        stage="scoring",
         solutions_folder=solutions_folder,
         progress=progress,
     )
 
 
-def _row(
-    study: SolutionStudy, loaded: Loaded, task: Task, solution: Solution, structural: Tensor
-) -> dict[str, Any]:
-    messages = task.prompt(task.examples[solution.problem])
-    batches = score_batches(
-        loaded.tokenizer,
-        solution,
-        rule=task.answer_rule,
-        messages=messages,
-        structural=structural,
-    )
-    measure = parse_measure(study.measure)
-    scores = score_measures(loaded.model, batches, [measure])[measure.name]
-    start = len(solution.prompt_ids)
-    response = scores[start : start + solution.before + solution.answer_tokens]
-    ids = solution.response_ids[: solution.before]
-    own = response[: solution.before]
-    return {
-        "problem": solution.problem,
-        "texts": [decode_text(loaded.tokenizer, [one]) for one in ids],
-        "structural": structural[torch.tensor(ids)].int().tolist(),
-        "high": select_backbone(own[None], torch.ones_like(own, dtype=torch.bool)[None])[0]
-        .int()
-        .tolist(),
-        "held": [round(one, 5) for one in held_by_top(own)],
-        "held_with_answer": [round(one, 5) for one in held_by_top(response)],
-        "spacing": spacing(own),
-        "shuffled": _shuffled_spacing(own, solution.problem),
-    }
+def _make_rows(
+    study: ShapeStudy, within: SolutionSet, batch: Sequence[Solution]
+) -> Iterator[dict[str, Any]]:
+    choice = parse_scorer(study.scorer)
+    for solution in batch:
+        scores = score_solution(within, solution, [choice])[choice.name]
+        start = len(solution.prompt_ids)
+        with_answer = scores[start : start + solution.before + solution.answer_tokens]
+        before = with_answer[: solution.before]
+        ids = solution.response_ids[: solution.before]
+        candidates = torch.ones(1, len(ids), dtype=torch.bool)
+        yield {
+            "problem": solution.problem,
+            "texts": [decode_text(within.tokenizer, [token]) for token in ids],
+            "structural": within.structural[torch.tensor(ids)].int().tolist(),
+            "high": select_backbone(before[None], candidates)[0].int().tolist(),
+            "top_flow": [round(ratio, 5) for ratio in flow_of_top(before)],
+            "top_flow_with_answer": [round(ratio, 5) for ratio in flow_of_top(with_answer)],
+            "spacing": spacing(before),
+            "shuffled": _shuffled_spacing(before, solution.problem),
+        }
 
 
-def held_by_top(scores: Tensor) -> list[float]:
-    """Share of the total that the top 1, 5, 20 and 40% of tokens hold; scores (T,)."""
-    everyone = torch.ones(1, len(scores), dtype=torch.bool)
+def flow_of_top(scores: Tensor) -> list[float]:
+    """Ratio of the total that the top 1, 5, 20 and 40% of tokens have; scores (T,)."""
+    candidates = torch.ones(1, len(scores), dtype=torch.bool)
     total = scores.double().sum().clamp(min=1e-300)
-    return [
-        float(
-            (scores * select(scores[None], everyone, Selection(ratio=one))[0]).double().sum()
-            / total
-        )
-        for one in SHARES
-    ]
+    tops = (select(scores[None], candidates, Selection(ratio=ratio))[0] for ratio in RATIOS)
+    return [float((scores * top).double().sum() / total) for top in tops]
 
 
 def spacing(scores: Tensor) -> list[int]:
@@ -96,8 +90,8 @@ def spacing(scores: Tensor) -> list[int]:
     return list(find_hubs(scores, torch.ones_like(scores, dtype=torch.bool)).spacing)
 
 
-def unevenness(gaps: Sequence[int]) -> float | None:
-    """Standard deviation of the gaps over their mean: 0 for hubs like clockwork; None below two gaps."""
+def coefficient_of_variation(gaps: Sequence[int]) -> float | None:
+    """Standard deviation over mean: 0 for hubs at regular intervals; None below two gaps."""
     if len(gaps) < 2:
         return None
     values = torch.tensor(gaps, dtype=torch.float64)

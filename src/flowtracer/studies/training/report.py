@@ -1,99 +1,47 @@
-"""Table, figure and figures in JSON of a training study."""
+"""Table, curves and figures in JSON of a training study."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import numpy as np
-
-from flowtracer.evaluation.intervals import Interval, Rewards, two_level_bootstrap
-from flowtracer.storage import atomic_write
+from flowtracer.evaluation.intervals import two_level_bootstrap
+from flowtracer.studies.provenance import provenance, provenance_line, without_paths
+from flowtracer.studies.table import points, table_lines, write_table
+from flowtracer.studies.training.study import Rows, TrainingResults, TrainingStudy, VariantResult
 from flowtracer.training.curves import save_curves
-
-Rows = tuple[dict[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class VariantResult:
-    """One variant: held-out rewards (problems, samples) and metrics, per seed."""
-
-    name: str
-    rewards: tuple[Rewards, ...]
-    metrics: tuple[Rows, ...]
-
-    @property
-    def per_problem(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Mean over samples, (seeds, problems)."""
-        return np.stack([one.mean(1) for one in self.rewards])
 
 
 def write_report(
-    out: Path,
-    results: Sequence[VariantResult],
-    *,
-    start: Rewards,
-    seeds: Sequence[int],
-    settings: dict[str, Any],
+    study: TrainingStudy, results: TrainingResults, out: Path, *, command: str = ""
 ) -> Path:
     """Write `table.md`, `figures.json` and `curves.png` into `out`; returns the table's path."""
+    start, first = results.start, results.variants[0]
     begin = two_level_bootstrap(start.mean(1)[None])
-    first = results[0]
+    entries = [["start", str(begin), *[""] * 6]]
+    figures: dict[str, Any] = {"start": asdict(begin)}
+    for variant in results.variants:
+        entry, figures[variant.name] = _compare(variant, start.mean(1)[None], first)
+        entries.append(entry)
+    origin = provenance(study.start_model, command, out)
+    columns = ["method", "accuracy", "each seed", "over the start", f"over {first.name}"]
+    columns += ["reward, last 10 steps", "credit's ratio of a step", "minutes a run"]
     lines = [
         f"Held-out accuracy, {start.shape[0]} problems x {start.shape[1]} samples at temperature "
-        f"{settings['temperature']:g}, seeds {', '.join(map(str, seeds))}. Intervals: 95%, bootstrap "
+        f"{study.temperature:g}, seeds {', '.join(map(str, study.seeds))}. Intervals: 95%, bootstrap "
         "over seeds and problems; differences are paired by seed and problem.",
         "",
-        f"| method | accuracy | each seed | over the start | over {first.name} | reward, last 10 steps "
-        "| credit's share of a step | minutes a run |",
-        "|---|---|---|---|---|---|---|---|",
-        f"| start | {begin} | | | | | | |",
-    ]
-    figures: dict[str, Any] = {"start": asdict(begin)}
-    for one in results:
-        held = one.per_problem
-        accuracy = two_level_bootstrap(held)
-        gain = two_level_bootstrap(held - start.mean(1)[None])
-        over = two_level_bootstrap(held - first.per_problem)
-        each = [float(row.mean()) for row in held]
-        share = _mean_of(one.metrics, "credit/ratio_of_step")
-        minutes = median(_runtime(rows) for rows in one.metrics) / 60
-        lines.append(
-            f"| {one.name} | {accuracy} | {', '.join(f'{100 * v:.1f}' for v in each)} "
-            f"| {_points(gain)} | {'' if one is first else _points(over)} "
-            f"| {fmean(_last(rows) for rows in one.metrics):.3f} "
-            f"| {'' if share is None else f'{100 * share:.1f}%'} | {minutes:.1f} |"
-        )
-        figures[one.name] = {
-            "accuracy": asdict(accuracy),
-            "each_seed": each,
-            "over_start": asdict(gain),
-            f"over_{first.name}": asdict(over),
-            "credit_ratio_of_step": share,
-            "minutes": minutes,
-        }
-    versions = {name: version(name) for name in ("flowtracer", "torch", "transformers", "trl")}
-    lines += [
+        *table_lines(columns, entries),
         "",
-        f"{date.today().isoformat()}; "
-        + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + f"; model {settings['start_model']}, task {settings['task']}, config {settings['config']}.",
+        f"Task {study.task}, config {study.config}. {provenance_line(origin)}",
         "",
         "![mean over seeds of the metrics, by optimizer step](curves.png)",
     ]
-    save_curves({one.name: mean_rows(one.metrics) for one in results}, out / "curves.png")
-    with atomic_write(out / "figures.json") as partial:
-        partial.write_text(
-            json.dumps({"settings": settings, "versions": versions, "results": figures}, indent=1)
-            + "\n"
-        )
-    with atomic_write(out / "table.md") as partial:
-        partial.write_text("\n".join(lines) + "\n")
-    return out / "table.md"
+    save_curves({one.name: mean_rows(one.metrics) for one in results.variants}, out / "curves.png")
+    return write_table(
+        out, lines, {"study": without_paths(study), "origin": origin, "results": figures}
+    )
 
 
 def mean_rows(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -102,14 +50,45 @@ def mean_rows(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
         {row["step"]: row for row in rows if "reward" in row or "credit/seconds" in row}
         for rows in runs
     ]
-    shared = sorted(set.intersection(*(set(one) for one in by_step)))
+    shared = sorted(set.intersection(*(set(steps) for steps in by_step)))
     means = []
     for step in shared:
-        rows = [one[step] for one in by_step]
+        rows = [steps[step] for steps in by_step]
         keys = [key for key, value in rows[0].items() if isinstance(value, float)]
         mean = {key: fmean(row[key] for row in rows) for key in keys if all(key in r for r in rows)}
         means.append({"step": step} | mean)
     return means
+
+
+def _compare(
+    variant: VariantResult, start: Any, first: VariantResult
+) -> tuple[list[str], dict[str, Any]]:
+    """A variant's line of the table and its figures; start: accuracy by problem, (1, problems)."""
+    rewards = variant.per_problem
+    accuracy = two_level_bootstrap(rewards)
+    gain = two_level_bootstrap(rewards - start)
+    over_first = two_level_bootstrap(rewards - first.per_problem)
+    each = [float(of_seed.mean()) for of_seed in rewards]
+    ratio = _mean_of(variant.metrics, "credit/ratio_of_step")
+    minutes = median(_seconds(rows) for rows in variant.metrics) / 60
+    entry = [
+        variant.name,
+        str(accuracy),
+        ", ".join(f"{100 * value:.1f}" for value in each),
+        points(gain),
+        "" if variant is first else points(over_first),
+        f"{fmean(_last_reward(rows) for rows in variant.metrics):.3f}",
+        "" if ratio is None else f"{100 * ratio:.1f}%",
+        f"{minutes:.1f}",
+    ]
+    return entry, {
+        "accuracy": asdict(accuracy),
+        "each_seed": each,
+        "over_start": asdict(gain),
+        f"over_{first.name}": asdict(over_first),
+        "credit_ratio_of_step": ratio,
+        "minutes": minutes,
+    }
 
 
 def _mean_of(runs: Sequence[Rows], key: str) -> float | None:
@@ -117,14 +96,10 @@ def _mean_of(runs: Sequence[Rows], key: str) -> float | None:
     return fmean(values) if values else None
 
 
-def _runtime(rows: Rows) -> float:
+def _seconds(rows: Rows) -> float:
     """Seconds of training, of all the parts that a resumed run consists of."""
     return sum(row["step_time"] for row in rows if "step_time" in row)
 
 
-def _last(rows: Rows) -> float:
+def _last_reward(rows: Rows) -> float:
     return fmean([row["reward"] for row in rows if "reward" in row][-10:])
-
-
-def _points(one: Interval) -> str:
-    return f"{100 * one.value:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"

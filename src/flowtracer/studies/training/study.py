@@ -11,15 +11,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from flowtracer.evaluation.intervals import Rewards
 from flowtracer.evaluation.run import read_rewards
 from flowtracer.storage import check_settings
-from flowtracer.studies.training.report import VariantResult, write_report
+from flowtracer.studies.provenance import PACKAGES, note_environment
 from flowtracer.studies.training.variants import Variant
 from flowtracer.training.metrics import METRICS_FILE, read_metrics
 
+Rows = tuple[dict[str, Any], ...]
 Say = Callable[[str], None]
 STUDY_FILE = "study.json"
+TRAIN_LOG, EVAL_LOG = "train.log", "eval.log"
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,30 @@ class TrainingStudy:
     batch: int = 250
 
 
-def run_study(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> Path:
-    """Do what is missing, then write the table and the figure; returns the table's path.
+@dataclass(frozen=True)
+class VariantResult:
+    """One variant: held-out rewards (problems, samples) and metrics, per seed."""
+
+    name: str
+    rewards: tuple[Rewards, ...]
+    metrics: tuple[Rows, ...]
+
+    @property
+    def per_problem(self) -> Rewards:
+        """Mean over samples, (seeds, problems)."""
+        return np.stack([rewards.mean(1) for rewards in self.rewards])
+
+
+@dataclass(frozen=True)
+class TrainingResults:
+    """Held-out rewards (problems, samples) of the model at its start, and every variant's result."""
+
+    start: Rewards
+    variants: tuple[VariantResult, ...]
+
+
+def run_training(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> TrainingResults:
+    """Do what is missing and return all results.
 
     jobs: runs at a time; the cores are shared between them.
 
@@ -52,48 +80,45 @@ def run_study(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> Path:
     # Seeds and variants may be added to a study later; everything else must stay.
     check_settings(out / STUDY_FILE, asdict(study), what="a study", free=("variants", "seeds"))
     cells = [(variant, seed) for seed in study.seeds for variant in study.variants]
+    if not all(_finished(_folder(out, *cell), TRAIN_LOG).exists() for cell in cells):
+        note_environment(out, (*PACKAGES, "trl"))
     threads = max(1, (os.cpu_count() or 1) // jobs)
 
-    def cell(one: tuple[Variant, int]) -> None:
-        variant, seed = one
-        folder = out / variant.name / f"seed-{seed}"
+    def run(variant: Variant, seed: int) -> None:
+        folder = _folder(out, variant, seed)
         say(f"{variant.name}, seed {seed}: training")
         options = [*variant.overrides, *study.overrides, "--seed", str(seed)]
-        _run(
-            ["train", study.config, *options, "--output_dir", str(folder)],
-            folder,
-            "train.log",
-            threads,
-        )
+        command = ["train", study.config, *options, "--output_dir", str(folder)]
+        _run(command, folder, TRAIN_LOG, threads)
         say(f"{variant.name}, seed {seed}: testing")
-        _run(_evaluation(study, str(folder), folder / "eval"), folder, "eval.log", threads)
+        _run(_evaluation(study, str(folder), folder / "eval"), folder, EVAL_LOG, threads)
 
     say("the model at its start: testing")
     start = out / "start"
-    _run(_evaluation(study, study.start_model, start / "eval"), start, "eval.log", threads * jobs)
+    _run(_evaluation(study, study.start_model, start / "eval"), start, EVAL_LOG, threads * jobs)
     with ThreadPoolExecutor(jobs) as pool:
-        for done in [pool.submit(cell, one) for one in cells]:
-            done.result()
+        for running in [pool.submit(run, *cell) for cell in cells]:
+            running.result()
+    return TrainingResults(
+        read_rewards(start / "eval"), tuple(_result(study, out, one) for one in study.variants)
+    )
 
-    results = [
-        VariantResult(
-            variant.name,
-            tuple(
-                read_rewards(out / variant.name / f"seed-{seed}" / "eval") for seed in study.seeds
-            ),
-            tuple(
-                tuple(read_metrics(out / variant.name / f"seed-{seed}" / METRICS_FILE))
-                for seed in study.seeds
-            ),
-        )
-        for variant in study.variants
-    ]
-    return write_report(
-        out,
-        results,
-        start=read_rewards(start / "eval"),
-        seeds=study.seeds,
-        settings=asdict(study),
+
+def _folder(out: Path, variant: Variant, seed: int) -> Path:
+    return out / variant.name / f"seed-{seed}"
+
+
+def _finished(folder: Path, log: str) -> Path:
+    """A file that is there once the command with this log has ended well."""
+    return folder / f".{log}.done"
+
+
+def _result(study: TrainingStudy, out: Path, variant: Variant) -> VariantResult:
+    folders = [_folder(out, variant, seed) for seed in study.seeds]
+    return VariantResult(
+        variant.name,
+        tuple(read_rewards(folder / "eval") for folder in folders),
+        tuple(tuple(read_metrics(folder / METRICS_FILE)) for folder in folders),
     )
 
 
@@ -111,7 +136,7 @@ def _evaluation(study: TrainingStudy, model: str, out: Path) -> list[str]:
 
 def _run(command: Sequence[str], folder: Path, log: str, threads: int) -> None:
     """One command of ours, unless it was finished before; its output goes to a log."""
-    finished = folder / f".{log}.done"
+    finished = _finished(folder, log)
     if finished.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)

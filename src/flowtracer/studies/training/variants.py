@@ -36,14 +36,14 @@ def variants(methods: Sequence[str], vary: Sequence[str]) -> list[Variant]:
     if not methods or len(set(methods)) != len(methods):
         raise ValueError("a study needs at least one method, each named once")
     choices: list[list[tuple[str, str]]] = []
-    for one in vary:
-        key, _, values = one.partition("=")
+    for setting in vary:
+        key, _, values = setting.partition("=")
         listed = [value.strip() for value in values.split(",") if value.strip()]
         if not key or not listed:
-            raise ValueError(f"--vary {one!r} is not KEY=VALUE,VALUE; such as emphasis=1.2,1.5")
+            raise ValueError(f"--vary {setting!r} is not KEY=VALUE,VALUE; such as emphasis=1.2,1.5")
         choices.append([(key.strip(), value) for value in listed])
-    found = []
+    result = []
     for method in methods:
         combinations = [()] if method == "grpo" else list(product(*choices))
-        found += [Variant(method, combination) for combination in combinations]
-    return found
+        result += [Variant(method, combination) for combination in combinations]
+    return result

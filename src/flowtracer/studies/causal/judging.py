@@ -1,0 +1,68 @@
+"""What became of an answer: whether it was reproduced, changed, or is gone."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from flowtracer.math_answers.equality import same_answer
+from flowtracer.regions import Span, decode_text, find_answer
+from flowtracer.studies.causal.conditions import PreparedText
+from flowtracer.studies.solutions import SolutionSet
+
+
+def new_answer(
+    within: SolutionSet, text: PreparedText, new: Sequence[int]
+) -> tuple[str, list[Span]]:
+    """The response and its answer, if that reaches into what is new: the kept part may hold another."""
+    kept = list(text.solution.response_ids[: text.kept])
+    response = decode_text(within.tokenizer, [*kept, *new])
+    spans = find_answer(response, within.task.answer_rule)
+    reaches = bool(spans) and spans[-1].stop > len(decode_text(within.tokenizer, kept))
+    return response, spans if reaches else []
+
+
+def is_complete(within: SolutionSet, text: PreparedText, new: Sequence[int]) -> bool:
+    """Whether a response holds an answer, and something behind it: no later token can change it."""
+    response, spans = new_answer(within, text, new)
+    return bool(spans) and spans[-1].stop < len(response.rstrip())
+
+
+def judge(
+    within: SolutionSet, text: PreparedText, responses: Sequence[Sequence[int]] | None
+) -> dict[str, Any]:
+    """A text's part of a row: what became of the answer under each condition.
+
+    responses: new token ids by condition; None if nothing was regenerated.
+    """
+    log_probabilities = text.prefilled.log_probability.tolist()
+    plain_log_probability = log_probabilities[0]
+    judged: list[dict[str, Any]] = [{} for _ in text.conditions]
+    for index, log_probability in enumerate(log_probabilities):
+        if text.cut is None:
+            judged[index]["drop"] = round(plain_log_probability - log_probability, 5)
+        if responses is not None:
+            judged[index] |= _judge_answer(within, text, responses[index])
+    plain, *knocked_out = judged
+    return {
+        "cut": text.cut,
+        "log_probability": None if text.cut is not None else round(plain_log_probability, 5),
+        "reproduced": not plain.get("changed", False),
+        "plain_answer": plain.get("answer"),
+        "conditions": [
+            asdict(condition) | answer
+            for condition, answer in zip(text.conditions[1:], knocked_out, strict=True)
+            if condition is not None
+        ],
+    }
+
+
+def _judge_answer(within: SolutionSet, text: PreparedText, new: Sequence[int]) -> dict[str, Any]:
+    solution, task = text.solution, within.task
+    response, spans = new_answer(within, text, new)
+    answer = response[spans[0].start : spans[-1].stop] if spans else None
+    right = task.grade(response, task.examples[solution.problem]) > 0
+    return {
+        "answer": answer,
+        "changed": answer is None or not same_answer(solution.answer, answer),
+        "reversed": right != (solution.reward > 0),
+    }

@@ -1,0 +1,123 @@
+"""The figures and the report of a causal study, from rows made by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers.studies import causal_rows
+
+from flowtracer.evaluation.intervals import bootstrap
+from flowtracer.math_answers.equality import same_answer
+from flowtracer.studies.causal.figure import draw
+from flowtracer.studies.causal.report import write_report
+from flowtracer.studies.causal.settings import CausalStudy
+from flowtracer.studies.causal.summary import against, area_against, areas, cells, reproduced
+from flowtracer.studies.solutions import SolutionSettings
+
+CHANCE = ("random@seed=0", "random@seed=1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"protocol": "both"},
+        {"ratios": (0.0,)},
+        {"cuts": (1.5,)},
+        {"excluded": (-1,)},
+        {"scorers": ("nothing",)},
+        {"protocol": "rest", "regenerate": False},
+    ],
+)
+def test_wrong_settings_are_refused_before_any_work(change):
+    with pytest.raises(ValueError):
+        CausalStudy(**{"solutions": SolutionSettings("m", "t"), "scorers": ("flow",)} | change)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("18", "18.00", True),
+        ("18", "\\$18", True),
+        ("1,200", "1200 dollars", True),
+        ("(1 + 2) * 3", "(1+2)*3", True),
+        ("18", "19", False),
+        ("(1 + 2) * 3", "(2 + 1) * 3", False),
+        ("18", "", False),
+    ],
+)
+def test_answers_are_the_same_up_to_spelling(one, other, same):
+    assert same_answer(one, other) is same
+
+
+def test_draws_are_averaged_and_what_is_not_reproduced_is_left_out():
+    found = cells(causal_rows())
+    assert [(one.label, one.ratio) for one in found] == [
+        ("flow", 0.1), ("random", 0.1), ("flow", 0.2), ("random", 0.2),
+    ]  # fmt: skip
+    assert found[0].problems == tuple(range(1, 40)) and len(reproduced(causal_rows(), None)) == 39
+    assert (found[1].values["changed"] == 0.5).all() and (found[1].values["drop"] == 1.5).all()
+    # Where no answer is left, it is changed too, but not another one: 20 of 39 for flow.
+    assert found[0].values["unread"].sum() == 20 and found[0].values["another"].sum() == 19
+    assert (found[1].values["another"] == 0.5).all() and not found[1].values["unread"].any()
+    gap = against(found[0], found, "changed")
+    assert gap.value == gap.low == gap.high == 0.5
+    assert against(found[1], found, "changed") is None
+
+
+def test_the_area_is_the_mean_height_of_the_curve():
+    found = areas(cells(causal_rows()), "drop")
+    flow = next(one for one in found if one.label == "flow")
+    # A line through 0 has half its height at the end as its mean.
+    np.testing.assert_allclose(flow.values, [0.1 * (30 + problem) for problem in range(1, 40)])
+    gap = area_against(flow, found, "random")
+    assert gap.value == pytest.approx(flow.values.mean() - 1.5)
+    assert gap.low == pytest.approx(bootstrap(flow.values - 1.5).low)
+
+
+def test_the_report_shows_the_papers_row_and_a_picture(tmp_path):
+    study = CausalStudy(SolutionSettings("m", "gsm8k"), 40, ("flow", *CHANCE), (0.1, 0.2))
+    text = write_report(
+        study, causal_rows(), tmp_path, command="flowtracer study causal"
+    ).read_text()
+    assert "45.9 / 14.9" in text and "29.5 / 4.5" in text
+    assert "39 of 40 problems; in the other 1" in text and "`flowtracer study causal`" in text
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+    assert "no answer left" in text and "| 51.3 [" in text  # 20 of 39
+
+
+def test_a_report_without_any_reproduced_answer_says_so(tmp_path):
+    rows = causal_rows(1)  # that of the first one is not reproduced
+    study = CausalStudy(SolutionSettings("m", "t"), 1, ("flow", *CHANCE), (0.1, 0.2))
+    text = write_report(study, rows, tmp_path).read_text()
+    assert "0 of 1 problems" in text and "| scorer" not in text and "figure" not in text
+
+
+def test_nothing_is_said_of_answers_that_were_not_generated(tmp_path):
+    rows = causal_rows()
+    for row in rows:
+        for one in row["texts"][0]["conditions"]:
+            del one["changed"], one["answer"], one["reversed"]
+    study = CausalStudy(SolutionSettings("m", "t"), 40, ("flow",), regenerate=False)
+    text = write_report(study, rows, tmp_path).read_text()
+    assert "reproduced" not in text and "drop, nats, over random" in text
+
+
+def test_bars_of_all_panels_are_at_their_own_label():
+    rows = causal_rows()
+    for row in rows:
+        for one in row["texts"][0]["conditions"]:
+            one.pop("drop")
+        row["texts"][0]["conditions"] = [
+            one for one in row["texts"][0]["conditions"] if one["ratio"] == 0.2
+        ]
+        early = json.loads(json.dumps(row["texts"][0])) | {"cut": 0.25}
+        for one in early["conditions"]:  # the other way round: chance always, flow never
+            one["changed"] = one["scorer"] != "flow"
+        row["texts"] = [early, row["texts"][0] | {"cut": 0.75}]
+    figure = draw(cells(rows))
+    for axes, flow, chance in zip(figure.axes, (0.0, 100.0), (100.0, 50.0), strict=True):
+        names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        places = {
+            round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in axes.patches
+        }
+        assert places[names.index("flow")] == flow and places[names.index("random")] == chance
