@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "cli": "credit evaluation models records regions render rollouts scorers storage studies tasks "
     "tracing training",
 }
-STILL_POSITIONAL = {"_attention", "evaluate", "score", "training", "causal", "command"}
+STILL_POSITIONAL = {"_attention", "score"}
 PATHS_IN_DOCS = re.compile(r"`((?:src|tests|docs|scripts|bench|configs)/[\w./-]+)`")
 
 

@@ -10,6 +10,7 @@ from flowtracer.cli.progress import progress_bar
 
 
 def evaluate(
+    *,
     model: Annotated[str, typer.Option(help="Hub id, folder, or 'embedded'.")] = "embedded",
     task: Annotated[str, typer.Option(help="Name of a task, or a JSON Lines file.")] = "countdown",
     out: Annotated[Path, typer.Option(help="Folder for completions and summary.")] = Path(

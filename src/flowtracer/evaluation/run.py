@@ -1,9 +1,11 @@
 """A task's accuracy for one model: every completion written, resumable after a kill."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import AutoTokenizer
@@ -13,7 +15,7 @@ from flowtracer.evaluation.intervals import Interval, Rewards, mean_accuracy, pa
 from flowtracer.models import model_path
 from flowtracer.models.generation import Sampling
 from flowtracer.regions import render_prompt
-from flowtracer.storage import append_rows, check_settings, lock, read_rows, write_json
+from flowtracer.storage import check_settings, lock, read_rows, resume_rows, write_json
 from flowtracer.tasks import Task
 
 COMPLETIONS_FILE = "completions.jsonl"
@@ -21,6 +23,7 @@ SUMMARY_FILE = "summary.json"
 SETTINGS_FILE = "eval.json"
 FIELDS = ("problem", "sample", "reward")
 
+Pair = tuple[int, int]  # problem, sample
 Progress = Callable[[int, int], None]
 
 
@@ -67,42 +70,27 @@ def _evaluate(
     settings: EvalSettings, task: Task, folder: Path, progress: Progress | None
 ) -> EvalResult:
     check_settings(folder / SETTINGS_FILE, asdict(settings), what="an evaluation")
-    path = folder / COMPLETIONS_FILE
-    rewards = np.full((len(task.examples), settings.samples), np.nan)
-    rows = read_rows(path, FIELDS)
-    for row in rows:
-        rewards[row["problem"], row["sample"]] = row["reward"]
-    complete: Complete | None = None
-    with append_rows(path, rows) as append:
-        for number, batch in enumerate(_batches(task, settings)):
-            if progress:
-                progress(int((~np.isnan(rewards)).sum()), rewards.size)
-            if not any(np.isnan(rewards[problem, sample]) for problem, sample in batch):
-                continue
-            if complete is None:
-                prompts = _prompts(task, settings)
-                complete = BACKENDS[settings.backend](
-                    settings.model, settings.sampling, dtype=settings.dtype, device=settings.device
-                )
-            responses = complete(
-                [prompts[problem] for problem, _ in batch], settings.seed + 1_000_003 * number
-            )
-            new = []
-            for (problem, sample), response in zip(batch, responses, strict=True):
-                example = task.examples[problem]
-                reward = float(task.grade(response, example))
-                if np.isnan(rewards[problem, sample]):
-                    row = {"problem": problem, "id": example.id, "sample": sample, "reward": reward}
-                    row |= {"answer": example.answer, "response": response}
-                    new.append(row)
-                rewards[problem, sample] = reward
-            append(new)
-    if progress:
-        progress(rewards.size, rewards.size)
-    ks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k <= settings.samples]
-    result = EvalResult(
-        mean_accuracy(rewards), {k: pass_at(rewards, k) for k in ks if k > 1}, rewards
+    respond = _responder(settings, task)
+
+    def make_rows(number: int, batch: Sequence[Pair]) -> Iterator[dict[str, Any]]:
+        responses = respond([problem for problem, _ in batch], settings.seed + 1_000_003 * number)
+        for (problem, sample), response in zip(batch, responses, strict=True):
+            example = task.examples[problem]
+            reward = float(task.grade(response, example))
+            row = {"problem": problem, "id": example.id, "sample": sample, "reward": reward}
+            yield row | {"answer": example.answer, "response": response}
+
+    rows = resume_rows(
+        folder / COMPLETIONS_FILE,
+        _batches(task, settings),
+        make_rows,
+        key=lambda row: (row["problem"], row["sample"]),
+        fields=FIELDS,
+        progress=progress or (lambda done, total: None),
     )
+    rewards = _rewards(rows.values(), settings.problems, settings.samples)
+    ks = [k for k in (2, 4, 8, 16, 32, 64, 128) if k <= settings.samples]
+    result = EvalResult(mean_accuracy(rewards), {k: pass_at(rewards, k) for k in ks}, rewards)
     _write_summary(settings, result, folder)
     return result
 
@@ -110,34 +98,58 @@ def _evaluate(
 def read_rewards(folder: Path) -> Rewards:
     """Rewards (problems, samples) of a finished evaluation."""
     settings = json.loads((folder / SETTINGS_FILE).read_text())
-    rewards = np.full((settings["problems"], settings["samples"]), np.nan)
-    for row in read_rows(folder / COMPLETIONS_FILE, FIELDS):
-        rewards[row["problem"], row["sample"]] = row["reward"]
+    rows = read_rows(folder / COMPLETIONS_FILE, FIELDS)
+    rewards = _rewards(rows, settings["problems"], settings["samples"])
     if np.isnan(rewards).any():
         raise ValueError(f"{folder} holds an evaluation that is not finished; run it again")
     return rewards
 
 
-def _batches(task: Task, settings: EvalSettings) -> Iterator[list[tuple[int, int]]]:
+def _rewards(rows: Iterable[dict[str, Any]], problems: int, samples: int) -> Rewards:
+    """Rewards (problems, samples); NaN where there is no row."""
+    rewards = np.full((problems, samples), np.nan)
+    for row in rows:
+        rewards[row["problem"], row["sample"]] = row["reward"]
+    return rewards
+
+
+def _batches(task: Task, settings: EvalSettings) -> list[list[Pair]]:
     """(problem, sample) pairs; problems of similar length together, so that little is padding."""
     order = sorted(range(len(task.examples)), key=lambda i: (len(task.examples[i].question), i))
     pairs = [(problem, sample) for problem in order for sample in range(settings.samples)]
-    for start in range(0, len(pairs), settings.batch):
-        yield pairs[start : start + settings.batch]
+    return [pairs[start : start + settings.batch] for start in range(0, len(pairs), settings.batch)]
+
+
+def _responder(settings: EvalSettings, task: Task) -> Callable[[Sequence[int], int], Sequence[str]]:
+    """From numbers of problems and a seed to responses; the model is loaded at the first call."""
+
+    @cache
+    def load() -> tuple[list[str], Complete]:
+        complete = BACKENDS[settings.backend](
+            settings.model, settings.sampling, dtype=settings.dtype, device=settings.device
+        )
+        return _prompts(task, settings), complete
+
+    def respond(problems: Sequence[int], seed: int) -> Sequence[str]:
+        prompts, complete = load()
+        return complete([prompts[problem] for problem in problems], seed)
+
+    return respond
 
 
 def _prompts(task: Task, settings: EvalSettings) -> list[str]:
     tokenizer = AutoTokenizer.from_pretrained(model_path(settings.model))
     chat = bool(getattr(tokenizer, "chat_template", None))
-    messages = [task.prompt(example) for example in task.examples]
-    return [render_prompt(tokenizer, one if chat else one[-1]["content"]).text for one in messages]
+    conversations = [task.prompt(example) for example in task.examples]
+    prompts = [messages if chat else messages[-1]["content"] for messages in conversations]
+    return [render_prompt(tokenizer, prompt).text for prompt in prompts]
 
 
 def _write_summary(settings: EvalSettings, result: EvalResult, folder: Path) -> None:
     summary = {
         "settings": asdict(settings),
         "accuracy": asdict(result.accuracy),
-        "pass_at": {str(k): asdict(one) for k, one in result.pass_at.items()},
+        "pass_at": {str(k): asdict(interval) for k, interval in result.pass_at.items()},
         "note": "95% bootstrap intervals over problems",
     }
     write_json(folder / SUMMARY_FILE, summary)
