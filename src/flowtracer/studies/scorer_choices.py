@@ -147,9 +147,9 @@ def choose(
 
 
 def _batch_of(
-    within: SolutionSet, solution: Solution, users: list[Sequence[Message]] | None
+    within: SolutionSet, solution: Solution, conversations: list[Sequence[Message]] | None
 ) -> ScoreBatch:
-    """A batch of one text, with flow from the whole prompt or from the words of `users` only."""
+    """A batch of one text, with flow from the whole prompt or the user messages of `conversations` only."""
     prompt = torch.tensor([solution.prompt_ids])
     completion = torch.tensor([solution.response_ids])
     return score_batch(
@@ -159,7 +159,7 @@ def _batch_of(
         completion_ids=completion,
         completion_mask=torch.ones_like(completion),
         answer=within.task.answer_rule,
-        users=users,
+        conversations=conversations,
         delimiters=within.structural,
     )
 

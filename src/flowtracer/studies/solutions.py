@@ -189,7 +189,8 @@ def _solve(
     prompts = [_prompt(loaded, task, number).ids for number in numbers]
     with attention_knockout(model) as knockout:
         texts = [
-            prefill(model, knockout, ids, torch.zeros(1, len(ids), dtype=torch.bool)) for ids in prompts
+            prefill(model, knockout, ids, torch.zeros(1, len(ids), dtype=torch.bool))
+            for ids in prompts
         ]
         limits = [settings.max_new_tokens] * len(texts)
         responses = decode(model, knockout, texts, limits=limits, ends=end_tokens(model, tokenizer))
