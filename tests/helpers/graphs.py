@@ -1,6 +1,7 @@
 """Random attention graphs, and flow on them by enumerating every path."""
 
 import itertools
+from fractions import Fraction
 
 import torch
 
@@ -59,3 +60,28 @@ def flow_by_enumeration(attention, question, answer, mode):
                 edges[source, target] += probability
     exact = torch.float64
     return torch.tensor(potential, dtype=exact), torch.tensor(inflow, dtype=exact), edges
+
+
+def exact_flow(attention, question, answer, mode, least=0.0):
+    """Potential and inflow of one graph in exact fractions; None where no question token has a path.
+
+    A potential below `least` counts as none. Token by token from equations 2 and 4, without matrices: h backwards, f forwards along W'.
+    """
+    length = attention.shape[0]
+    weight = [[Fraction(float(value)) for value in row] for row in attention]
+    sink = [Fraction(float(value)) for value in answer]
+    relays = [mode == "relay" or sink[i] == 0 for i in range(length)]
+    potential = list(sink)
+    for i in reversed(range(length)):
+        if relays[i]:
+            potential[i] += sum(weight[k][i] * potential[k] for k in range(i + 1, length))
+    potential = [value if value >= least else Fraction(0) for value in potential]
+    fed = [i for i in range(length) if question[i] and potential[i] > 0]
+    if not fed:
+        return None
+    inflow = [Fraction(i in fed, len(fed)) for i in range(length)]
+    for i in range(length):
+        if relays[i] and inflow[i]:
+            for k in range(i + 1, length):
+                inflow[k] += inflow[i] * weight[k][i] * potential[k] / potential[i]
+    return potential, inflow

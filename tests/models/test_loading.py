@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from conftest import MODELS
+from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from flowtracer import ModelError, load
@@ -45,6 +46,51 @@ def test_weights_that_can_run_code_are_refused(embedded, tmp_path):
     torch.save(embedded.model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match="safetensors"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("shard", ["w.bin", "../outside.safetensors", "/tmp/outside.safetensors"])
+def test_an_index_may_only_name_safetensors_inside_the_folder(shard, embedded, tmp_path):
+    folder = tmp_path / "model"
+    embedded.tokenizer.save_pretrained(folder)
+    embedded.model.config.save_pretrained(folder)
+    state = {name: value.clone() for name, value in embedded.model.state_dict().items()}
+    torch.save(state, folder / "w.bin")
+    save_file(state, tmp_path / "outside.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(state, shard)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"only safetensors files inside its folder are read"):
+        load(folder)
+    save_file(state, folder / "part.safetensors")
+    index["weight_map"] = dict.fromkeys(state, "part.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert torch.equal(load(folder).model.lm_head.weight, embedded.model.lm_head.weight)
+
+
+@pytest.mark.parametrize("named", ["adapter_model.bin", "other.safetensors.index.json"])
+def test_a_configuration_may_only_name_safetensors(named, embedded, tmp_path):
+    embedded.tokenizer.save_pretrained(tmp_path)
+    embedded.model.config.save_pretrained(tmp_path)
+    torch.save(embedded.model.state_dict(), tmp_path / "adapter_model.bin")
+    index = {"metadata": {}, "weight_map": {"lm_head.weight": "adapter_model.bin"}}
+    (tmp_path / "other.safetensors.index.json").write_text(json.dumps(index))
+    config = json.loads((tmp_path / "config.json").read_text()) | {"transformers_weights": named}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"'adapter_model.bin' for its weights; only safetensors"):
+        load(tmp_path)
+
+
+def test_an_adapter_that_is_pickled_is_refused(embedded, tmp_path):
+    embedded.model.save_pretrained(tmp_path)
+    embedded.tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "."}')
+    torch.save({}, tmp_path / "adapter_model.bin")
+    with pytest.raises(ModelError, match=r"'adapter_model.bin' for its weights; only safetensors"):
+        load(tmp_path)
+
+
+def test_a_device_without_numbers_is_refused():
+    with pytest.raises(ModelError, match="device meta holds no numbers; use auto, cpu or cuda"):
+        load("embedded", device="meta")
 
 
 def test_remote_code_runs_only_if_allowed(embedded, tmp_path):

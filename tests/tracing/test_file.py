@@ -8,6 +8,8 @@ import pytest
 from helpers.traces import HOSTILE, made_trace
 
 from flowtracer import TraceFileError, load_trace, save_trace
+from flowtracer.render import save_page
+from flowtracer.render.figures import save_figures
 from flowtracer.storage import atomic_write
 from flowtracer.tracing.file import trace_from_json
 
@@ -124,3 +126,37 @@ def test_the_backbone_is_the_top_of_the_response_only(made):
     best = sorted(range(start, len(made.ids)), key=lambda i: (-made.throughput[i], i))
     chosen = [i for i in best[: math.ceil(0.4 * count)] if made.throughput[i] > 0]
     assert made.backbone() == tuple(sorted(chosen))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inflow": [10**400] * 36}, {"potential": [-1.0] * 36}, {"edges": [[0, 1, 0.0]]},
+        {"ids": [10**400]}, {"offsets": [["\ud800", 1]]},
+    ],
+)  # fmt: skip
+def test_odd_numbers_and_texts_are_one_sentence(made, change, tmp_path):
+    (tmp_path / "t.json").write_text(json.dumps(json.loads(json.dumps(made.to_json())) | change))
+    with pytest.raises(TraceFileError, match=r"t\.json: is damaged: ") as caught:
+        load_trace(tmp_path / "t.json")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("change", [{"versions": []}, {"layers": []}, {"model": 3}])
+def test_a_damaged_provenance_is_one_sentence(made, change):
+    data = json.loads(json.dumps(made.to_json()))
+    data["provenance"] |= change
+    with pytest.raises(TraceFileError, match="is damaged: "):
+        trace_from_json(data)
+
+
+def test_lone_surrogates_come_back_and_can_be_shown(made, tmp_path):
+    data = json.loads(json.dumps(made.to_json()))
+    data["provenance"]["model"] = "m\ud800"
+    data["text"] = "\udfff" + data["text"][1:]
+    (tmp_path / "t.json").write_text(json.dumps(data))
+    again = load_trace(tmp_path / "t.json")
+    save_page(again, tmp_path / "t.html")
+    assert "‹U+D800›" in (tmp_path / "t.html").read_text(encoding="utf-8")
+    save_figures(again, tmp_path, formats=("svg",))
+    assert "<svg" in (tmp_path / "graph.svg").read_text(encoding="utf-8")

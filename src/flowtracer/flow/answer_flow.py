@@ -6,13 +6,13 @@ token i to the later token k: `W[i, k] = attention[k, i]` for i < k. The diagona
 above it are ignored.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from flowtracer.flow.checks import check_flow_input, check_reachable
+from flowtracer.flow.checks import check_flow_input, check_in_range, check_reachable
 from flowtracer.flow.solve import (
     AttentionRows,
     rows_of,
@@ -55,7 +55,9 @@ class AnswerFlow:
         """
         strip = rows_of(self.attention, start, stop).tril(start - 1).to(self.passage.dtype)
         strip = nn.functional.pad(strip, (0, self.attention.shape[1] - stop))
-        strip = strip * (self.passage * self.relays)[:, None, :] * self.reach[:, start:stop, None]
+        # In this order nothing overflows: W[i, k] h(k) is at most h(i) where i relays.
+        strip = strip * self.relays[:, None, :] * self.reach[:, start:stop, None]
+        strip = strip * self.passage[:, None, :]
         return strip.to(self.attention.dtype)
 
 
@@ -91,13 +93,18 @@ def answer_flow(
 
     Raises:
         ValueError: naming the row, when shapes disagree, attention is negative or not finite, a row
-            has no question or no answer token, or no question token reaches the answer.
+            has no question or no answer token, no question token reaches the answer, or influence
+            leaves the range of the numbers (only where rows of attention are far from summing to 1,
+            or paths have next to no influence).
 
     Values are computed in float64 and influence below its smallest normal number counts as none.
     """
     check_flow_input(attention, question, answer, answer_tokens)
-    flow = send_flow(attention, question, answer, answer_tokens=answer_tokens)
-    check_reachable(question & (flow.reach > 0))
+    flow = _solve(attention, question, answer, answer_tokens)
+    fed = question & (flow.reach > 0)
+    unfed = ~fed.any(1) & torch.isfinite(flow.reach).all(1)
+    check_in_range(is_sound(flow) | unfed, attention.dtype)
+    check_reachable(fed)
     return flow
 
 
@@ -108,10 +115,33 @@ def send_flow(
     *,
     answer_tokens: AnswerTokens = "absorb",
 ) -> AnswerFlow:
-    """`answer_flow` without its checks: a row in which nothing reaches the answer has no flow at all.
+    """`answer_flow` without its checks: a row that it would refuse has no flow at all.
 
     For a training step, where one odd response must not raise.
     """
+    flow = _solve(attention, question, answer, answer_tokens)
+    sound = is_sound(flow)[:, None]
+    parts = ("potential", "inflow", "throughput", "passage", "reach")
+    return replace(flow, **{name: torch.where(sound, getattr(flow, name), 0.0) for name in parts})
+
+
+def is_sound(flow: AnswerFlow) -> Tensor:
+    """Whether each row's values are finite and its unit of flow arrives, (B,) bool.
+
+    What arrives is the sum over answer tokens of `f(k) sink(k) / h(k)`.
+    """
+    tolerance = 1e-6 if flow.reach.dtype == torch.float64 else 1e-2
+    arrived = (flow.passage * flow.sinks).sum(1)
+    finite = (
+        torch.isfinite(flow.potential) & torch.isfinite(flow.reach) & torch.isfinite(flow.inflow)
+    )
+    return finite.all(1) & ((arrived - 1).abs() < tolerance)
+
+
+def _solve(
+    attention: Tensor | AttentionRows, question: Tensor, answer: Tensor, answer_tokens: AnswerTokens
+) -> AnswerFlow:
+    """Both solves, without any check."""
     dtype = working_dtype(attention.device)
     sink = answer.to(dtype)
     relays = (sink == 0).to(dtype) if answer_tokens == "absorb" else torch.ones_like(sink)
@@ -123,7 +153,7 @@ def send_flow(
     fed = question & reachable
     source = fed.to(dtype) / fed.sum(1, keepdim=True).clamp(min=1)
     entering = torch.where(fed, source / potential, 0.0)
-    passage = torch.where(reachable, solve_passage(attention, entering, relays), 0.0)
+    passage = solve_passage(attention, entering, relays, reachable)
     inflow = potential * passage
 
     return AnswerFlow(

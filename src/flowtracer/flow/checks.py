@@ -58,6 +58,17 @@ def check_flow_input(
         )
 
 
+def check_in_range(sound: Tensor, dtype: torch.dtype) -> None:
+    """Raise ValueError for a row whose influence overflowed, or was too small to follow. sound: (B,)."""
+    row = _first(~sound)
+    if row is not None:
+        wider = "" if dtype == torch.float64 else ", or pass float64"
+        raise ValueError(
+            f"row {row}: influence on the answer leaves the range of {dtype}; scale attention so that "
+            f"its rows sum to about 1, and answer weights to about 1{wider}"
+        )
+
+
 def check_reachable(fed: Tensor) -> None:
     """Raise ValueError for a row in which no question token has a path to the answer. fed: (B, T)."""
     row = _first(~fed.any(1))

@@ -67,19 +67,23 @@ def solve_potential(attention: Tensor | AttentionRows, sink: Tensor, relays: Ten
     return potential
 
 
-def solve_passage(attention: Tensor | AttentionRows, entering: Tensor, relays: Tensor) -> Tensor:
+def solve_passage(
+    attention: Tensor | AttentionRows, entering: Tensor, relays: Tensor, reachable: Tensor
+) -> Tensor:
     """Solve `(I - U)^T g = entering`, the transpose of the system of `solve_potential`.
 
     `g(k) = entering(k) + sum over i < k of attention[k, i] relays(i) g(i)`; with
-    `entering = source / h` the inflow is `f = h * g` (equation 4 of the paper).
+    `entering = source / h` the inflow is `f = h * g` (equation 4 of the paper). It is 0 where
+    `reachable` is not set: there h is 0, and g would not be bounded.
 
-    Shapes: attention (B, T, T), entering and relays (B, T) in the working dtype. Returns (B, T).
+    Shapes: attention (B, T, T), entering and relays (B, T) in the working dtype, reachable (B, T)
+    bool. Returns (B, T).
     """
     passage = torch.empty_like(entering)
     length = entering.shape[1]
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
-        rows = rows_of(attention, start, stop).to(entering.dtype)
+        rows = rows_of(attention, start, stop).to(entering.dtype) * reachable[:, start:stop, None]
         sent = (relays[:, :start] * passage[:, :start])[:, :, None]
         right_side = entering[:, start:stop, None] + rows[:, :, :start] @ sent
         system = -(rows[:, :, start:].tril(-1) * relays[:, None, start:stop])

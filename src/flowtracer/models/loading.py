@@ -1,12 +1,15 @@
 """Load a model: a hub id, a local folder, a .gguf file, or the embedded default."""
 
+import json
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
 EMBEDDED = "embedded"
 
@@ -49,9 +52,13 @@ def load(
     options = {"trust_remote_code": trust_remote_code, **gguf}
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        if not gguf:
+            _check_weights(name, path)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             path, dtype=stored_dtype, use_safetensors=True, **options
         )
+    except ModelError:
+        raise
     except Exception as error:  # transformers raises many kinds for one bad source
         raise ModelError(_reason(name, error, trust_remote_code)) from error
     if dtype == "auto" and (name == EMBEDDED or emulates(target, model.dtype)):
@@ -91,6 +98,50 @@ def _locate(name: str) -> tuple[str, dict[str, str]]:
     return str(path), {}
 
 
+def _check_weights(name: str, path: str) -> None:
+    """Raise ModelError if files of the model lead to weights that are not safetensors beside them.
+
+    transformers reads whatever an index names, through `torch.load` and outside the folder too.
+    """
+    config = _json_file(path, "config.json")
+    explicit = str(config.get("transformers_weights") or SAFE_WEIGHTS_INDEX_NAME)
+    weights = {explicit.removesuffix(".index.json")}
+    if explicit.endswith(".index.json"):
+        weights |= set(map(str, _json_file(path, explicit).get("weight_map", {}).values()))
+    adapter = _json_file(path, "adapter_config.json")
+    if adapter and not _find_file(path, "adapter_model.safetensors"):
+        weights.add("adapter_model.bin")
+    for weight in sorted(weights):
+        outside = PurePath(weight).is_absolute() or ".." in PurePath(weight).parts
+        if outside or not weight.endswith(".safetensors"):
+            raise ModelError(
+                f"model {name} names {weight!r} for its weights; only safetensors files inside its "
+                "folder are read"
+            )
+    if adapter and not config:
+        _check_weights(name, str(adapter["base_model_name_or_path"]))
+
+
+def _json_file(path: str, name: str) -> dict[str, Any]:
+    """Contents of a file of the model, empty if it does not exist."""
+    found = _find_file(path, name)
+    contents = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
+    if not isinstance(contents, dict):
+        raise ValueError(f"{name} is not a JSON object")
+    return contents
+
+
+def _find_file(path: str, name: str) -> str | None:
+    """A file of a folder or of a hub id, if it exists and the hub can be reached."""
+    return cached_file(
+        path,
+        name,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+
+
 def _dtype(name: str) -> str | torch.dtype:
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name != "auto" and name not in known:
@@ -102,9 +153,12 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {name} cannot be used: {_first_line(error)}") from error
+    if device.type == "meta":
+        raise ModelError("device meta holds no numbers; use auto, cpu or cuda")
+    return device
 
 
 def _reason(name: str, error: Exception, trusted: bool) -> str:

@@ -90,9 +90,9 @@ def token_graph(trace: "Trace") -> Figure:
     axes.set_ylim(-LINE_HEIGHT * (shown - 1) - 0.6, 2.6)
     axes.set_axis_off()
     part = "" if first_line == 0 else f", last {shown} of {lines} lines"
-    layers = trace.provenance.layers
+    model, layers = printable(one_line(trace.provenance.model)), trace.provenance.layers
     axes.set_title(
-        f"{trace.provenance.model}, layers {layers[0]} to {layers[-1]}{part}: darker = more flow, "
+        f"{model}, layers {layers[0]} to {layers[-1]}{part}: darker = more flow, "
         "underlined = backbone, boxed = answer",
         fontsize=8,
         loc="left",
@@ -188,7 +188,7 @@ def _draw_piece(axes: Axes, text: str, x: float, y: float, level: float, role: s
 def _draw_arcs(axes: Axes, trace: "Trace", centre: dict[int, tuple[float, float]]) -> None:
     edges = [edge for edge in trace.edges if edge.source in centre and edge.target in centre]
     for edge in edges[:MOST_ARCS]:
-        heavy = (edge.flow / edges[0].flow) ** 0.5
+        heavy = strength(edge.flow, edges[0].flow)
         start, stop = centre[edge.source], centre[edge.target]
         same_line = start[1] == stop[1]
         bend = min(0.25, 3 / max(1.0, abs(stop[0] - start[0]))) if same_line else 0.12

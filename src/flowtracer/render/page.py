@@ -26,7 +26,7 @@ def page_html(trace: "Trace") -> str:
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     answer = "".join(unit.text for unit in trace.units if trace.roles[unit.last] == "answer")
     return Template((assets / "page.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(f"Flow to {one_line(answer)[:60]} - {trace.provenance.model}"),
+        title=html.escape(f"Flow to {one_line(answer)[:60]} - {one_line(trace.provenance.model)}"),
         style=(assets / "page.css").read_text(encoding="utf-8"),
         script=(assets / "page.js").read_text(encoding="utf-8"),
         data=data,

@@ -1,8 +1,9 @@
 """Read trace files: JSON with a schema version, checked field by field."""
 
 import json
-import math
 import os
+import reprlib
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -60,7 +61,7 @@ def trace_from_json(data: object) -> Trace:
             inflow=_numbers(data["inflow"]),
             throughput=_numbers(data["throughput"]),
             edges=tuple(
-                Edge(_typed(i, int), _typed(k, int), _number(f)) for i, k, f in data["edges"]
+                Edge(_typed(i, int), _typed(k, int), _number(flow)) for i, k, flow in data["edges"]
             ),
             routes=tuple(
                 Route(tuple(_typed(token, int) for token in tokens), _number(probability))
@@ -93,17 +94,21 @@ def _check(trace: Trace) -> None:
     tokens += [token for edge in trace.edges for token in (edge.source, edge.target)]
     if any(not 0 <= token < count for token in tokens):
         raise TraceFileError("is damaged: it names tokens that do not exist")
+    if any(edge.flow == 0 for edge in trace.edges):
+        raise TraceFileError("is damaged: it has edges without flow")
+    if not trace.provenance.layers:
+        raise TraceFileError("is damaged: it names no layers")
 
 
 def _typed(value: Any, kind: type) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{value!r} is not of type {kind.__name__}")
+        raise ValueError(f"{reprlib.repr(value)} is not of type {kind.__name__}")
     return value
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a finite number")
+    if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
+        raise ValueError(f"{reprlib.repr(value)} is not a finite number of at least 0")
     return float(value)
 
 
@@ -113,12 +118,16 @@ def _numbers(values: Any) -> tuple[float, ...]:
 
 def _role(value: Any) -> Role:
     if value not in get_args(Role):
-        raise ValueError(f"{value!r} is not a role")
+        raise ValueError(f"{reprlib.repr(value)} is not a role")
     return value
 
 
 def _provenance(data: Any) -> Provenance:
-    fields = dict(data)
-    fields["layers"] = tuple(_typed(layer, int) for layer in fields["layers"])
-    fields["versions"] = {str(key): str(value) for key, value in fields["versions"].items()}
-    return Provenance(**fields)
+    fields = _typed(data, dict)
+    texts = ("model", "dtype", "answer_rule", "answer_tokens", "question")
+    versions = _typed(fields["versions"], dict)
+    return Provenance(
+        **{name: _typed(fields[name], str) for name in texts},
+        layers=tuple(_typed(layer, int) for layer in fields["layers"]),
+        versions={name: _typed(version, str) for name, version in versions.items()},
+    )
