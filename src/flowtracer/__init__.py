@@ -31,54 +31,23 @@ if TYPE_CHECKING:
     from flowtracer.tracing.file import TraceFileError, load_trace, save_trace
     from flowtracer.tracing.trace import AnswerNotFound, trace
 
-_HOME = {
-    "AnswerFlow": "flow",
-    "AnswerNotFound": "tracing.trace",
-    "AttentionCaptureError": "attention",
-    "Credit": "credit",
-    "FlowGRPOTrainer": "integrations.trl",
-    "ModelError": "models",
-    "ScoreOptions": "scorers",
-    "Selection": "credit",
-    "TokenPositions": "regions",
-    "Trace": "tracing.data",
-    "TraceFileError": "tracing.file",
-    "Weighting": "credit",
-    "answer_flow": "flow",
-    "apply_credit": "credit",
-    "find_answer": "regions",
-    "load": "models",
-    "load_trace": "tracing.file",
-    "mean_attention": "attention",
-    "save_trace": "tracing.file",
-    "sequence_credit": "credit",
-    "token_credit": "credit",
-    "trace": "tracing.trace",
-}
+_NAMES = {
+    "attention": ("AttentionCaptureError", "mean_attention"),
+    "credit": (
+        "Credit", "Selection", "Weighting", "apply_credit", "sequence_credit", "token_credit",
+    ),
+    "flow": ("AnswerFlow", "answer_flow"),
+    "integrations.trl": ("FlowGRPOTrainer",),
+    "models": ("ModelError", "load"),
+    "regions": ("TokenPositions", "find_answer"),
+    "scorers": ("ScoreOptions",),
+    "tracing.data": ("Trace",),
+    "tracing.file": ("TraceFileError", "load_trace", "save_trace"),
+    "tracing.trace": ("AnswerNotFound", "trace"),
+}  # fmt: skip
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = [
-    "AnswerFlow",
-    "AnswerNotFound",
-    "AttentionCaptureError",
-    "Credit",
-    "ModelError",
-    "ScoreOptions",
-    "Selection",
-    "TokenPositions",
-    "Trace",
-    "TraceFileError",
-    "Weighting",
-    "answer_flow",
-    "apply_credit",
-    "find_answer",
-    "load",
-    "load_trace",
-    "mean_attention",
-    "save_trace",
-    "sequence_credit",
-    "token_credit",
-    "trace",
-]
+__all__ = sorted(set(_HOME) - {"FlowGRPOTrainer"})
 
 
 def __getattr__(name: str) -> Any:

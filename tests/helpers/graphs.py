@@ -65,7 +65,8 @@ def flow_by_enumeration(attention, question, answer, mode):
 def exact_flow(attention, question, answer, mode, least=0.0):
     """Potential and inflow of one graph in exact fractions; None where no question token has a path.
 
-    A potential below `least` counts as none. Token by token from equations 2 and 4, without matrices: h backwards, f forwards along W'.
+    A potential below `least` counts as none. Token by token from equations 2 and 4, without matrices:
+    h backwards, f forwards along W'.
     """
     length = attention.shape[0]
     weight = [[Fraction(float(value)) for value in row] for row in attention]
