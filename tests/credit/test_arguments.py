@@ -44,8 +44,9 @@ def test_the_defaults_are_those_of_credit():
 
 def test_every_option_reaches_its_place():
     assert CreditArguments(**OTHERS).credit() == EXPECTED
-    assert set(OTHERS) | {"select_end", "question"} == set(NAMES)
+    assert set(OTHERS) | {"select_end", "question", "normalise"} == set(NAMES)
     assert CreditArguments(select_end="bottom").credit().selection.end == "bottom"
+    assert CreditArguments(normalise=True).credit().weighting.normalise
     assert CreditArguments(question="user").credit().question == "user"
 
 
