@@ -1,5 +1,7 @@
 """Attention in tiles, and prompts that several responses share, against the plain way."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.models import ARCHITECTURES, random_model, texts
@@ -17,19 +19,19 @@ from flowtracer.attention.tiles import can_tile
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
 from flowtracer.credit.chunks import SHARED_MINIMUM, chunks
 from flowtracer.flow import dominant_routes, select_backbone, send_flow, smallest_edge_set
+from flowtracer.scorers.evidence import gather_evidence
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_tiles_give_the_rows_of_the_whole(name, monkeypatch):
-    monkeypatch.setattr("flowtracer.attention.tiles.QUERIES", 5)
-    monkeypatch.setattr("flowtracer.attention.tiles.KEYS", 7)
+def test_tiles_give_the_rows_of_the_matrix(name):
     model = random_model(name)
     ids, _ = texts("none")
-    whole, tiled = mean_attention(model, ids), tiled_attention(model, ids)
-    assert tiled.shape == whole.shape
+    dense = mean_attention(model, ids)
+    tiled = replace(tiled_attention(model, ids), queries=5, keys=7)
+    assert tiled.shape == dense.shape
     for start, stop in ((0, 24), (3, 11), (23, 24)):
         torch.testing.assert_close(
-            tiled.rows(start, stop), whole[:, start:stop, :stop], atol=1e-5, rtol=1e-4
+            tiled.rows(start, stop), dense[:, start:stop, :stop], atol=1e-5, rtol=1e-4
         )
 
 
@@ -84,23 +86,21 @@ def test_tiles_and_shared_prompts_are_for_masks_that_they_know(monkeypatch):
         tiled_attention(model, texts("none")[0])
 
 
-def test_credit_reads_a_long_text_in_tiles_and_others_as_a_whole(embedded, monkeypatch):
+def test_credit_reads_a_long_text_in_tiles_and_others_as_a_matrix(embedded):
     batch = group(responses=1)
-    plain = token_credit(embedded.model, batch, Credit())
-    seen = []
-    real = tiled_attention
+    model, options = embedded.model, ScoreOptions(tile_above=100)
+    dense = token_credit(model, batch, Credit())
+    tiled = token_credit(model, batch, Credit(options=options))
+    assert torch.equal(dense.chosen, tiled.chosen)
 
-    def counted(*args, **more):
-        seen.append(args[1].shape)
-        return real(*args, **more)
+    def evidence(batch, **more):
+        return gather_evidence(model, batch, frozenset({"attention"}), options, **more)
 
-    monkeypatch.setattr("flowtracer.attention.auto.tiled_attention", counted)
-    tiled = token_credit(embedded.model, batch, Credit(options=ScoreOptions(tile_above=100)))
-    assert seen == [(1, 148)]  # without what follows the answer
-    assert torch.equal(plain.chosen, tiled.chosen)
-    options = ScoreOptions(tile_above=10)
-    score_tokens(embedded.model, batch, ["flow", "answer_attention"], options=options)
-    assert len(seen) == 1  # the second scorer needs the whole
+    assert evidence(batch, tiles=True).tiles is not None
+    assert evidence(batch, tiles=False).tiles is None  # a scorer needs the matrix
+    assert evidence(group(responses=2), tiles=True).tiles is None
+    scores = score_tokens(model, batch, ["flow", "answer_attention"], options=options)["flow"]
+    torch.testing.assert_close(scores[batch.candidates], dense.scores[batch.candidates])
 
 
 def test_the_limit_of_what_is_held_follows_free_memory(monkeypatch):

@@ -48,9 +48,9 @@ def random_model(name):
     return model
 
 
-def texts(padding):
-    """(3, 24) ids and a mask with padding on the given sides."""
-    ids = torch.randint(3, 97, (3, 24), generator=torch.Generator().manual_seed(1))
+def texts(padding, length=24):
+    """(3, length) ids and a mask with padding on the given sides."""
+    ids = torch.randint(3, 97, (3, length), generator=torch.Generator().manual_seed(1))
     mask = torch.ones_like(ids)
     if padding in ("left", "both"):
         mask[1, :5] = 0

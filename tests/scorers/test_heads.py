@@ -8,20 +8,10 @@ import pytest
 import torch
 from helpers.models import eager_attentions, random_model
 
-from flowtracer.attention import kernel
 from flowtracer.scorers import ScoreOptions, score_tokens
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.head_rhythm import change, couple, group_heads
 from flowtracer.scorers.head_statistics import HeadStatistics, rhythm_layers
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Threads only wait for each other at this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def reference(heads, inside):
@@ -60,10 +50,10 @@ def reference(heads, inside):
 
 @pytest.mark.parametrize("name", ["qwen3", "gemma2", "gpt-oss"])
 @pytest.mark.parametrize("layers", ["middle", (0, 5)])
-def test_scores_of_heads(name, layers, monkeypatch):
-    monkeypatch.setattr(kernel, "_block_size", lambda query, keys: 7)
+def test_scores_of_heads(name, layers):
     model = random_model(name)
-    ids = torch.randint(3, 97, (3, 40), generator=torch.Generator().manual_seed(2))
+    # Longer than a block of queries, of which there are 64.
+    ids = torch.randint(3, 97, (3, 70), generator=torch.Generator().manual_seed(2))
     mask = torch.ones_like(ids)
     mask[1, :6] = 0
     mask[2, -8:] = 0

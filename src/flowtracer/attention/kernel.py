@@ -51,23 +51,23 @@ def attend(
     batch, heads, length, width = query.shape
     pairs = batch * key.shape[1]  # of a text and a head of keys
     grouped = heads // key.shape[1]
-    held = key.shape[2]
-    cached = held - length  # keys in front of the first query
+    key_count = key.shape[2]
+    cached = key_count - length  # keys in front of the first query
     dtype = torch.float32 if emulates(query.device, query.dtype) else query.dtype
     scaled = (query * scaling).to(dtype).reshape(pairs, grouped, length, width)
     output = None
     if value is not None:
         output = query.new_empty(batch, length, heads, value.shape[-1])
 
-    block = _block_size(query, held)
+    block = _block_size(query, key_count)
     strip = max(block, -(-length // (STRIPS * block)) * block)
     # Reused by every block: fresh memory of this size costs as much as the arithmetic on it.
-    space = scaled.new_empty(2, batch * heads * min(block, length) * held)
+    space = scaled.new_empty(2, batch * heads * min(block, length) * key_count)
     future = torch.ones(strip, strip, dtype=torch.bool, device=query.device).triu(1)
-    place = torch.arange(held, device=query.device)
+    position = torch.arange(key_count, device=query.device)
     for first in range(0, length, strip):
         last = min(first + strip, length)
-        seen = cached + last  # keys that some query of this strip can see
+        seen = cached + last  # keys that some query of this strip can attend to
         keys = key[:, :, :seen].to(dtype).reshape(pairs, seen, width).transpose(1, 2)
         values = None
         if value is not None:
@@ -86,8 +86,8 @@ def attend(
                 hidden = future[start - first : stop - first, : last - first]
                 logits[..., cached + first :].masked_fill_(hidden, -torch.inf)
                 if window is not None:
-                    queries_at = place[cached + start : cached + stop, None]
-                    logits.masked_fill_(queries_at - place[None, :seen] >= window, -torch.inf)
+                    queries_at = position[cached + start : cached + stop, None]
+                    logits.masked_fill_(queries_at - position[None, :seen] >= window, -torch.inf)
             elif mask.dtype == torch.bool:
                 hidden = ~mask[:, :, start:stop, :seen]
                 logits.masked_fill_(hidden, torch.finfo(dtype).min)

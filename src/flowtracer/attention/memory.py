@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-DENSE_SHARE = 1 / 16  # of free memory that one text's T x T may take, our choice
+DENSE_RATIO = 1 / 16  # of free memory that one text's T x T may take, our choice
 
 
 def dense_limit(device: torch.device) -> int:
-    """Tokens of the longest text whose T x T is held as a whole; beyond, it is read in tiles."""
+    """Tokens of the longest text whose attention is held as a T x T matrix; beyond, it is read in tiles."""
     available = available_bytes(device)
-    return 1 << 30 if available is None else math.isqrt(int(DENSE_SHARE * available / 4))
+    return 1 << 30 if available is None else math.isqrt(int(DENSE_RATIO * available / 4))
 
 
 def available_bytes(device: torch.device) -> int | None:
@@ -19,7 +19,7 @@ def available_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    known = [one for one in (_machine_bytes(), _container_bytes()) if one is not None]
+    known = [free for free in (_machine_bytes(), _container_bytes()) if free is not None]
     return min(known, default=None)
 
 

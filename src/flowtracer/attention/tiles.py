@@ -43,7 +43,9 @@ class TiledAttention:
     """Mean attention (B, T, T) over some layers and their heads that is never held as one matrix."""
 
     layers: tuple[TiledLayer, ...]
-    computed: Callable[[int], None] | None = None  # told how many rows, each time some are made
+    computed: Callable[[int], None] | None = None  # told how many rows, each time some are computed
+    queries: int = QUERIES  # of one tile
+    keys: int = KEYS
 
     @property
     def shape(self) -> torch.Size:
@@ -66,10 +68,43 @@ class TiledAttention:
         # Under autocast the products and logsumexp would be rounded to half precision.
         with torch.autocast(self.device.type, enabled=False):
             for layer in self.layers:
-                _add_rows(total, layer, start, stop)
+                self._add_rows(total, layer, start, stop)
         if self.computed:
             self.computed(stop - start)
         return total.div_(heads)
+
+    def _add_rows(self, total: Tensor, layer: TiledLayer, start: int, stop: int) -> None:
+        """Add the sum over a layer's heads of P to total (B, stop - start, stop)."""
+        batch, heads, _, width = layer.query.shape
+        pairs = batch * layer.key.shape[1]
+        grouped = heads // layer.key.shape[1]
+        keys = layer.key[:, :, :stop].float().reshape(pairs, stop, width).transpose(1, 2)
+        position = torch.arange(stop, device=keys.device)
+        for first in range(start, stop, self.queries):
+            last = min(first + self.queries, stop)
+            rows = last - first
+            query = layer.query[:, :, first:last].float().reshape(pairs, grouped * rows, width)
+            offset = layer.logsumexp[:, :, first:last].reshape(pairs, grouped * rows, 1)
+            lowest = 0 if layer.window is None else max(0, first - layer.window + 1)
+            for left in range(lowest // self.keys * self.keys, last, self.keys):
+                right = min(left + self.keys, last)
+                part = keys[:, :, left:right]
+                if layer.softcap is None:
+                    weights = torch.baddbmm(-offset, query, part)
+                else:
+                    capped = torch.bmm(query, part).div_(layer.softcap).tanh_().mul_(layer.softcap)
+                    weights = capped.sub_(offset)
+                weights = weights.exp_().view(batch, heads, rows, right - left).sum(1)
+                if right > first or layer.window is not None:
+                    distance = position[first:last, None] - position[None, left:right]
+                    hidden = distance < 0
+                    if layer.window is not None:
+                        hidden |= distance >= layer.window
+                    weights.masked_fill_(
+                        hidden, 0.0
+                    )  # a hidden logit may have overflowed: not times 0
+                # Layers may live on several devices.
+                total[:, first - start : last - start, left:right] += weights.to(total.device)
 
 
 def can_tile(model: nn.Module) -> bool:
@@ -110,38 +145,6 @@ def tiled_attention(
     inputs = {"input_ids": input_ids.to(device_of(find_decoder(model))), "use_cache": False}
     visit_layers(model, inputs, chosen, visit, mask=_no_mask, progress=progress)
     return TiledAttention(tuple(kept[layer] for layer in chosen))
-
-
-def _add_rows(total: Tensor, layer: TiledLayer, start: int, stop: int) -> None:
-    """Add the sum over a layer's heads of P to total (B, stop - start, stop)."""
-    batch, heads, _, width = layer.query.shape
-    pairs = batch * layer.key.shape[1]
-    grouped = heads // layer.key.shape[1]
-    keys = layer.key[:, :, :stop].float().reshape(pairs, stop, width).transpose(1, 2)
-    position = torch.arange(stop, device=keys.device)
-    for first in range(start, stop, QUERIES):
-        last = min(first + QUERIES, stop)
-        rows = last - first
-        query = layer.query[:, :, first:last].float().reshape(pairs, grouped * rows, width)
-        offset = layer.logsumexp[:, :, first:last].reshape(pairs, grouped * rows, 1)
-        lowest = 0 if layer.window is None else max(0, first - layer.window + 1)
-        for left in range(lowest // KEYS * KEYS, last, KEYS):
-            right = min(left + KEYS, last)
-            part = keys[:, :, left:right]
-            if layer.softcap is None:
-                weights = torch.baddbmm(-offset, query, part)
-            else:
-                capped = torch.bmm(query, part).div_(layer.softcap).tanh_().mul_(layer.softcap)
-                weights = capped.sub_(offset)
-            weights = weights.exp_().view(batch, heads, rows, right - left).sum(1)
-            if right > first or layer.window is not None:
-                distance = position[first:last, None] - position[None, left:right]
-                hidden = distance < 0
-                if layer.window is not None:
-                    hidden |= distance >= layer.window
-                weights.masked_fill_(hidden, 0.0)  # a hidden logit may have overflowed: not times 0
-            # Layers may live on several devices.
-            total[:, first - start : last - start, left:right] += weights.to(total.device)
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:

@@ -1,7 +1,9 @@
 """Scores from the same averaged attention as the flow, without its potential.
 
-`attention[b, k, t]` is how much token k looks at token t.
+`attention[b, k, t]` is how much token k attends to token t.
 """
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -19,17 +21,22 @@ def attention_max(evidence: Evidence, options: ScoreOptions) -> Tensor:
     the maximum over later response tokens, of the same averaged matrix as the flow.
     """
     assert evidence.attention is not None
-    return strongest_look(evidence.attention, evidence.batch.candidates)
+    strongest = torch.zeros_like(evidence.attention[:, 0])
+    for rows, strip in strips_below_diagonal(evidence.attention):
+        strip = strip.masked_fill(~evidence.batch.candidates[:, rows, None], 0.0)
+        strongest = torch.maximum(strongest, strip.amax(1))
+    return strongest
 
 
 def answer_attention(evidence: Evidence, options: ScoreOptions) -> Tensor:
     """`sum over answer tokens k of w_k attention[k, t] / sum of w_k`, (B, T).
 
-    One hop of what the flow follows over all paths; a control of ours. An answer token's look at
+    One hop of what the flow follows over all paths; a control of ours. An answer token's attention to
     itself counts as any other (our choice). A row without answer scores 0.
     """
     assert evidence.attention is not None
-    return look_of_answer(evidence.attention, evidence.batch.answer)
+    weights = _normalised(evidence.batch.answer).to(evidence.attention)
+    return (weights[:, None] @ evidence.attention)[:, 0]
 
 
 def rollout(evidence: Evidence, options: ScoreOptions) -> Tensor:
@@ -41,45 +48,25 @@ def rollout(evidence: Evidence, options: ScoreOptions) -> Tensor:
     layers in place of each, and rows as they are after the diagonal is dropped.
     """
     assert evidence.attention is not None
-    return roll_out(evidence.attention, evidence.batch.answer, len(evidence.layers))
+    weights = _normalised(evidence.batch.answer).to(evidence.attention)
+    for _ in evidence.layers:
+        passed = torch.zeros_like(weights)
+        for rows, strip in strips_below_diagonal(evidence.attention):
+            passed += (weights[:, None, rows] @ strip)[:, 0]
+        weights = 0.5 * weights + 0.5 * passed
+    return weights
 
 
-def strongest_look(attention: Tensor, watchers: Tensor) -> Tensor:
-    """The largest attention that any later watcher pays to a token.
-
-    Shapes: attention (B, T, T), watchers (B, T) bool. Returns (B, T).
-    """
-    length = attention.shape[1]
-    strongest = torch.zeros_like(attention[:, 0])
-    for start in range(0, length, BLOCK):
-        stop = min(start + BLOCK, length)
-        looks = attention[:, start:stop].tril(start - 1)
-        looks = looks.masked_fill(~watchers[:, start:stop, None], 0.0)
-        strongest = torch.maximum(strongest, looks.amax(1))
-    return strongest
+def strips_below_diagonal(
+    attention: Tensor, *, block: int = BLOCK
+) -> Iterator[tuple[slice, Tensor]]:
+    """Rows start..stop of (B, T, T) and their part below the diagonal, (B, stop - start, T)."""
+    for start in range(0, attention.shape[1], block):
+        rows = slice(start, start + block)
+        yield rows, attention[:, rows].tril(start - 1)
 
 
-def look_of_answer(attention: Tensor, answer: Tensor) -> Tensor:
-    """Mean attention of the answer, by its weights. Shapes: (B, T, T) and (B, T). Returns (B, T)."""
-    return (_shares(answer).to(attention)[:, None] @ attention)[:, 0]
-
-
-def roll_out(attention: Tensor, answer: Tensor, steps: int) -> Tensor:
-    """The answer's weights, pushed `steps` times half back along attention to earlier tokens.
-
-    Shapes: attention (B, T, T), answer (B, T). Returns (B, T).
-    """
-    held = _shares(answer).to(attention)
-    for _ in range(steps):
-        pushed = torch.zeros_like(held)
-        for start in range(0, held.shape[1], BLOCK):
-            looks = attention[:, start : start + BLOCK].tril(start - 1)
-            pushed += (held[:, None, start : start + BLOCK] @ looks)[:, 0]
-        held = 0.5 * held + 0.5 * pushed
-    return held
-
-
-def _shares(answer: Tensor) -> Tensor:
+def _normalised(answer: Tensor) -> Tensor:
     """Answer weights that sum to 1, or to 0 in a row without answer; (B, T)."""
     total = answer.sum(1, keepdim=True)
     return torch.where(total > 0, answer / total.clamp(min=torch.finfo(answer.dtype).tiny), 0.0)

@@ -37,7 +37,7 @@ def position(evidence: Evidence, options: ScoreOptions) -> Tensor:
 def delimiters(evidence: Evidence, options: ScoreOptions) -> Tensor:
     """1 for tokens without letter and digit, 0 for others (section 5.2 of the paper), (B, T).
 
-    All delimiters tie, so a top share takes the earliest of them (our choice: the paper's
+    All delimiters tie, so a top ratio takes the earliest of them (our choice: the paper's
     structural-only variant ranks delimiters by flow; for that use `Selection(among="structural")`).
 
     Raises ValueError if the batch does not say which tokens are delimiters.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.scorers.batch import ScoreBatch
-from flowtracer.scorers.forward import apply_head, head_slices, predicted
+from flowtracer.scorers.forward import LOGITS_AT_ONCE, apply_head, head_slices, predicted
 from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
 
@@ -21,17 +21,19 @@ def entropy(evidence: Evidence, options: ScoreOptions) -> Tensor:
 
 
 @torch.no_grad()
-def response_entropy(model: nn.Module, batch: ScoreBatch, final: Tensor) -> Tensor:
+def response_entropy(
+    model: nn.Module, batch: ScoreBatch, final: Tensor, *, at_once: int = LOGITS_AT_ONCE
+) -> Tensor:
     """Entropy of the distribution that each candidate was drawn from, (B, T) float32.
 
-    final: (B, T, D), states in front of the head. Only a slice of the logits exists at a time.
+    final: (B, T, D), hidden states in front of the head. at_once: logits held at a time.
     """
-    rows, columns = (one.to(final.device) for one in predicted(batch, batch.candidates))
-    found = torch.zeros(final.shape[:2], dtype=torch.float32, device=final.device)
-    for part in head_slices(model, len(rows)):
+    rows, columns = (index.to(final.device) for index in predicted(batch, batch.candidates))
+    entropies = torch.zeros(final.shape[:2], dtype=torch.float32, device=final.device)
+    for part in head_slices(model, len(rows), at_once):
         logits = apply_head(model, final[rows[part], columns[part] - 1])
-        found[rows[part], columns[part]] = entropy_of(logits).to(found.device)
-    return found
+        entropies[rows[part], columns[part]] = entropy_of(logits).to(entropies.device)
+    return entropies
 
 
 def entropy_of(logits: Tensor) -> Tensor:

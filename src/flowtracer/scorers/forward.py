@@ -19,7 +19,7 @@ from flowtracer.models.decoder import SUPPORTED, device_of, find_decoder, is_sha
 from flowtracer.models.swap import evaluating
 from flowtracer.scorers.batch import ScoreBatch
 
-SLICE_NUMBERS = 1 << 24  # logits held at a time, our choice: 64 MiB in float32
+LOGITS_AT_ONCE = 1 << 24  # our choice: 64 MiB in float32
 
 
 class States(NamedTuple):
@@ -38,18 +38,18 @@ def read_states(
 ) -> States:
     """Run the model once, in evaluation mode, and keep what is asked for.
 
-    Layers behind the middle one do not run if only that is wanted, unless the model is sharded and
+    Layers behind the middle one do not run if only that is asked for, unless the model is sharded and
     every process has to leave it at its end.
     """
     decoder = find_decoder(model)
     kept: dict[str, Tensor] = {}
 
-    def keep_middle(module: nn.Module, given: Any, output: Any) -> None:
+    def keep_middle(module: nn.Module, inputs: Any, output: Any) -> None:
         kept["middle"] = output if isinstance(output, Tensor) else output[0]
         if not final and not is_sharded(model):
             raise _Enough
 
-    def keep_final(module: nn.Module, given: Any, output: Any) -> None:
+    def keep_final(module: nn.Module, inputs: Any, output: Any) -> None:
         kept["final"] = output[0]
 
     handles = []
@@ -79,7 +79,7 @@ def apply_head(model: nn.Module, states: Tensor) -> Tensor:
     if is_sharded(model):
         raise AttentionCaptureError(
             f"{type(model).__name__} is sharded by FSDP or ZeRO-3, and scorers that need logits or "
-            "gradients read whole models only; choose a scorer that reads attention"
+            "gradients read unsharded models only; choose a scorer that reads attention"
         )
     answer = MoeModelOutputWithPast(last_hidden_state=states[None])  # the most fields of its kind
     ids = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
@@ -92,38 +92,38 @@ def apply_head(model: nn.Module, states: Tensor) -> Tensor:
     return logits[0]
 
 
-def head_slices(model: nn.Module, count: int) -> list[slice]:
-    """Split `count` states so that the logits of each part fit the budget."""
+def head_slices(model: nn.Module, count: int, at_once: int = LOGITS_AT_ONCE) -> list[slice]:
+    """Split `count` states so that each part has at most `at_once` logits, or a single state."""
     vocabulary = find_decoder(model).config.get_text_config().vocab_size
-    step = max(1, SLICE_NUMBERS // vocabulary)
+    step = max(1, at_once // vocabulary)
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def predicted(batch: ScoreBatch, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the wanted tokens that have a token before them, (N,) each.
+def predicted(batch: ScoreBatch, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of those tokens that have a token before them, (N,) each.
 
-    wanted: (B, T) bool. A row's first token comes out of no distribution and is left out.
+    tokens: (B, T) bool. A row's first token comes out of no distribution and is left out.
     """
     real = batch.attention_mask > 0
     follows = nn.functional.pad(real[:, :-1], (1, 0)) & real
-    rows, columns = (wanted & follows).nonzero(as_tuple=True)
+    rows, columns = (tokens & follows).nonzero(as_tuple=True)
     return rows, columns
 
 
 @contextmanager
 def _answering(decoder: PreTrainedModel, answer: MoeModelOutputWithPast) -> Iterator[None]:
     """The stack of layers replaced by what it is to answer."""
-    held: dict[str, Callable[..., Any]] = decoder.__dict__
-    before = held.get("forward")  # accelerate puts one there
-    held["forward"] = lambda *args, **kwargs: answer
+    attributes: dict[str, Callable[..., Any]] = decoder.__dict__
+    before = attributes.get("forward")  # accelerate puts one there
+    attributes["forward"] = lambda *args, **kwargs: answer
     try:
         with torch.compiler.set_stance("force_eager"):
             yield
     finally:
         if before is None:
-            del held["forward"]
+            del attributes["forward"]
         else:
-            held["forward"] = before
+            attributes["forward"] = before
 
 
 def _inputs(decoder: PreTrainedModel, batch: ScoreBatch) -> dict[str, Any]:

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from flowtracer.models.decoder import find_decoder
 from flowtracer.scorers.batch import ScoreBatch
-from flowtracer.scorers.forward import apply_head, head_slices, predicted, read_states
+from flowtracer.scorers.forward import (
+    LOGITS_AT_ONCE,
+    apply_head,
+    head_slices,
+    predicted,
+    read_states,
+)
 from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
 
@@ -33,12 +39,14 @@ def gradient_input(evidence: Evidence, options: ScoreOptions) -> Tensor:
     return (evidence.gradient * evidence.embedding).sum(2).abs()
 
 
-def answer_gradient(model: nn.Module, batch: ScoreBatch) -> tuple[Tensor, Tensor]:
+def answer_gradient(
+    model: nn.Module, batch: ScoreBatch, *, at_once: int = LOGITS_AT_ONCE
+) -> tuple[Tensor, Tensor]:
     """Gradient of the answer's weighted log-probability and the embeddings, (B, T, D) float32 each.
 
     One forward and one backward pass; only embeddings get a gradient, `.grad` of no tensor changes.
-    The head runs on a slice of the answer's positions at a time. An answer token that is a row's
-    first has no probability and adds nothing (our choice).
+    The head runs on a slice of the answer's positions at a time, with `at_once` logits. An answer
+    token that is a row's first has no probability and adds nothing (our choice).
     """
     decoder = find_decoder(model)
     rows, columns = predicted(batch, batch.answer > 0)
@@ -50,12 +58,12 @@ def answer_gradient(model: nn.Module, batch: ScoreBatch) -> tuple[Tensor, Tensor
         targets = batch.input_ids.to(final.device)[rows, columns]
         weights = batch.answer.to(final.device)[rows, columns].float()
         pull = torch.zeros_like(final)
-        for part in head_slices(model, len(rows)):
+        for part in head_slices(model, len(rows), at_once):
             states = final.detach()[rows[part], columns[part] - 1].requires_grad_()
             logs = apply_head(model, states).float().log_softmax(-1)
-            own = logs.gather(1, targets[part, None].to(logs.device))[:, 0]
-            (found,) = torch.autograd.grad((own * weights[part].to(own.device)).sum(), states)
-            pull[rows[part], columns[part] - 1] = found
+            at_target = logs.gather(1, targets[part, None].to(logs.device))[:, 0]
+            total = (at_target * weights[part].to(logs.device)).sum()
+            (pull[rows[part], columns[part] - 1],) = torch.autograd.grad(total, states)
         (effect,) = torch.autograd.grad(final, leaf, pull)
     return effect.float(), leaf.detach().float()
 
@@ -63,14 +71,14 @@ def answer_gradient(model: nn.Module, batch: ScoreBatch) -> tuple[Tensor, Tensor
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     """No parameter takes part in a graph, which then keeps fewer activations; restored after."""
-    trained = [one for one in model.parameters() if one.requires_grad]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
-        for one in trained:
-            one.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(False)
         yield
     finally:
-        for one in trained:
-            one.requires_grad_(True)
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 @contextmanager
@@ -81,11 +89,11 @@ def _embedding_leaf(decoder: nn.Module) -> Iterator[list[Tensor]]:
     """
     leaves: list[Tensor] = []
 
-    def cut(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+    def detach(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         leaves.append(output.detach().requires_grad_())
         return leaves[-1]
 
-    handle = decoder.get_input_embeddings().register_forward_hook(cut)  # type: ignore[operator]
+    handle = decoder.get_input_embeddings().register_forward_hook(detach)  # type: ignore[operator]
     try:
         yield leaves
     finally:

@@ -2,7 +2,7 @@
 
 Local heads show where a chunk of text begins (WAAD drops), global heads which tokens the rest of the
 response looks back at (FAI). What is left open there is decided here as our choice: spans and groups
-of heads are taken per response, shares of heads are rounded down to at least one head, ties go to the
+of heads are taken per response, ratios of heads are rounded down to at least one head, ties go to the
 earlier head, and "the next" and "previous" tokens are those of the response, tool output left out.
 """
 
@@ -15,7 +15,7 @@ from flowtracer.scorers.head_statistics import HeadStatistics
 from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
 HEAD_PERCENT = 30  # of heads that are local, and that are global; the source's value
-BEFORE = 3  # k, how far back an anchor looks for its introduction; the source names 1 to 3
+BEFORE = 3  # k, how many tokens before an anchor may be its introduction; the source names 1 to 3
 PASSED_ON = 0.5  # alpha
 
 
@@ -66,30 +66,30 @@ def group_heads(heads: HeadStatistics) -> tuple[Tensor, Tensor]:
     return _mean_of(heads.waad, order[:, :count]), _mean_of(heads.fai, reverse[:, :count])
 
 
-def change(held: Tensor, local: Tensor) -> Tensor:
+def change(real: Tensor, local: Tensor) -> Tensor:
     """`|WAAD_t - WAAD_{t+1}|` for tokens in order, those of the response first.
 
-    Shapes: held (B, N) bool, local (B, N). Returns (B, N), 0 at the last token held.
+    Shapes: real (B, N) bool, local (B, N). Returns (B, N), 0 at the last real token.
     """
     delta = torch.zeros_like(local)
-    delta[:, :-1] = (local[:, :-1] - local[:, 1:]).abs() * held[:, 1:]
+    delta[:, :-1] = (local[:, :-1] - local[:, 1:]).abs() * real[:, 1:]
     return delta
 
 
-def couple(held: Tensor, local: Tensor, ahead: Tensor) -> Tensor:
+def couple(real: Tensor, local: Tensor, ahead: Tensor) -> Tensor:
     """Credit FAI, shared by dominated anchors, for tokens in order, those of the response first.
 
-    Shapes: held (B, N) bool, local WAAD (B, N), ahead FAI (B, N). Returns (B, N).
+    Shapes: real (B, N) bool, local WAAD (B, N), ahead FAI (B, N). Returns (B, N).
     """
-    delta = change(held, local)
+    delta = change(real, local)
     before = torch.stack([_later(delta, by) for by in range(BEFORE, 0, -1)])
     largest, which = before.max(0).values, before.argmax(0)  # the first of equals is the earliest
-    dominated = held & (local <= _median(local, held)) & (largest >= _median(delta, held))
+    dominated = real & (local <= _median(local, real)) & (largest >= _median(delta, real))
 
-    credit = torch.where(held, ahead, 0.0)
+    credit = torch.where(real, ahead, 0.0)
     passed = torch.where(dominated, PASSED_ON * credit, 0.0)
-    place = torch.arange(held.shape[1], device=held.device)
-    introduction = (place - BEFORE + which).clamp(min=0)
+    position = torch.arange(real.shape[1], device=real.device)
+    introduction = (position - BEFORE + which).clamp(min=0)
     return (credit - passed).scatter_add(1, introduction, passed)
 
 
@@ -106,12 +106,12 @@ def _later(delta: Tensor, by: int) -> Tensor:
     return torch.nn.functional.pad(delta, (by, 0), value=-1.0)[:, : delta.shape[1]]
 
 
-def _median(values: Tensor, held: Tensor) -> Tensor:
-    """Median of the tokens held, (B, 1); NaN, which compares false, if there are none."""
-    return values.masked_fill(~held, torch.nan).nanmedian(1, keepdim=True).values
+def _median(values: Tensor, real: Tensor) -> Tensor:
+    """Median of the real tokens, (B, 1); NaN, which compares false, if there are none."""
+    return values.masked_fill(~real, torch.nan).nanmedian(1, keepdim=True).values
 
 
 def _mean_of(values: Tensor, heads: Tensor) -> Tensor:
     """Mean over some heads of each row. Shapes: values (B, heads, T), heads (B, n). Returns (B, T)."""
-    wanted = heads[:, :, None].expand(-1, -1, values.shape[2])
-    return values.gather(1, wanted).mean(1)
+    index = heads[:, :, None].expand(-1, -1, values.shape[2])
+    return values.gather(1, index).mean(1)

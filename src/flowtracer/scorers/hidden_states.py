@@ -14,7 +14,7 @@ def correlation(evidence: Evidence, options: ScoreOptions) -> Tensor:
 
     The paper's words are "selecting tokens with strong mutual dependencies", without a formula, and
     the work it cites (arXiv 2406.17378) has none for positions. Our choices: cosine, its absolute
-    value, the plain mean, and states h after layer floor(L / 2). A response of one token scores 0.
+    value, the plain mean, and hidden states h after layer floor(L / 2). A response of one token scores 0.
     """
     assert evidence.hidden is not None
     return mutual_similarity(evidence.hidden, evidence.batch.candidates)
@@ -30,32 +30,32 @@ def aligned(evidence: Evidence, options: ScoreOptions) -> Tensor:
     shift per response that makes its lowest token a tiny positive number.
     """
     assert evidence.alignment is not None
-    return own_logit(evidence.alignment, evidence.batch.input_ids, evidence.batch.candidates)
+    return token_logit(evidence.alignment, evidence.batch.input_ids, evidence.batch.candidates)
 
 
 def align(model: nn.Module, final: Tensor, candidates: Tensor) -> Tensor:
     """The head's logits of each response's mean state: (B, T, D) and (B, T) to (B, V) float32."""
     here = candidates.to(final.device)
     count = here.sum(1, keepdim=True).clamp(min=1)
-    held = final.float().masked_fill(~here[:, :, None], 0.0)
-    return apply_head(model, (held.sum(1) / count).to(final.dtype)).float()
+    total = final.float().masked_fill(~here[:, :, None], 0.0).sum(1)
+    return apply_head(model, (total / count).to(final.dtype)).float()
 
 
-def mutual_similarity(hidden: Tensor, candidates: Tensor) -> Tensor:
+def mutual_similarity(hidden: Tensor, candidates: Tensor, *, block: int = BLOCK) -> Tensor:
     """Mean absolute cosine of each candidate to the others. (B, T, D) and (B, T) to (B, T)."""
     units = nn.functional.normalize(hidden.float(), dim=2)
     units = units.masked_fill(~candidates[:, :, None], 0.0)
     total = torch.zeros_like(units[:, :, 0])
-    for start in range(0, hidden.shape[1], BLOCK):
-        alike = (units[:, start : start + BLOCK] @ units.transpose(1, 2)).abs()
+    for start in range(0, hidden.shape[1], block):
+        alike = (units[:, start : start + block] @ units.transpose(1, 2)).abs()
         alike.diagonal(offset=start, dim1=1, dim2=2).zero_()
-        total[:, start : start + BLOCK] = alike.sum(2)
+        total[:, start : start + block] = alike.sum(2)
     return total / (candidates.sum(1, keepdim=True) - 1).clamp(min=1)
 
 
-def own_logit(logits: Tensor, input_ids: Tensor, candidates: Tensor) -> Tensor:
+def token_logit(logits: Tensor, input_ids: Tensor, candidates: Tensor) -> Tensor:
     """Each candidate's logit above the lowest of its row. (B, V), (B, T), (B, T) to (B, T)."""
-    own = logits.gather(1, input_ids)
-    lowest = own.masked_fill(~candidates, torch.inf).amin(1, keepdim=True)
-    above = (own - lowest).clamp(min=torch.finfo(own.dtype).tiny)
+    at_token = logits.gather(1, input_ids)
+    lowest = at_token.masked_fill(~candidates, torch.inf).amin(1, keepdim=True)
+    above = (at_token - lowest).clamp(min=torch.finfo(logits.dtype).tiny)
     return above.masked_fill(~candidates, 0.0)

@@ -46,13 +46,13 @@ def check_choice(name: str, value: object, choices: Any) -> None:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one look at the model gave; a field is None unless some scorer needed it.
+    """What was read of the model; a field is None unless some scorer needed it.
 
     Each need fills the field of its name, "attention" also `layers`, "gradient" also `embedding`.
     """
 
     batch: ScoreBatch
-    attention: Tensor | None = None  # (B, T, T), mean over layers and heads, row = who looks
+    attention: Tensor | None = None  # (B, T, T), mean over layers and heads; rows attend to columns
     tiles: TiledAttention | None = None  # the same in place of it, for a text too long to hold it
     layers: tuple[int, ...] = ()  # whose attention was averaged
     heads: HeadStatistics | None = None

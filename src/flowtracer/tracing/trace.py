@@ -96,8 +96,8 @@ def trace(
         answered = decode_with_offsets(tokenizer, list(response))
     if not answered.ids:
         raise ValueError("the response is empty; give its text, or leave it out to have one made")
-    found = answer_weights(answer, answered)
-    if not bool(found.any()):
+    weights = answer_weights(answer, answered)
+    if not bool(weights.any()):
         raise AnswerNotFound(_not_found(answer, answered.text))
 
     users = token_weights(user_spans(asked.text, rendered.messages), asked.offsets) > 0
@@ -108,10 +108,10 @@ def trace(
         raise ValueError("the template hides the user's message; use question='prompt'")
 
     ids = asked.ids + answered.ids
-    end = len(asked.ids) + int(found.nonzero().max()) + 1  # nothing after the answer matters
+    end = len(asked.ids) + int(weights.nonzero().max()) + 1  # nothing after the answer matters
     attention = _attention(model, ids[:end], layers, tile_above, progress)
     enters = torch.cat([sources, torch.zeros(len(answered.ids), dtype=torch.bool)])[None, :end]
-    draws = torch.cat([torch.zeros(len(asked.ids)), found])[None, :end]
+    draws = torch.cat([torch.zeros(len(asked.ids)), weights])[None, :end]
     graph = read_graph(attention, enters, draws, answer_tokens)
     provenance = Provenance(
         model=model_name or _model_name(model),
@@ -122,7 +122,7 @@ def trace(
         question=question,
         versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
     )
-    return assemble(asked, answered, users, found, graph, provenance)
+    return assemble(asked, answered, users, weights, graph, provenance)
 
 
 def _attention(
@@ -157,18 +157,18 @@ def assemble(
     asked: TokenizedText,
     answered: TokenizedText,
     users: Tensor,
-    found: Tensor,
+    weights: Tensor,
     graph: TracedGraph,
     provenance: Provenance,
 ) -> Trace:
     """Plain numbers for the whole text out of the graph up to the answer.
 
-    users: which prompt tokens the user wrote, bool. found: answer weights of the response's tokens.
+    users: which prompt tokens the user wrote, bool. weights: of the response's tokens as answer.
     """
     start, total = len(asked.ids), len(asked.ids) + len(answered.ids)
     shift = len(asked.text)
-    roles: list[Role] = ["user" if one else "template" for one in users.tolist()]
-    roles += ["answer" if weight > 0 else "response" for weight in found.tolist()]
+    roles: list[Role] = ["user" if user else "template" for user in users.tolist()]
+    roles += ["answer" if weight > 0 else "response" for weight in weights.tolist()]
     flow = graph.flow
     throughput = _numbers(flow.throughput[0], total)
     in_response = torch.arange(total) >= start
@@ -183,7 +183,7 @@ def assemble(
             *((begin + shift, end + shift) for begin, end in answered.offsets),
         ),
         roles=tuple(roles),
-        answer_weights=(*[0.0] * start, *_numbers(found, len(found))),
+        answer_weights=(*[0.0] * start, *_numbers(weights, len(weights))),
         potential=_numbers(flow.potential[0], total),
         inflow=_numbers(flow.inflow[0], total),
         throughput=throughput,
