@@ -101,6 +101,11 @@ def test_other_rules(rule, text, expected):
     assert found(text, rule) == expected
 
 
+def test_a_new_rule_is_one_function_and_one_line_of_the_table(monkeypatch):
+    monkeypatch.setitem(ANSWER_RULES, "first-word", lambda text: [Span(0, text.index(" "))])
+    assert found("forty two", "first-word") == ["forty"]
+
+
 def test_functions_and_spans_are_rules_too():
     text = "call(3, 4)"
     assert find_answer(text, lambda t: None) == []

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from flowtracer.math_answers.symbolic import symbolically_equal
-from flowtracer.math_answers.text import Number, clean, key, number, without_unit, words
+from flowtracer.math_answers.text import clean, key, number, without_fonts, without_unit, words
 
 LONGEST_ANSWER = 300  # characters of a parsed answer; our choice, twice the longest reference
 DEEPEST = 12  # nested brackets; our choice, references have at most 5
@@ -19,18 +19,13 @@ LARGEST_POWER = (
 SAME_DECIMAL = Fraction(1, 1_000_000)  # 0.333333 is 1/3: the six digits that math-verify rounds to
 
 _OPEN, _CLOSE = "([{", ")]}"
-_NAME = (  # of what is asked for: x, m_{\max}, f(x), \angle B E A_1
-    r"(?:\\angle\s?)?(?:\\?[a-zA-Z]{1,8}\s?){1,3}(?:_\s?(?:\{[^{}=]{1,12}\}|[a-zA-Z0-9]))?"
-    r"(?:\([a-zA-Z0-9, ]{1,9}\))?"
-)
-_ASSIGNED = re.compile(rf"{_NAME}\s{{0,3}}=([^=]+)")
-_BASED = re.compile(r"[0-9A-F]+\s{0,3}_\s{0,3}\{?[0-9]+\}?")
+_BASED = re.compile(r"([0-9A-F.]+)_\{?[0-9]+\}?")
+_CLOCK = re.compile(r"0?([0-9]{1,2}(?::[0-9]{2}){0,2})(am|pm)?")
 _POWER = re.compile(r"\^\s{0,3}\{?\s{0,3}[+-]?([0-9]+)")
 _TOWER = re.compile(r"[0-9]\s{0,3}\}?\s{0,3}\^[\s{(]{0,6}[0-9]+\s{0,3}\^[\s{(]{0,6}[0-9]")
-_BRACKET_POWER = re.compile(
+_BRACKET_POWER = re.compile(  # expands to hundreds of terms
     r"[)}]\s{0,3}\^\s{0,3}\{?\s{0,3}[0-9]{3}"
-)  # expands to hundreds of terms
-_CLOCK = re.compile(r"([0-9]{1,2}(?::[0-9]{2}){1,2})(am|pm)?")
+)
 _BIG_FACTORIAL = re.compile(r"[0-9]{4,}[)}\s]{0,6}!|![)}\s]{0,6}!|\)\s{0,3}!.{0,20}\)\s{0,3}!")
 _LONG_WORK = re.compile(
     r"\\(?:sum|prod|int|iint|lim|binom|dbinom|tbinom|choose|gcd|Gamma)(?![a-zA-Z])"
@@ -52,7 +47,7 @@ def equal(
     """Whether `answer` is the reference answer.
 
     several: the reference lists values that are all required, in any order. unit: a unit that the
-    answer may carry. tolerance, relative: how far numbers may be apart, absolutely and as a share
+    answer may carry. tolerance, relative: how far numbers may be apart, absolutely and as a ratio
     of the reference (default 0: exact). Units and currency signs are not compared.
     """
     if len(answer) > max(LONGEST_ANSWER, 2 * len(reference)) and answer != reference:
@@ -64,104 +59,101 @@ def equal(
     def close(a: Fraction, b: Fraction) -> bool:
         return a == b or abs(a - b) <= max(Fraction(tolerance), Fraction(relative) * abs(a))
 
-    single = not several and number(without_unit(reference, unit)) is not None
-    left = [reference] if single else list(parts(reference))
-    right = [answer] if number(answer) and len(left) == 1 else list(parts(answer))
+    left = _values(reference, unit, several=several)
+    right = _values(answer, unit, several=len(left) > 1)
     if len(left) != len(right):
-        if len(left) != 1 or not _tuple(reference):
-            return False
-        right = [answer]  # 3, 4 for (3, 4): left to math-verify
-    left = [without_unit(part, unit) for part in left]
-    numeric = all(number(part) for part in left)
-    right = [without_unit(part, unit, plain=numeric) for part in right]
+        return False
     unmatched: list[str] = []
-    for one in left:
-        found = next((other for other in right if decide(one, other, close)), None)
-        if found is None:
-            unmatched.append(one)
+    for value in left:
+        match = next((other for other in right if decide(value, other, close)), None)
+        if match is None:
+            unmatched.append(value)
         else:
-            right.remove(found)
+            right.remove(match)
     if not unmatched:
         return True
-    if not all(any(decide(one, other, close) is None for other in right) for one in unmatched):
-        return False
-    if not all(is_tame(one, other) for one in unmatched for other in right):
-        return False
-    unmatched, right = _same_form(unmatched, right)
-    return symbolically_equal(unmatched, right, ordered=False, relative=relative)
+    for value in unmatched:
+        if all(
+            decide(value, other, close) is False or not is_tame(value, other) for other in right
+        ):
+            return False
+    left, right = ([without_fonts(part) for part in side] for side in (unmatched, right))
+    return symbolically_equal(left, right, relative=relative)
 
 
 def decide(reference: str, answer: str, close: Close) -> bool | None:
-    """Whether two cleaned answers are equal, or None where only symbolic comparison can tell."""
+    """Whether two cleaned values are equal, or None where only symbolic comparison can tell."""
     if key(reference) == key(answer):
         return bool(key(answer))
-    (reference,), (answer,) = _same_form([reference], [answer])
-    if key(reference) == key(answer):
-        return bool(key(answer))
+    verdicts = (compare(reference, answer, close) for compare in COMPARISONS.values())
+    return next((verdict for verdict in verdicts if verdict is not None), None)
+
+
+def same_number(reference: str, answer: str, close: Close) -> bool | None:
+    """Numbers: equal as written, or once a percent sign on one side only is divided out."""
     a, b = number(reference), number(answer)
-    if a and b:
-        return _same_number(a, b, close)
-    text = words(reference)
-    if text:
-        return text == (words(answer) or answer.lower())
-    if _BASED.fullmatch(reference):  # math-verify does not read the base
-        return key(answer) == key(reference).partition("_")[0]
-    time = _clock(reference)
-    if time:  # math-verify takes it for a ratio; a.m. and p.m. may be left out
-        other = _clock(answer)
-        return (
-            other is not None
-            and time[0] == other[0]
-            and ("" in (time[1], other[1]) or time[1] == other[1])
-        )
-    inside, given = _tuple(reference), _tuple(answer)
-    if inside and given:
-        if inside[0] != given[0] or len(inside[1]) != len(given[1]):
-            return False
-        verdicts = [decide(x, y, close) for x, y in zip(inside[1], given[1], strict=True)]
-        return False if False in verdicts else None if None in verdicts else True
-    return None
-
-
-def _clock(text: str) -> tuple[str, str] | None:
-    """Hours and minutes, and am, pm or nothing; None for what is no time of day."""
-    found = _CLOCK.fullmatch(key(text).replace(".", "").lower())
-    return (found[1].lstrip("0"), found[2] or "") if found else None
-
-
-def _same_number(a: Number, b: Number, close: Close) -> bool:
-    """Equal as written, or once a percent sign on one side only is divided out."""
+    if not a or not b:
+        return None
     pairs = [(a.value, b.value)]
     if a.percent != b.percent:
         pairs += [(a.value / 100, b.value)] if a.percent else [(a.value, b.value / 100)]
     if any(close(x, y) for x, y in pairs):
         return True
-    endless = a.value.denominator // _two_and_five(a.value.denominator) > 1
+    denominator = a.value.denominator
+    endless = pow(10, denominator.bit_length(), denominator) != 0  # no finite decimal
     return endless and b.rounded and any(abs(x - y) <= SAME_DECIMAL * abs(x) for x, y in pairs)
 
 
-def _two_and_five(denominator: int) -> int:
-    """The part of a denominator that a finite decimal can have."""
-    part = 1
-    for factor in (2, 5):
-        while denominator % factor == 0:
-            denominator //= factor
-            part *= factor
-    return part
+def same_words(reference: str, answer: str, close: Close) -> bool | None:
+    """Words and letters of options, in upper or lower case."""
+    text = words(reference)
+    return None if text is None else text == (words(answer) or answer.lower())
+
+
+def same_in_base(reference: str, answer: str, close: Close) -> bool | None:
+    """Numbers with a base, which math-verify does not read; the answer may leave it out."""
+    based = _BASED.fullmatch(key(reference))
+    return None if based is None else key(answer) == based[1]
+
+
+def same_time(reference: str, answer: str, close: Close) -> bool | None:
+    """Times of day, which math-verify takes for ratios; a.m. and p.m. may be left out."""
+    a, b = (_CLOCK.fullmatch(key(text).replace(".", "").lower()) for text in (reference, answer))
+    if not a or (":" not in a[1] and not a[2]):
+        return None
+    return b is not None and a[1] == b[1] and (not a[2] or not b[2] or a[2] == b[2])
+
+
+COMPARISONS: dict[str, Callable[[str, str, Close], bool | None]] = {  # in this order
+    "numbers": same_number,
+    "words": same_words,
+    "bases": same_in_base,
+    "times of day": same_time,
+}
+
+
+def _values(text: str, unit: str, *, several: bool) -> list[str]:
+    """The values of an answer without their units; 1,234 is one unless `several` are asked for."""
+    text = without_unit(text, unit)
+    if not several and number(text):
+        return [text]
+    return [without_unit(part, unit) for part in parts(text)]
 
 
 def parts(text: str) -> Iterator[str]:
     r"""The values of a list: split at commas and semicolons outside brackets, \pm 2 being two."""
-    text = _bare(text)
+    text = text.strip()
+    if text.startswith("\\{") and text.endswith("\\}"):
+        text = text[2:-2].strip()
     depth, start = 0, 0
-    for place, sign in enumerate(text + ","):
+    for position, sign in enumerate(text + ","):
         if sign in _OPEN:
             depth += 1
         elif sign in _CLOSE:
             depth -= 1
-        elif sign in ",;" and (depth == 0 or place == len(text)):
-            part = text[start:place].strip()
-            start = place + 1
+        elif sign in ",;" and (depth == 0 or position == len(text)):
+            part = text[start:position].strip()
+            start = position + 1
             if part.count("\\pm") == 1 and "\\mp" not in part:
                 yield part.replace("\\pm", "+")
                 yield part.replace("\\pm", "-")
@@ -184,46 +176,11 @@ def is_tame(reference: str, answer: str) -> bool:
         return False
     if _BRACKET_POWER.search(answer) and not _BRACKET_POWER.search(reference):
         return False
-    powers = [int(found.group(1)[:9]) for found in _POWER.finditer(answer)]
-    allowed = [int(found.group(1)[:9]) for found in _POWER.finditer(reference)]
+    powers = [int(power[1][:9]) for power in _POWER.finditer(answer)]
+    allowed = [int(power[1][:9]) for power in _POWER.finditer(reference)]
     if max(powers, default=0) > max(LARGEST_POWER, *allowed, 0):
         return False
     return bool(_LONG_WORK.search(reference)) or not _LONG_WORK.search(answer)
-
-
-def _bare(text: str) -> str:
-    r"""The inside of \{...\} or of an unbracketed list."""
-    text = text.strip()
-    if text.startswith("\\{") and text.endswith("\\}"):
-        return text[2:-2].strip()
-    return text
-
-
-def _tuple(text: str) -> tuple[str, list[str]] | None:
-    """The brackets and the parts of (1, 2) or [0, 1); None for anything else."""
-    if len(text) < 3 or text[0] not in "([" or text[-1] not in ")]":
-        return None
-    depth = 0
-    for place, sign in enumerate(text):
-        depth += (sign in _OPEN) - (sign in _CLOSE)
-        if depth == 0 and place < len(text) - 1:
-            return None  # (a+5)(b+2)
-    inside = list(parts(text[1:-1]))
-    return (text[0] + text[-1], inside) if len(inside) > 1 else None
-
-
-def _same_form(references: list[str], answers: list[str]) -> tuple[list[str], list[str]]:
-    """x = 5 and 5 are the same answer: the name is dropped where the other side has none."""
-
-    def value(text: str) -> str:
-        found = _ASSIGNED.fullmatch(text)
-        return found.group(1).strip() if found else text
-
-    if any("=" not in text for text in answers):
-        references = [value(text) for text in references]
-    if any("=" not in text for text in references):
-        answers = [value(text) for text in answers]
-    return references, answers
 
 
 def same_answer(one: str, other: str) -> bool:
@@ -231,5 +188,5 @@ def same_answer(one: str, other: str) -> bool:
     first, second = clean(one), clean(other)
     if key(first) == key(second):
         return True
-    numbers = [number(without_unit(text, plain=True)) for text in (first, second)]
-    return None not in numbers and numbers[0].value == numbers[1].value  # type: ignore[union-attr]
+    a, b = (number(without_unit(text)) for text in (first, second))
+    return a is not None and b is not None and a.value == b.value

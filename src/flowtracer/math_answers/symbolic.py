@@ -81,11 +81,10 @@ def symbolically_equal(
     references: Sequence[str],
     answers: Sequence[str],
     *,
-    ordered: bool = True,
     relative: float = 0.0,
     seconds: float = TIME_LIMIT,
 ) -> bool:
-    """Whether every reference equals its answer, in this order or (not `ordered`) in any.
+    """Whether every reference equals an answer of its own, in any order.
 
     relative: tolerance for values that are numbers. seconds: limit for the whole request; what
     takes longer, and what cannot be parsed, is not equal. Safe to call from any thread.
@@ -96,7 +95,6 @@ def symbolically_equal(
     request = {
         "references": list(references),
         "answers": list(answers),
-        "ordered": ordered,
         "relative": relative,
     }
     with _lock:

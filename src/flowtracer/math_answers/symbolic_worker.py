@@ -24,11 +24,33 @@ def _limit_memory() -> None:
 
 
 def _parsed(text: str) -> list[Any]:
+    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
 
-    # Only LaTeX: the plain-number rule would take the first number out of any sentence.
-    return parse(
-        f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
+    # Only LaTeX: the plain-number rule would take the first number out of any sentence. Units are
+    # taken off before, in `text`: here 2s would become 2.
+    reading = NormalizationConfig(malformed_operators=True, nits=True)
+    expressions = parse(
+        f"${text}$",
+        [LatexExtractionConfig(normalization_config=reading)],
+        fallback_mode="no_fallback",
+        parsing_timeout=None,
+    )
+    return [_with_plain_symbols(expression) for expression in expressions]
+
+
+def _with_plain_symbols(expression: Any) -> Any:
+    """The imaginary unit for i, which math-verify takes for a variable, and real variables.
+
+    math-verify makes variables real or complex by how the text looks, and a real x is no complex x.
+    """
+    from sympy import I, Symbol
+
+    return expression.xreplace(
+        {
+            symbol: I if symbol.name == "i" else Symbol(symbol.name, real=True)
+            for symbol in expression.free_symbols
+        }
     )
 
 
@@ -52,20 +74,15 @@ def equal(reference: str, answer: str, relative: float) -> bool:
         return False
 
 
-def matches(references: list[str], answers: list[str], ordered: bool, relative: float) -> bool:
-    """Whether every reference has its own equal answer, in this order or in any."""
-    if len(references) != len(answers):
-        return False
-    if ordered:
-        pairs = zip(references, answers, strict=True)
-        return all(equal(one, other, relative) for one, other in pairs)
+def matches(references: list[str], answers: list[str], relative: float) -> bool:
+    """Whether every reference has an equal answer of its own, in any order."""
     left = list(answers)
-    for one in references:
-        found = next((other for other in left if equal(one, other, relative)), None)
-        if found is None:
+    for reference in references:
+        match = next((answer for answer in left if equal(reference, answer, relative)), None)
+        if match is None:
             return False
-        left.remove(found)
-    return True
+        left.remove(match)
+    return not left
 
 
 def main() -> None:

@@ -84,8 +84,8 @@ def explained_box(text: str) -> list[Span]:
 def choice_letter(text: str) -> list[Span]:
     """The letter of a multiple choice: in the box, else as stated last, else alone on a line."""
     for span in last_box(text):
-        found = _LETTER_IN_BOX.search(text[span.start : span.stop])
-        return [Span(span.start + found.start(1), span.start + found.end(1))] if found else []
+        letter = _LETTER_IN_BOX.search(text[span.start : span.stop])
+        return [Span(span.start + letter.start(1), span.start + letter.end(1))] if letter else []
     return _last_match(text, _STATED_LETTER) or _last_match(text, _BARE_LETTER)
 
 
@@ -107,12 +107,12 @@ def tool_arguments(text: str) -> list[Span]:
     Of each call what follows its first `"arguments":`, to the call's last brace.
     """
     spans: list[Span] = []
-    for found in _TOOL_CALL.finditer(text):
-        inside = found.group(1)
+    for call in _TOOL_CALL.finditer(text):
+        inside = call.group(1)
         marker = _ARGUMENTS.search(inside)
         stop = inside.rstrip().rfind("}")
         if marker and stop > marker.end():
-            spans += _trimmed(text, found.start(1) + marker.end(), found.start(1) + stop)
+            spans += _trimmed(text, call.start(1) + marker.end(), call.start(1) + stop)
     return spans
 
 
@@ -144,17 +144,17 @@ def _last_balanced_box(text: str) -> tuple[int, int, int] | None:
     """Start of the box, start of its content, end of its content; one pass over the text."""
     open_braces: list[tuple[int, int] | None] = []  # box start and content start, None: plain brace
     best: tuple[int, int, int] | None = None
-    for found in _BOX_OR_BRACE.finditer(text):
-        token = found.group()
+    for match in _BOX_OR_BRACE.finditer(text):
+        token = match.group()
         if token.startswith("\\boxed"):
-            open_braces.append((found.start(), found.end()))
+            open_braces.append((match.start(), match.end()))
         elif token == "{":
             open_braces.append(None)
         elif token == "}" and open_braces:
             box = open_braces.pop()
             later = box and (best is None or box[0] > best[0])
-            if box and later and text[box[1] : found.start()].strip():
-                best = (*box, found.start())
+            if box and later and text[box[1] : match.start()].strip():
+                best = (*box, match.start())
     return best
 
 
@@ -162,9 +162,9 @@ def _last_match(text: str, pattern: re.Pattern[str]) -> list[Span]:
     """The last match that is not blank; its first group where the pattern has one."""
     group = 1 if pattern.groups else 0
     spans: list[Span] = []
-    for found in pattern.finditer(text):
-        if found.start(group) >= 0:
-            spans = _trimmed(text, *found.span(group)) or spans
+    for match in pattern.finditer(text):
+        if match.start(group) >= 0:
+            spans = _trimmed(text, *match.span(group)) or spans
     return spans
 
 
@@ -176,20 +176,20 @@ def _trimmed(text: str, start: int, stop: int) -> list[Span]:
     return [Span(start, stop)] if stop > start else []
 
 
-def _checked(found: object, text: str) -> list[Span]:
-    """Spans out of what a function or a user gave."""
-    if found is None:
+def _checked(answer: object, text: str) -> list[Span]:
+    """Spans out of what a function returned or the user passed."""
+    if answer is None:
         return []
-    given = [found] if isinstance(found, tuple) and found and isinstance(found[0], int) else found
+    single = isinstance(answer, tuple) and answer and isinstance(answer[0], int)
     try:
-        spans = [Span(*one) for one in given]  # type: ignore[attr-defined]
+        spans = [Span(*span) for span in ([answer] if single else answer)]  # type: ignore[attr-defined]
         fits = [
             0 <= span.start < span.stop <= len(text) and 0 < span.weight < float("inf")
             for span in spans
         ]
     except TypeError:
         raise ValueError(
-            f"an answer must be (start, stop), (start, stop, weight) or a list of them, not {found!r}"
+            f"an answer must be (start, stop), (start, stop, weight) or a list of them, not {answer!r}"
         ) from None
     if not all(fits):
         raise ValueError(

@@ -53,10 +53,10 @@ def decode_all_with_offsets(
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     again = zip(rows, texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
     return [
-        TokenizedText(text, found, _tiled(offsets, len(text)))
-        if found == list(ids)
+        TokenizedText(text, encoded_ids, _tiled(offsets, len(text)))
+        if encoded_ids == list(ids)
         else _decode_step_by_step(tokenizer, list(ids))
-        for ids, text, found, offsets in again
+        for ids, text, encoded_ids, offsets in again
     ]
 
 
@@ -79,11 +79,11 @@ def _decode_step_by_step(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> 
     context, pending = 0, 0  # window start; first token whose text is not known yet
     for stop in range(1, len(ids) + 1):
         known = decode_text(tokenizer, ids[context:pending]) if pending > context else ""
-        whole = decode_text(tokenizer, ids[context:stop])
-        unfinished = whole.endswith("\ufffd") and stop < len(ids)
+        window = decode_text(tokenizer, ids[context:stop])
+        unfinished = window.endswith("\ufffd") and stop < len(ids)
         if unfinished and stop - pending < LONGEST_CHARACTER:
             continue
-        piece = whole[len(known) :]
+        piece = window[len(known) :]
         pieces.append(piece)
         offsets.extend([(position, position + len(piece))] * (stop - pending))
         position += len(piece)

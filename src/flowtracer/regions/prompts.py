@@ -38,8 +38,10 @@ def render_prompt(
     else:
         messages = list(prompt)
         if not messages or not all(
-            isinstance(one, dict) and isinstance(one.get("content"), str) and "role" in one
-            for one in messages
+            isinstance(message, dict)
+            and isinstance(message.get("content"), str)
+            and "role" in message
+            for message in messages
         ):
             raise ValueError(
                 "the prompt must be a text or a list of {'role': ..., 'content': ...} messages"

@@ -17,7 +17,7 @@ LARGEST_NUMBER = 25
 LARGEST_TARGET = 100
 LARGEST_INTERMEDIATE = 200
 LONGEST_EXPRESSION = 200  # characters; longer text is not an answer and is not parsed
-HELD_OUT_SHARE = 1 / 16
+HELD_OUT_RATIO = 1 / 16
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Problem:
         Decided by a hash, so that every program and every seed agrees on the split.
         """
         key = f"{sorted(self.numbers)}->{self.target}".encode()
-        return int.from_bytes(hashlib.sha256(key).digest()[:8]) < HELD_OUT_SHARE * 2**64
+        return int.from_bytes(hashlib.sha256(key).digest()[:8]) < HELD_OUT_RATIO * 2**64
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ def _combine(a: int, b: int) -> Iterator[tuple[int, str, int, int]]:
 @cache
 def attempts(numbers: tuple[int, ...]) -> tuple[Attempt, ...]:
     """Every way to combine `numbers` with intermediate values in 1..200 (our choice)."""
-    found: dict[tuple[tuple[str, ...], str], Attempt] = {}
+    distinct: dict[tuple[tuple[str, ...], str], Attempt] = {}
 
     def search(pool: list[tuple[int, str]], steps: tuple[str, ...]) -> None:
         if len(pool) == 1:
             value, expression = pool[0]
-            found.setdefault((steps, expression), Attempt(steps, expression[1:-1], value))
+            distinct.setdefault((steps, expression), Attempt(steps, expression[1:-1], value))
             return
         for i, j in combinations(range(len(pool)), 2):
             rest = [item for k, item in enumerate(pool) if k not in (i, j)]
@@ -82,7 +82,7 @@ def attempts(numbers: tuple[int, ...]) -> tuple[Attempt, ...]:
                     search([*rest, (result, expression)], (*steps, step))
 
     search([(number, str(number)) for number in sorted(numbers)], ())
-    return tuple(found.values())
+    return tuple(distinct.values())
 
 
 @cache
@@ -113,7 +113,7 @@ def reachable(numbers: tuple[int, ...]) -> dict[int, str]:
     The same values as `attempts`, without listing every way, so that four numbers take
     milliseconds.
     """
-    found: dict[int, str] = {}
+    expressions: dict[int, str] = {}
     seen: set[tuple[int, ...]] = set()
 
     def search(pool: list[tuple[int, str]]) -> None:
@@ -123,7 +123,7 @@ def reachable(numbers: tuple[int, ...]) -> dict[int, str]:
         seen.add(values)
         if len(pool) == 1:
             value, text = pool[0]
-            found[value] = text[1:-1]
+            expressions[value] = text[1:-1]
             return
         for i, j in combinations(range(len(pool)), 2):
             rest = [item for k, item in enumerate(pool) if k not in (i, j)]
@@ -133,7 +133,7 @@ def reachable(numbers: tuple[int, ...]) -> dict[int, str]:
                     search([*rest, (result, f"({text_a} {operator} {text_b})")])
 
     search([(number, str(number)) for number in sorted(numbers)])
-    return found
+    return expressions
 
 
 def sampled_problems(

@@ -42,13 +42,13 @@ def grade_minerva(response: str, example: "Example") -> float:
 
 def grade_number(response: str, example: "Example") -> float:
     """1.0 if the box, or the text behind the last `####`, is the number of the reference."""
-    given = _answer(response, "boxed") or _answer(response, "gsm8k")
-    if len(given) > 300:  # as long as the answers that `equality` reads
+    answer = _answer(response, "boxed") or _answer(response, "gsm8k")
+    if len(answer) > 300:  # as long as the answers that `equality` reads
         return 0.0
-    one, other = (_amount(text) for text in (example.answer, given))
-    if not number(one) or not number(other):
+    reference, amount = _amount(example.answer), _amount(answer)
+    if not number(reference) or not number(amount):
         return 0.0
-    return float(decide(one, other, lambda a, b: a == b) is True)
+    return float(decide(reference, amount, lambda a, b: a == b) is True)
 
 
 def grade_choice(response: str, example: "Example") -> float:
@@ -81,7 +81,7 @@ def grade_countdown(response: str, example: "Example") -> float:
     expression, sign, result = text.partition("=")
     if (sign and result.strip() != str(target)) or not _ARITHMETIC.fullmatch(expression):
         return 0.0
-    problem = Problem(tuple(int(one) for one in example.extra["numbers"]), target)
+    problem = Problem(tuple(int(number) for number in example.extra["numbers"]), target)
     return float(is_solution(" ".join(expression.split()), problem))
 
 
@@ -93,13 +93,13 @@ def _answer(response: str, rule: str) -> str:
 
 
 def _graded_maths(response: str, example: "Example", *, relative: float) -> float:
-    given = _answer(response, "boxed")
-    if not given:
+    answer = _answer(response, "boxed")
+    if not answer:
         return 0.0
     extra = example.extra
     right = equal(
         example.answer,
-        given,
+        answer,
         several=str(extra.get("multiple", "")).lower() == "true",
         unit=str(extra.get("unit") or ""),
         tolerance=_float(extra.get("tolerance")),
@@ -110,12 +110,12 @@ def _graded_maths(response: str, example: "Example", *, relative: float) -> floa
 
 def _float(value: object) -> float:
     try:
-        number_given = float(str(value))
+        tolerance = float(str(value))
     except ValueError:
         return 0.0
-    return number_given if math.isfinite(number_given) else 0.0
+    return tolerance if math.isfinite(tolerance) else 0.0
 
 
 def _amount(text: str) -> str:
     """A number of money or things, freed from what it is set equal to and from its unit."""
-    return without_unit(clean(text).rpartition("=")[2].strip(), plain=True)
+    return without_unit(clean(text).rpartition("=")[2].strip())

@@ -40,25 +40,60 @@ COUNTDOWN = (
 )
 
 Grader = Callable[[str, Example], float]
+Generator = Callable[[bool, int | None, int], tuple[Example, ...]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """An entry of `TASKS`: how to ask and grade, and where the rows are on the hub.
+    """An entry of `TASKS`: how to ask and grade, and where the rows come from.
 
-    hub is None for tasks whose problems are generated.
+    rows: a data set on the hub, or a function that generates the examples, of (held out, limit,
+    seed). Without rows the task is the user's own file.
     """
 
     instruction: str
     grade: Grader
-    hub: Hub | None = None
+    rows: Hub | Generator | None = None
     answer_rule: str = "boxed"
+
+
+def three_numbers(held_out: bool, limit: int | None, seed: int) -> tuple[Example, ...]:
+    """Countdown problems with three numbers: 1,000 held out, all others to train on."""
+    if held_out:
+        pool = sum(problem.held_out for problem in all_problems())
+        problems = held_out_problems(min(limit or TEST_PROBLEMS, pool), seed)
+    else:
+        problems = [problem for problem in all_problems() if not problem.held_out]
+        random.Random(seed).shuffle(problems)
+        problems = problems[:limit]
+    solutions = {numbers: reachable(numbers) for numbers in map(_sorted, problems)}
+    return tuple(
+        _countdown(problem, solutions[_sorted(problem)][problem.target]) for problem in problems
+    )
+
+
+def four_numbers(held_out: bool, limit: int | None, seed: int) -> tuple[Example, ...]:
+    """Countdown problems with four numbers: 1,000 held out, 5,000 to train on."""
+    count = limit or (TEST_PROBLEMS if held_out else TRAINING_PROBLEMS)
+    sampled = sampled_problems(count, seed, held_out=held_out)
+    return tuple(_countdown(problem, solution) for problem, solution in sampled)
+
+
+def _sorted(problem: Problem) -> tuple[int, ...]:
+    return tuple(sorted(problem.numbers))
+
+
+def _countdown(problem: Problem, solution: str) -> Example:
+    name = f"{'-'.join(map(str, problem.numbers))}-to-{problem.target}"
+    extra = {"numbers": list(problem.numbers), "target": problem.target}
+    return Example(name, problem.prompt, solution, extra)
 
 
 _TRAIN_ONLY = {"test": "train"}  # benchmarks whose only split on the hub is called train
 TASKS: dict[str, Source] = {
-    "countdown": Source("", grade_countdown),  # the embedded model knows the bare question only
-    "countdown4": Source(COUNTDOWN, grade_countdown),
+    # The embedded model knows the bare question only.
+    "countdown": Source("", grade_countdown, three_numbers),
+    "countdown4": Source(COUNTDOWN, grade_countdown, four_numbers),
     "gsm8k": Source(BOXED, grade_number, Hub("openai/gsm8k", "main")),
     "math500": Source(BOXED, grade_math, Hub("HuggingFaceH4/MATH-500")),
     "math": Source(BOXED, grade_math, Hub("nlile/hendrycks-MATH-benchmark")),
@@ -93,9 +128,7 @@ def load_task(
         prompt) and an answer; those are graded as mathematics unless `reward` says otherwise.
     split: "test" (default, so that nobody trains on held-out rows by accident) or "train".
     source: a folder with `<task>/<split>.jsonl`; by default the one in the environment variable
-        FLOWTRACER_DATA, else the Hugging Face hub. The hub could not be reached when this was
-        written: the ids in `TASKS` and the names of the fields were never tried, which is why
-        fields are looked up under several names.
+        FLOWTRACER_DATA, else the Hugging Face hub.
     limit: only the first so many examples; by default all, in the order of the source.
         Generated tasks: 1,000 to test on, all (three numbers) or 5,000 (four) to train on.
     seed: of generated problems; default 0, our choice.
@@ -109,68 +142,37 @@ def load_task(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit {limit} is not a number of examples; give 1 or more")
-    own = Path(name).suffix == ".jsonl"
-    if not own and name not in TASKS:
+    is_file = Path(name).suffix == ".jsonl"
+    if not is_file and name not in TASKS:
         raise ValueError(
             f"task {str(name)!r} is unknown; use {', '.join(TASKS)} or a path to a .jsonl file"
         )
-    entry = Source(BOXED, grade_math) if own else TASKS[str(name)]
+    entry = Source(BOXED, grade_math) if is_file else TASKS[str(name)]
     grade = entry.grade if reward is None else _function(reward)
-    rule = entry.answer_rule
-    if own:
-        path = Path(name).expanduser()
-        examples = tuple(_examples(read_records(path), str(path))[:limit])
-        return Task(path.stem, examples, entry.instruction, grade, rule)
-    if entry.hub is None:
-        examples = _generated(str(name), split, limit, seed)
-    else:
+    if isinstance(entry.rows, Hub):
         folder = source or os.environ.get(DATA_VARIABLE)
         rows = (
             rows_of_folder(Path(folder).expanduser(), str(name), split)
             if folder
-            else rows_of_hub(entry.hub, str(name), split)
+            else rows_of_hub(entry.rows, str(name), split)
         )
         examples = tuple(_examples(rows, f"task {name}")[:limit])
-    return Task(str(name), examples, entry.instruction, grade, rule)
+    elif entry.rows is not None:
+        if split not in ("train", "test"):
+            raise ValueError(f"task {name}: has no split {split!r}; use train or test")
+        examples = entry.rows(split == "test", limit, seed)
+    else:
+        path = Path(name).expanduser()
+        examples = tuple(_examples(read_records(path), str(path))[:limit])
+        name = path.stem
+    return Task(str(name), examples, entry.instruction, grade, entry.answer_rule)
 
 
 def _examples(rows: Iterator[tuple[str, dict[str, Any]]], what: str) -> list[Example]:
-    examples = [example_of(place, row, number) for number, (place, row) in enumerate(rows)]
+    examples = [example_of(where, row, number) for number, (where, row) in enumerate(rows)]
     if not examples:
         raise ValueError(f"{what}: has no rows; give a source with at least one")
     return examples
-
-
-def _generated(name: str, split: str, limit: int | None, seed: int) -> tuple[Example, ...]:
-    """Countdown problems of one split."""
-    if split not in ("train", "test"):
-        raise ValueError(f"task {name}: has no split {split!r}; use train or test")
-    held_out = split == "test"
-    if name == "countdown4":
-        how_many = limit or (TEST_PROBLEMS if held_out else TRAINING_PROBLEMS)
-        return tuple(
-            _countdown(problem, solution)
-            for problem, solution in sampled_problems(how_many, seed, held_out=held_out)
-        )
-    if held_out:
-        pool = sum(problem.held_out for problem in all_problems())
-        problems = held_out_problems(min(limit or TEST_PROBLEMS, pool), seed)
-    else:
-        problems = [problem for problem in all_problems() if not problem.held_out]
-        random.Random(seed).shuffle(problems)
-        problems = problems[:limit]
-    solutions = {numbers: reachable(numbers) for numbers in {_sorted(one) for one in problems}}
-    return tuple(_countdown(one, solutions[_sorted(one)][one.target]) for one in problems)
-
-
-def _sorted(problem: Problem) -> tuple[int, ...]:
-    return tuple(sorted(problem.numbers))
-
-
-def _countdown(problem: Problem, solution: str) -> Example:
-    name = f"{'-'.join(map(str, problem.numbers))}-to-{problem.target}"
-    extra = {"numbers": list(problem.numbers), "target": problem.target}
-    return Example(name, problem.prompt, solution, extra)
 
 
 def _function(reward: str | Grader) -> Grader:
@@ -181,12 +183,11 @@ def _function(reward: str | Grader) -> Grader:
     if not sign or not module or not function:
         raise ValueError(f"reward {reward!r} is not a name; write it as package.module:function")
     try:
-        found = getattr(import_module(module), function)
+        grader: Grader = getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ValueError(
             f"reward {reward!r} cannot be imported ({error}); check the name and the Python path"
         ) from error
-    if not callable(found):
+    if not callable(grader):
         raise ValueError(f"reward {reward!r} is not a function; name one of (response, example)")
-    grader: Grader = found
     return grader

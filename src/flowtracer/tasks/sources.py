@@ -64,29 +64,31 @@ def rows_of_hub(hub: Hub, name: str, split: str) -> Iterator[tuple[str, dict[str
     Raises ImportError without `datasets`, ValueError if the data set or the split cannot be had.
     """
     library = import_datasets()
-    wanted = hub.splits.get(split, split)
+    name_there = hub.splits.get(split, split)
     try:
-        rows: Iterable[dict[str, Any]] = library.load_dataset(hub.path, hub.config, split=wanted)
+        rows: Iterable[dict[str, Any]] = library.load_dataset(
+            hub.path, hub.config, split=name_there
+        )
     except Exception as error:  # datasets raises many kinds for one unreachable or changed source
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
-            f"task {name}: split {wanted!r} of {hub.path} cannot be loaded from the hub "
+            f"task {name}: split {name_there!r} of {hub.path} cannot be loaded from the hub "
             f"({lines[0]}); give a folder of JSON Lines as source or in FLOWTRACER_DATA"
         ) from error
     for number, row in enumerate(rows):
-        yield f"{hub.path}, {wanted} row {number}", row
+        yield f"{hub.path}, {name_there} row {number}", row
 
 
-def example_of(place: str, row: Mapping[str, Any], number: int) -> Example:
+def example_of(where: str, row: Mapping[str, Any], number: int) -> Example:
     """A row as an example, whatever its source calls the fields.
 
     Raises ValueError if it has no question or no answer.
     """
     question, answer = _question(_first(row, QUESTION_FIELDS)), _answer(row)
     if not question:
-        raise ValueError(f"{place}: has no question; give one of {', '.join(QUESTION_FIELDS)}")
+        raise ValueError(f"{where}: has no question; give one of {', '.join(QUESTION_FIELDS)}")
     if not answer:
-        raise ValueError(f"{place}: has no answer; give one of {', '.join(ANSWER_FIELDS)}")
+        raise ValueError(f"{where}: has no answer; give one of {', '.join(ANSWER_FIELDS)}")
     extra: dict[str, Any] = {}
     for ours, names in EXTRA_FIELDS.items():
         value = _first(row, names)
@@ -123,7 +125,7 @@ def _answer(row: Mapping[str, Any]) -> str:
     """The final answer, out of a solution where that is what the field holds."""
     value = _first(row, ANSWER_FIELDS)
     if isinstance(value, list | tuple):  # OlympiadBench
-        value = ",".join(str(one) for one in value)
+        value = ",".join(str(part) for part in value)
     if value is None or isinstance(value, bool | Mapping):
         return ""
     text = str(value).strip()

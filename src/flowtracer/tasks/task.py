@@ -50,10 +50,10 @@ class Task:
         library = import_datasets()
         dataset: datasets.Dataset = library.Dataset.from_dict(
             {
-                "prompt": [self.prompt(one) for one in self.examples],
-                "id": [one.id for one in self.examples],
-                "answer": [one.answer for one in self.examples],
-                "extra_json": [json.dumps(dict(one.extra)) for one in self.examples],
+                "prompt": [self.prompt(example) for example in self.examples],
+                "id": [example.id for example in self.examples],
+                "answer": [example.answer for example in self.examples],
+                "extra_json": [json.dumps(dict(example.extra)) for example in self.examples],
             }
         )
         return dataset
@@ -82,7 +82,7 @@ class Task:
                     f"column {column} has {len(values)} values for {len(completions)} completions; "
                     "give one per completion"
                 )
-        questions = {one.id: one.question for one in self.examples}
+        questions = {example.id: example.question for example in self.examples}
         return [
             float(
                 self.grade(_text(completion), Example(name, questions.get(name, ""), right, more))

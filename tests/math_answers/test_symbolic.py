@@ -1,0 +1,95 @@
+"""The process that runs math-verify: stopped when it takes too long, started anew, never left over."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from helpers.grading import box, example
+
+from flowtracer.math_answers import symbolic
+from flowtracer.tasks import grade_math
+
+pytest.importorskip("math_verify", reason="math-verify (flowtracer[train]) is not installed")
+
+
+def test_a_comparison_that_takes_too_long_is_stopped_and_the_next_one_works():
+    started = time.monotonic()
+    slow = r"\binom{30000000}{15000000}"
+    assert not symbolic.symbolically_equal([slow], ["x"], seconds=0.5)
+    assert time.monotonic() - started < 10
+    assert symbolic.symbolically_equal(["x+1"], ["1+x"])
+
+
+def test_a_worker_that_died_is_replaced():
+    assert symbolic.symbolically_equal(["x+1"], ["1+x"])
+    symbolic._worker.process.kill()
+    symbolic._worker.process.wait()
+    assert symbolic.symbolically_equal(["x+1"], ["1+x"])
+
+
+def test_grading_works_from_threads():
+    results = {}
+
+    def grade(number):
+        results[number] = grade_math(box(f"{number}+x"), example(f"x+{number}"))
+
+    threads = [threading.Thread(target=grade, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert results == dict.fromkeys(range(8), 1.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_trainer_has_its_own_worker():
+    assert grade_math(box("1+x"), example("x+1")) == 1.0
+    mine = symbolic._worker.process.pid
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+
+    def child():
+        grade = grade_math(box("2+x"), example("x+2"))
+        results.put((grade, symbolic._worker.process.pid))
+
+    forked = context.Process(target=child)
+    forked.start()
+    forked.join(timeout=60)
+    grade, pid = results.get()
+    assert grade == 1.0 and pid != mine
+    assert grade_math(box("3+x"), example("x+3")) == 1.0
+    assert symbolic._worker.process.pid == mine
+    assert gone(pid)
+
+
+def test_no_process_is_left_when_the_program_ends():
+    program = (
+        "from flowtracer.math_answers import symbolic\n"
+        "from flowtracer.tasks import Example, grade_math\n"
+        "assert grade_math(r'\\boxed{1+x}', Example('1', '', 'x+1', {})) == 1.0\n"
+        "print(symbolic._worker.process.pid)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert gone(int(result.stdout))
+
+
+def gone(pid):
+    """Whether the process ended, waiting a little for one that reads the end of its input."""
+    for _ in range(50):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        state = Path(f"/proc/{pid}/stat")
+        if state.exists() and ") Z " in state.read_text():
+            return True
+        time.sleep(0.1)
+    return False
