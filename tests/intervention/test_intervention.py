@@ -48,7 +48,7 @@ def slow_logits(model, ids, hidden):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_hiding_equals_a_forward_with_the_mask_written_out(name):
+def test_a_knockout_equals_a_forward_with_the_mask_written_out(name):
     model, hidden = random_model(name), conditions()
     with attention_knockout(model) as knockout:
         found = prefill(model, knockout, IDS, hidden, target=TARGET)
@@ -120,7 +120,7 @@ def test_a_score_alone_keeps_no_keys_and_values():
     assert torch.equal(kept.log_probability, scored.log_probability)
 
 
-def test_the_model_is_what_it_was_after_hiding():
+def test_the_model_is_what_it_was_after_a_knockout():
     model = random_model("gemma2")
     model.train()
     before = snapshot(model)

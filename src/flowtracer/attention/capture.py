@@ -113,11 +113,11 @@ def visit_layers(
         scaling: float | None = None,
         softcap: float | None = None,
         s_aux: Tensor | None = None,
-        dropout: float = 0.0,
         **arguments: Any,
     ) -> tuple[Tensor, None]:
         layer: int = module.layer_idx  # type: ignore[assignment]
         check_causal(module, arguments)
+        arguments.pop("dropout", None)  # 0 in evaluation mode
         if progress:
             progress(layer + 1, top + 1)
         window = arguments.get("sliding_window")
