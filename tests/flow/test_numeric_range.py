@@ -52,7 +52,6 @@ def outcome(seed):
         flow = answer_flow(attention, question, answer, answer_tokens=mode)
     except ValueError as error:
         assert "\n" not in str(error) and str(error).startswith("row 0: "), seed
-        assert not bool(trained.throughput.any()), seed
         if "no question token can reach" in str(error):
             assert exact is None, seed
             return "refused: unreachable"

@@ -99,11 +99,11 @@ def answer_flow(
 
     Values are computed in float64 and influence below its smallest normal number counts as none.
     """
-    check_flow_input(attention, question, answer, answer_tokens)
+    largest = check_flow_input(attention, question, answer, answer_tokens)
     flow = _solve(attention, question, answer, answer_tokens)
     fed = question & (flow.reach > 0)
     unfed = ~fed.any(1) & torch.isfinite(flow.reach).all(1)
-    check_in_range(is_sound(flow) | unfed, attention.dtype)
+    check_in_range((is_sound(flow) | unfed) & ~underflows(flow, largest), attention.dtype)
     check_reachable(fed)
     return flow
 
@@ -136,6 +136,20 @@ def is_sound(flow: AnswerFlow) -> Tensor:
         torch.isfinite(flow.potential) & torch.isfinite(flow.reach) & torch.isfinite(flow.inflow)
     )
     return finite.all(1) & ((arrived - 1).abs() < tolerance)
+
+
+def underflows(flow: AnswerFlow, largest: Tensor) -> Tensor:
+    """Rows that lose influence below the smallest number which edges above 1 would amplify, (B,) bool.
+
+    A token with an edge to one that reaches the answer, but without potential, tells. Where no edge
+    is above 1, as after a softmax, what is lost stays below the smallest number. largest: (B,).
+    """
+    amplified = largest > 1.01  # our choice: the mean of softmaxes may round to a little above 1
+    if not bool(amplified.any()):
+        return amplified
+    edges = rows_of(flow.attention, 0, flow.attention.shape[1]).tril(-1)
+    linked = ((edges > 0) & (flow.reach > 0)[:, :, None]).any(1)
+    return amplified & (linked & (flow.reach == 0)).any(1)
 
 
 def _solve(

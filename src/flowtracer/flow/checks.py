@@ -8,10 +8,10 @@ from flowtracer.flow.solve import AttentionRows
 
 def check_flow_input(
     attention: Tensor | AttentionRows, question: Tensor, answer: Tensor, mode: str
-) -> None:
-    """Raise ValueError unless the three describe a graph with a question and an answer.
+) -> Tensor:
+    """The largest attention of each row, (B,); 1 where it is not one dense tensor, nor checked.
 
-    Values of attention are checked where it is one dense tensor.
+    Raises ValueError unless the three describe a graph with a question and an answer.
     """
     if mode not in ("absorb", "relay"):
         raise ValueError(f"answer_tokens is {mode!r}; it must be 'absorb' or 'relay'")
@@ -35,6 +35,7 @@ def check_flow_input(
     if answer.dtype != torch.bool and not bool(torch.isfinite(answer).all() & (answer >= 0).all()):
         raise ValueError("answer has negative or non-finite weights; use bool or weights >= 0")
 
+    high = torch.ones(len(question), device=attention.device)
     if isinstance(attention, Tensor) and attention.numel():
         low, high = attention.flatten(1).aminmax(dim=1)
         row = _first(~(torch.isfinite(low) & torch.isfinite(high)))
@@ -56,6 +57,7 @@ def check_flow_input(
         raise ValueError(
             f"row {row}: no answer token is marked; leave this row out or choose another answer rule"
         )
+    return high
 
 
 def check_in_range(sound: Tensor, dtype: torch.dtype) -> None:

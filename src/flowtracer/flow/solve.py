@@ -83,10 +83,12 @@ def solve_passage(
     length = entering.shape[1]
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
-        rows = rows_of(attention, start, stop).to(entering.dtype) * reachable[:, start:stop, None]
+        rows = rows_of(attention, start, stop).to(entering.dtype)
         sent = (relays[:, :start] * passage[:, :start])[:, :, None]
+        solved = reachable[:, start:stop, None]
         right_side = entering[:, start:stop, None] + rows[:, :, :start] @ sent
-        system = -(rows[:, :, start:].tril(-1) * relays[:, None, start:stop])
+        right_side = torch.where(solved, right_side, 0.0)
+        system = -(rows[:, :, start:].tril(-1) * relays[:, None, start:stop] * solved)
         passage[:, start:stop] = torch.linalg.solve_triangular(
             system, right_side, upper=False, unitriangular=True
         )[:, :, 0]
