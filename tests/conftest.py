@@ -34,3 +34,32 @@ def real_model() -> Callable[[str], Loaded]:
         return loaded[name]
 
     return get
+
+
+@pytest.fixture
+def bar(record_property) -> Callable[[str, int, str], None]:
+    """Notes what a hostile trial counted: `bar("kills of train", 20, "same parameters")`.
+
+    The notes of all tests stand as one table at the end of the run.
+    """
+
+    def note(trial: str, count: int, outcome: str) -> None:
+        record_property("bar", f"| {trial} | {count:,} | {outcome} |")
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of hostile trials, where some ran."""
+    rows = [
+        text
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, text in report.user_properties
+        if name == "bar"
+    ]
+    if rows:
+        terminalreporter.section("hostile trials")
+        for line in ("| trial | count | outcome |", "|---|---|---|", *sorted(rows)):
+            terminalreporter.write_line(line)

@@ -113,7 +113,7 @@ def test_functions_take_few_parameters_by_position():
     for where, node in functions():
         names = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args)]
         count = len(names) - (names[:1] in (["self"], ["cls"]))
-        if count > MOST_POSITIONAL and node.name not in STILL_POSITIONAL:
+        if count > MOST_POSITIONAL:
             faults.append(
                 f"{where} takes {count} parameters by position, at most {MOST_POSITIONAL}: make those "
                 "that say nothing without their name keyword-only"

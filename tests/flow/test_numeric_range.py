@@ -80,12 +80,10 @@ def test_odd_graphs_are_right_or_refused():
 
 
 @pytest.mark.slow
-def test_ten_thousand_odd_graphs_are_right_or_refused(capsys):
+def test_ten_thousand_odd_graphs_are_right_or_refused(bar):
     counts = Counter(map(outcome, range(GRAPHS)))
-    with capsys.disabled():
-        print(f"\n| {GRAPHS:,} random graphs | |\n|---|---|")
-        for name, count in sorted(counts.items()):
-            print(f"| {name} | {count:,} |")
+    for name, count in counts.items():
+        bar("random graphs", count, name)
     assert sum(counts.values()) == GRAPHS
 
 
