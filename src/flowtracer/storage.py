@@ -3,8 +3,9 @@
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,9 @@ from filelock import FileLock, Timeout
 from flowtracer.records import parse_record, read_lines
 
 Key = TypeVar("Key", bound=Hashable)
+
+PARTIAL = ".partial"  # end of the name of a file that is being written
+_open_partials: set[Path] = set()
 
 
 def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -131,6 +135,7 @@ def lock(folder: Path, what: str, *, option: str = "--out") -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
+            remove_partials(folder)
             yield
     except Timeout:
         raise ValueError(f"{folder} is in use by {what}; choose another {option}") from None
@@ -139,9 +144,10 @@ def lock(folder: Path, what: str, *, option: str = "--out") -> Iterator[None]:
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A file to write beside `path`; it takes the place of `path` if the block ends well."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
     os.close(handle)
     partial = Path(name)
+    _open_partials.add(partial)
     try:
         yield partial
         mask = os.umask(0)
@@ -150,6 +156,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+        _open_partials.discard(partial)
+
+
+def remove_open_partials() -> None:
+    """Remove what this process has begun to write, just before it ends."""
+    for partial in list(_open_partials):
+        partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path, *, age: float = 0.0) -> None:
+    """Remove files that a killed process began to write and that are at least `age` seconds old."""
+    for partial in folder.glob(f".*{PARTIAL}"):
+        with suppress(FileNotFoundError):  # another process finished it
+            if time.time() - partial.stat().st_mtime >= age:
+                partial.unlink()
 
 
 def _line(row: dict[str, Any]) -> str:

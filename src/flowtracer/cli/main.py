@@ -11,6 +11,7 @@ from flowtracer.cli import score as score_command
 from flowtracer.cli import study as study_command
 from flowtracer.cli import trace as trace_command
 from flowtracer.cli import train as train_command
+from flowtracer.cli.interrupt import INTERRUPTED, leave, leave_on_interrupt
 
 app = typer.Typer(
     help="Find out how reasoning flows from a prompt to its answer inside a language model.",
@@ -32,19 +33,43 @@ app.command("score")(score_command.score)
 app.add_typer(study_command.app, name="study")
 
 
+WRONG_USAGE = 2  # exit status, as shells and click have it
+RESUMABLE = ("score", "train", "eval", "study")
+
+
 def main() -> None:
     """Run a command; any failure is one sentence on stderr and a non-zero exit."""
+    resumable = sys.argv[1:2] and sys.argv[1] in RESUMABLE
+    advice = "it goes on where it stopped" if resumable else "it begins anew"
+    interrupted = f"flowtracer: interrupted; run the same command again and {advice}"
     try:
-        app()
-    except KeyboardInterrupt:
-        _stop("interrupted", 130)
+        with leave_on_interrupt(interrupted):
+            status = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            raise SystemExit(WRONG_USAGE) from None
         if os.environ.get("FLOWTRACER_DEBUG"):
             raise
-        expected = isinstance(error, ValueError | OSError)
-        text = " ".join(str(error).split()) or type(error).__name__
-        hint = "" if expected else " (set FLOWTRACER_DEBUG=1 to see where)"
-        _stop(f"{'' if expected else type(error).__name__ + ': '}{text}{hint}", 1)
+        _stop(*_describe(error))
+    if status == INTERRUPTED:  # what typer makes of KeyboardInterrupt
+        leave(interrupted)
+    raise SystemExit(status)
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    """A sentence for an error, and the exit status."""
+    usage = getattr(error, "format_message", None)  # of wrong options and arguments
+    if usage:
+        context = getattr(error, "ctx", None)
+        hint = f"; see `{context.command_path} --help`" if context else ""
+        return " ".join(usage().split()).rstrip(".") + hint, WRONG_USAGE
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, ValueError | OSError):
+        return text, 1
+    return f"{type(error).__name__}: {text} (set FLOWTRACER_DEBUG=1 to see where)", 1
 
 
 def _stop(text: str, status: int) -> NoReturn:
