@@ -5,7 +5,6 @@ that every token has something to attend to. Done where transformers makes its m
 forward pass, so that sliding windows, caches and padding stay what they are.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import and_masks, sdpa_mask
 
-from flowtracer.models.decoder import SUPPORTED, AttentionCaptureError, find_decoder
-from flowtracer.models.swap import swapped_attention
+from flowtracer.models.decoder import find_decoder
+from flowtracer.models.swap import eager_attention, swapped_attention
 
 
 @dataclass
@@ -70,12 +69,6 @@ def _attention(
     """transformers' attention signature; soft caps and sinks go to the model's own eager function."""
     if softcap is None and s_aux is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-    if eager is None:
-        raise AttentionCaptureError(
-            f"{type(module).__name__} has soft caps or sinks and no eager attention to compute them; "
-            f"supported are {SUPPORTED}"
-        )
     if attention_mask is None:
         rows, columns = query.shape[2], key.shape[2]
         attention_mask = torch.ones(rows, columns, dtype=torch.bool, device=query.device)
@@ -83,5 +76,4 @@ def _attention(
     additive = torch.zeros(attention_mask.shape, dtype=query.dtype, device=query.device)
     additive.masked_fill_(~attention_mask, torch.finfo(query.dtype).min)
     extra = {"softcap": softcap} if softcap is not None else {"s_aux": s_aux}
-    result: tuple[Tensor, Tensor] = eager(module, query, key, value, additive, **kwargs, **extra)
-    return result
+    return eager_attention(module)(module, query, key, value, additive, **kwargs, **extra)

@@ -1,9 +1,12 @@
 """A model with another attention function for the length of one block, and as it was afterwards.
 
 transformers lets an attention function be registered by name. Ours is registered once; what it does
-is set for the length of a block, so that every reader of attention goes through the same switch.
+is set for the length of a block, so that every reader of attention goes through the same switch. The
+switch is in the model's config, which threads share: a forward pass of another thread, which set
+nothing, gets the attention that the model had before.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +30,10 @@ class _Swap(NamedTuple):
 
 
 _swap: ContextVar[_Swap] = ContextVar("flowtracer_swap")
-_lock = threading.RLock()  # the switch lives in the model's config, which threads share
+_lock = threading.RLock()
+# What each config named before, by its id. Entries stay: a forward pass of another thread can still be
+# under way when the switch ends.
+_original: dict[int, str] = {}
 
 
 @contextmanager
@@ -44,16 +50,17 @@ def swapped_attention(
     # Both registrations are needed: without the mask's, padding and windows are silently lost.
     AttentionInterface.register(INTERFACE, _attention)
     AttentionMaskInterface.register(INTERFACE, _mask)
-    with _lock:
+    with evaluating(decoder):
         configs: dict[int, Any] = {
             id(module.config): module.config
             for module in decoder.modules()
             if hasattr(getattr(module, "config", None), "_attn_implementation_internal")
         }
         before = [(config, config._attn_implementation) for config in configs.values()]
+        _original.update({id(config): name for config, name in before if name != INTERFACE})
         token = _swap.set(_Swap(attention, mask))
         try:
-            with evaluating(decoder), torch.compiler.set_stance("force_eager"):
+            with torch.compiler.set_stance("force_eager"):
                 decoder.set_attn_implementation(INTERFACE)
                 if decoder.config._attn_implementation != INTERFACE:
                     raise AttentionCaptureError(
@@ -67,12 +74,49 @@ def swapped_attention(
             _swap.reset(token)
 
 
-def _attention(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    return _swap.get().attention(*args, **kwargs)
+def _attention(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    swap = _swap.get(None)
+    attention = _own_attention(module) if swap is None else swap.attention
+    return attention(module, *args, **kwargs)
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    return _swap.get().mask(*args, **kwargs)
+    swap = _swap.get(None)
+    if swap is not None:
+        return swap.mask(*args, **kwargs)
+    mask: Mask = AttentionMaskInterface()[_original[id(kwargs["config"])]]
+    return mask(*args, **kwargs)
+
+
+def _own_attention(module: nn.Module) -> Attention:
+    """The attention function that the model's config named before it was switched."""
+    name = _original[id(module.config)]
+    if name == "eager":
+        return eager_attention(module)
+    functions = getattr(sys.modules[type(module).__module__], "ALL_ATTENTION_FUNCTIONS", None)
+    function: Attention = (functions or AttentionInterface())[name]
+    return function
+
+
+def eager_attention(module: nn.Module) -> Attention:
+    """The eager attention function of the model that an attention module belongs to."""
+    eager: Attention | None
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    if eager is None:
+        raise AttentionCaptureError(
+            f"{type(module).__name__} has no eager attention function; supported are {SUPPORTED}"
+        )
+    return eager
+
+
+def only_in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook of a module that does nothing when another thread runs the model."""
+    thread = threading.get_ident()
+
+    def run(*args: Any) -> Any:
+        return hook(*args) if threading.get_ident() == thread else None
+
+    return run
 
 
 def check_causal(module: nn.Module, arguments: Mapping[str, Any]) -> None:
@@ -89,12 +133,16 @@ def check_causal(module: nn.Module, arguments: Mapping[str, Any]) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode (dropout would make attention random), every module restored."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True
+    """The model in evaluation mode (dropout would make attention random), every module restored.
+
+    One thread at a time, or one would restore what another still needs.
+    """
+    with _lock:
+        training = [module for module in model.modules() if module.training]
+        try:
+            for module in training:
+                module.training = False
+            yield
+        finally:
+            for module in training:
+                module.training = True

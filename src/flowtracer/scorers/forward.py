@@ -5,6 +5,7 @@ the model. Whatever the architecture does to its logits (caps, scales) is done: 
 forward runs, with its stack of layers answering from memory.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from flowtracer.attention import AttentionCaptureError
 from flowtracer.models.decoder import SUPPORTED, device_of, find_decoder, is_sharded
-from flowtracer.models.swap import evaluating
+from flowtracer.models.swap import evaluating, only_in_this_thread
 from flowtracer.scorers.batch import ScoreBatch
 
 LOGITS_AT_ONCE = 1 << 24  # our choice: 64 MiB in float32
@@ -55,9 +56,11 @@ def read_states(
     handles = []
     try:
         if middle:
-            handles.append(_middle_layer(decoder).register_forward_hook(keep_middle))
+            handles.append(
+                _middle_layer(decoder).register_forward_hook(only_in_this_thread(keep_middle))
+            )
         if final:
-            handles.append(decoder.register_forward_hook(keep_final))
+            handles.append(decoder.register_forward_hook(only_in_this_thread(keep_final)))
         with evaluating(model), torch.compiler.set_stance("force_eager"):
             # Entered at its top, where the hooks of sharding and placement are.
             model(**_inputs(decoder, batch), logits_to_keep=1)
@@ -112,10 +115,15 @@ def predicted(batch: ScoreBatch, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _answering(decoder: PreTrainedModel, answer: MoeModelOutputWithPast) -> Iterator[None]:
-    """The stack of layers replaced by what it is to answer."""
+    """The stack of layers replaced by what it is to answer, in this thread."""
     attributes: dict[str, Callable[..., Any]] = decoder.__dict__
     before = attributes.get("forward")  # accelerate puts one there
-    attributes["forward"] = lambda *args, **kwargs: answer
+    forward, thread = decoder.forward, threading.get_ident()
+
+    def respond(*args: Any, **kwargs: Any) -> Any:
+        return answer if threading.get_ident() == thread else forward(*args, **kwargs)
+
+    attributes["forward"] = respond
     try:
         with torch.compiler.set_stance("force_eager"):
             yield

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.models.decoder import find_decoder
+from flowtracer.models.swap import evaluating, only_in_this_thread
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.forward import (
     LOGITS_AT_ONCE,
@@ -50,7 +51,7 @@ def answer_gradient(
     """
     decoder = find_decoder(model)
     rows, columns = predicted(batch, batch.answer > 0)
-    with _frozen(model), torch.enable_grad(), _embedding_leaf(decoder) as leaves:
+    with evaluating(model), _frozen(model), torch.enable_grad(), _embedding_leaf(decoder) as leaves:
         final = read_states(model, batch).final
         assert final is not None
         leaf = leaves[0]
@@ -93,7 +94,7 @@ def _embedding_leaf(decoder: nn.Module) -> Iterator[list[Tensor]]:
         leaves.append(output.detach().requires_grad_())
         return leaves[-1]
 
-    handle = decoder.get_input_embeddings().register_forward_hook(detach)  # type: ignore[operator]
+    handle = decoder.get_input_embeddings().register_forward_hook(only_in_this_thread(detach))  # type: ignore[operator]
     try:
         yield leaves
     finally:
