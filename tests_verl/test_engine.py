@@ -76,7 +76,7 @@ def test_verls_own_pass_is_the_same_before_and_after(engine, sequences, data):
 
 def test_an_engine_that_cannot_be_read_is_refused(engine, monkeypatch):
     monkeypatch.setattr(engine, "ulysses_sequence_parallel_size", 2)
-    with pytest.raises(ValueError, match="needs every response whole"):
+    with pytest.raises(ValueError, match="needs all of a response"):
         check_readable(engine)
     monkeypatch.setattr(engine, "ulysses_sequence_parallel_size", 1)
     monkeypatch.setattr(engine.model_config.hf_config, "vision_config", {}, raising=False)
