@@ -44,7 +44,9 @@ def respond(model, tokenizer, problems: list[Problem], *, sample: bool, seed: in
 
 
 def is_right(text: str, problem: Problem) -> bool:
-    return any(is_solution(text[span.start : span.stop], problem) for span in find_answer(text))
+    return any(
+        is_solution(text[span.start : span.stop], problem) for span in find_answer(text, "boxed")
+    )
 
 
 def interval(hits: list[bool], seed: int = 0) -> tuple[float, float]:
@@ -82,7 +84,7 @@ def measure(folder: Path, how_many: int, seed: int) -> dict:
         "greedy_percent": 100
         * sum(is_right(t, p) for t, p in zip(greedy, problems, strict=True))
         / how_many,
-        "boxed_percent": 100 * sum(bool(find_answer(t)) for t in sampled) / how_many,
+        "boxed_percent": 100 * sum(bool(find_answer(t, "boxed")) for t in sampled) / how_many,
         "with_failed_attempt_percent": 100 * sum("not" in t for t in sampled) / how_many,
         "gave_up_percent": 100 * sum("I stop here" in t for t in sampled) / how_many,
         "right_steps_percent": round(right_steps(sampled), 2),

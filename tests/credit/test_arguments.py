@@ -78,7 +78,7 @@ def test_training_has_them():
     settings = read_settings(None, words).credit
     assert settings.credit_of_run(answer="boxed", seed=7) == EXPECTED
     plain = read_settings(None, words[:4]).credit
-    assert plain.credit_of_run(answer="boxed", seed=0) == Credit()
+    assert plain.credit_of_run(answer="auto", seed=0) == Credit()
 
 
 def test_verl_has_them():

@@ -84,9 +84,8 @@ def slow_weights(scores, rule):
     """Weights of one response's candidates, from the formulas of the docstrings."""
     count, mean = len(scores), statistics.fmean(scores)
     deviation = statistics.pstdev(scores)
-    # torch's median is the lower of the two middle values
-    median = statistics.median_low(scores)
-    spread = 1.4826 * statistics.median_low([abs(s - median) for s in scores])
+    median = statistics.median(scores)
+    spread = 1.4826 * statistics.median([abs(s - median) for s in scores])
     z = [(s - mean) / deviation for s in scores]
     weights = {
         "raw": scores,
@@ -276,3 +275,11 @@ def test_chunks_keep_rows_whole_and_drop_columns_nobody_needs():
     assert [(part.columns.start, part.columns.stop) for part in parts] == [(0, 13), (5, 40)]
     whole = chunks(batch, torch.tensor([0]), after_answer=True, most=1)
     assert whole[0].columns == slice(0, length)
+
+
+def test_mad_takes_the_mean_of_the_middle_two():
+    scores = torch.tensor([[0.0, 1.0, 2.0, 10.0, 99.0], [3.0, 1.0, 0.0, 0.0, 0.0]])
+    candidates = torch.tensor([[1, 1, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
+    weights = weigh(scores, candidates, candidates, Weighting("mad"))
+    expected = torch.tensor([[0.0, 1 - 0.5 / 1.4826, 1 + 0.5 / 1.4826, 2.0, 1.0], [1.0] * 5])
+    torch.testing.assert_close(weights, expected)

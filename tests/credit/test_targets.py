@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers.responses import GOOD, NO_BOX, sampled
+from helpers.tokenizers import ByteTokenizer
 
 from flowtracer import answer_flow, find_answer, mean_attention
 from flowtracer.credit import Credit, Weighting, score_batch, token_credit
@@ -105,3 +106,63 @@ def test_step_scores_alone_are_not_neutral():
     assert not Credit(weighting=Weighting(emphasis=1.0), steps=lines_as_steps).neutral
     with pytest.raises(ValueError, match="answer rule 'box' is unknown"):
         Credit(answer="box")
+
+
+CASES = {
+    "boxed": ("\\boxed{33}", "33", "\\boxed{7}"),
+    "line": ("so \\boxed{33}", "so \\boxed{33}", "so \\boxed{7}"),
+    "explained": ("so \\boxed{33}", "so \\boxed{33}", "so \\boxed{7}"),
+    "choice": ("The answer is B", "B", "The answer is C"),
+    "tag": ("<answer>33</answer>", "33", "<answer>7</answer>"),
+    "gsm8k": ("#### 33", "33", "#### 7"),
+    "stated": ("The answer is 33.", "33", "The answer is 7."),
+    "tool-call": (
+        '<tool_call>{"arguments": {"a": 33}}</tool_call>',
+        '{"a": 33}',
+        '<tool_call>{"arguments": {"a": 7}}</tool_call>',
+    ),
+    "last-line": ("33 at last", "33 at last", "7 apples"),
+    "auto": ("#### 33", "33", "\\boxed{7}"),
+    r"regex:\d+ yes": ("33 yes", "33 yes", "7 yes"),
+}
+
+
+def characters(texts):
+    """Ids of a byte each, and a mask of what the policy wrote, (1, T)."""
+    ids = [ord(c) for text, _ in texts for c in text]
+    mask = [int(own) for text, own in texts for _ in text]
+    return torch.tensor([ids]), torch.tensor([mask])
+
+
+@pytest.mark.parametrize("rule", CASES)
+def test_a_match_in_later_tool_output_does_not_hide_the_policys_answer(rule):
+    written, answer, tool = CASES[rule]
+    tokenizer = ByteTokenizer()
+    ids, mask = characters([("I ask.\n\n", 1), (written, 1), ("\n\n" + tool + "\n", 0), ("\n", 1)])
+    batch = score_batch(
+        tokenizer,
+        prompt_ids=torch.tensor([[65, 66]]),
+        prompt_mask=torch.ones(1, 2, dtype=torch.long),
+        completion_ids=ids,
+        completion_mask=torch.ones_like(ids),
+        tool_mask=mask,
+        answer=rule,
+    )
+    found = "".join(chr(one) for one in batch.input_ids[batch.answer > 0].tolist())
+    assert found.strip() == answer
+    assert bool(batch.scorable)
+
+
+def test_a_function_sees_tool_output_blanked():
+    seen = []
+    ids, mask = characters([("ask", 1), ("tool", 0), ("done", 1)])
+    score_batch(
+        ByteTokenizer(),
+        prompt_ids=torch.tensor([[65]]),
+        prompt_mask=torch.ones(1, 1, dtype=torch.long),
+        completion_ids=ids,
+        completion_mask=torch.ones_like(ids),
+        tool_mask=mask,
+        answer=lambda text: seen.append(text),
+    )
+    assert seen == ["ask\n\n\n\ndone"]

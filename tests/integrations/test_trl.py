@@ -20,7 +20,7 @@ def accuracy(completions, numbers, target, **kwargs):
     rewards = []
     for completion, given, wanted in zip(completions, numbers, target, strict=True):
         text = completion[0]["content"]
-        spans = find_answer(text)
+        spans = find_answer(text, "boxed")
         inside = text[spans[0].start : spans[0].stop] if spans else ""
         rewards.append(float(is_solution(inside, Problem(tuple(given), wanted))))
     return rewards

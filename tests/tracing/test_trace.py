@@ -140,7 +140,14 @@ def test_without_a_response_the_model_answers(embedded):
 
 def test_a_response_without_answer_is_told_with_its_end(embedded):
     with pytest.raises(AnswerNotFound, match=r"rule 'boxed'.*ends in 'not 33\.'.*last-line"):
-        trace(embedded.model, embedded.tokenizer, PROMPT, "not 33.")
+        trace(embedded.model, embedded.tokenizer, PROMPT, "not 33.", answer="boxed")
+
+
+def test_without_an_answer_of_a_known_form_the_last_line_is_traced_and_said_so(embedded):
+    made = trace(embedded.model, embedded.tokenizer, PROMPT, "18 - 7 = 11.\n11 * 3 = 33, yes.")
+    assert made.provenance.answer_rule == "last-line"
+    answer = [one for one, role in zip(made.ids, made.roles, strict=True) if role == "answer"]
+    assert embedded.tokenizer.decode(answer).strip() == "11 * 3 = 33, yes."
 
 
 @pytest.mark.parametrize(

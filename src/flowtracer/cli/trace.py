@@ -43,8 +43,8 @@ def trace(
     answer: Annotated[
         str,
         typer.Option(
-            help="Where the answer is: boxed, line, explained, choice, tag, gsm8k, last-line, "
-            "regex:PATTERN, or auto (the first of boxed, tag, gsm8k, last-line that fits)."
+            help="Where the answer is: boxed, line, explained, choice, tag, gsm8k, stated, last-line, "
+            "regex:PATTERN, or auto (the first of boxed, tag, gsm8k, stated, last-line that fits)."
         ),
     ] = "auto",
     question: Annotated[

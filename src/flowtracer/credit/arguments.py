@@ -30,7 +30,7 @@ class CreditArguments:
     layers: str = option("middle", "early, middle, late, all, or such as 15-25.")
     edges: str = option("mean", "What an edge of the graph weighs: mean, no-sink or value.")
     heads: str = option("all", "Heads that are averaged: all, or the near, middle or far third.")
-    answer: str = option("boxed", "Answer rule, where the data do not say where the answer is.")
+    answer: str = option("auto", "Answer rule, where the data do not say where the answer is.")
     answer_tokens: str = option("absorb", "Whether answer tokens absorb flow or relay it.")
     question: str = option("prompt", "Where flow enters: prompt, or user (the user's messages).")
     seed: int = option(0, "Seed of random scores.")

@@ -32,8 +32,8 @@ class Credit:
     scorer: a name out of `SCORERS`. selection, weighting: the top 40% by 1.5 (section 3.3). options:
         of the scorer; its layers, edges and heads make the graph, so that every graph of
         docs/evidence.md can be trained with.
-    answer: where the answer is (see `find_answer`), "boxed" (section 5.2); a function may return
-        several weighted spans.
+    answer: where the answer is (see `find_answer`), "auto" (our choice; the paper's tasks ask for a
+        box, section 5.2); a function may return several weighted spans.
     steps: process rewards, a function from the response to (start, stop, score) spans; a token's
         weight is multiplied by its step's score, also in a response without an answer.
     question: as in `trace` (our choice).
@@ -43,7 +43,7 @@ class Credit:
     selection: Selection = field(default_factory=Selection)
     weighting: Weighting = field(default_factory=Weighting)
     options: ScoreOptions = field(default_factory=ScoreOptions)
-    answer: AnswerRule = "boxed"
+    answer: AnswerRule = "auto"
     steps: Callable[[str], object] | None = None
     question: Question = "prompt"
 

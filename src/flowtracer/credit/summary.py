@@ -3,10 +3,13 @@
 Sums are kept per response, so that the parts of several processes can be added before any division.
 """
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from flowtracer.credit.credit import TokenCredit, concentration
+from flowtracer.regions import AnswerRule, rule_name
 from flowtracer.scorers.batch import ScoreBatch
 
 COUNTED = (
@@ -58,3 +61,18 @@ def credit_metrics(sums: Tensor) -> dict[str, float]:
         "concentration": count["concentration"] / max(count["worked"], 1),
         "responses": count["worked"],
     }
+
+
+def warn_without_answers(no_answer: float, rule: AnswerRule, *, option: str) -> bool:
+    """Warn, and return True, if most responses have no answer: they are trained on without credit.
+
+    no_answer: of `credit_metrics`. option: where the rule can be chosen.
+    """
+    if no_answer <= 0.5:
+        return False
+    warnings.warn(
+        f"{100 * no_answer:.0f}% of the responses have no answer by the rule {rule_name(rule)!r} and get "
+        f"no credit; name another one with {option}, such as 'last-line', 'gsm8k' or 'regex:PATTERN'",
+        stacklevel=3,
+    )
+    return True

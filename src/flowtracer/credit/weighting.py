@@ -51,10 +51,10 @@ def weigh(scores: Tensor, chosen: Tensor, candidates: Tensor, weighting: Weighti
             mean = torch.where(candidates, weights, 0.0).sum(1, keepdim=True) / count
             weights = torch.where(candidates, weights / mean, weights)
         return weights
-    held = torch.where(candidates, scores.double(), 0.0)
-    weights = CONTINUOUS[weighting.rule](held, candidates, count).masked_fill(~candidates, 0.0)
+    scores = torch.where(candidates, scores.double(), 0.0)
+    weights = CONTINUOUS[weighting.rule](scores, candidates, count).masked_fill(~candidates, 0.0)
     mean = weights.sum(1, keepdim=True) / count
-    usable = candidates & (mean > 0) & (held.sum(1, keepdim=True) > 0)
+    usable = candidates & (mean > 0) & (scores.sum(1, keepdim=True) > 0)
     weights = torch.where(usable, weights / mean.clamp(min=torch.finfo(mean.dtype).tiny), 1.0)
     return weights.nan_to_num(nan=1.0, posinf=1.0, neginf=1.0).float()
 
@@ -108,6 +108,11 @@ def _z_score(scores: Tensor, candidates: Tensor, count: Tensor) -> Tensor:
 
 
 def _median(values: Tensor, candidates: Tensor) -> Tensor:
-    """Median over the candidates of each row, (B, 1); 0 for a row without any."""
-    hidden = values.masked_fill(~candidates, torch.nan)
-    return hidden.nanmedian(1, keepdim=True).values.nan_to_num(nan=0.0)
+    """Median over the candidates of each row, the mean of the middle two for an even number, (B, 1).
+
+    0 for a row without candidates. `nanmedian` would take the lower of the two.
+    """
+    ascending = values.masked_fill(~candidates, torch.inf).sort(1).values
+    count = candidates.sum(1, keepdim=True)
+    middle = torch.cat([(count - 1).clamp(min=0) // 2, count // 2], 1)
+    return ascending.gather(1, middle).mean(1, keepdim=True).masked_fill(count == 0, 0.0)

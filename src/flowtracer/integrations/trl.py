@@ -20,7 +20,7 @@ from flowtracer.credit import (
     structural_vocabulary,
     token_credit,
 )
-from flowtracer.credit.summary import credit_metrics, credit_sums
+from flowtracer.credit.summary import credit_metrics, credit_sums, warn_without_answers
 from flowtracer.models.decoder import find_decoder, is_sharded
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.table import find_scorer
@@ -46,6 +46,7 @@ class FlowCreditMixin:
         check_settings(self)
         self._delimiters: Tensor | None = None
         self._began: float | None = None
+        self._warned = False
 
     def _generate_and_score_completions(self: Any, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         began = time.perf_counter()
@@ -115,8 +116,13 @@ class FlowCreditMixin:
     ) -> None:
         """Means over all processes' responses; sums are gathered, so unequal parts weigh right."""
         sums = self.accelerator.gather(credit_sums(batch, result, informative).sum(0)[None]).sum(0)
-        for name, value in (credit_metrics(sums) | {"seconds": seconds}).items():
+        metrics = credit_metrics(sums) | {"seconds": seconds}
+        for name, value in metrics.items():
             self._metrics["train"][f"credit/{name}"].append(value)
+        if not self._warned and self.accelerator.is_main_process:
+            self._warned = warn_without_answers(
+                metrics["no_answer"], self.credit.answer, option="credit=Credit(answer=...)"
+            )
 
 
 class FlowGRPOTrainer(FlowCreditMixin, GRPOTrainer):

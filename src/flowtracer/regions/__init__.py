@@ -1,6 +1,6 @@
 """Where the question, the response and the answer are: on the text, and on tokens."""
 
-from flowtracer.regions.answers import ANSWER_RULES, AnswerRule, Span, find_answer
+from flowtracer.regions.answers import ANSWER_RULES, AnswerRule, Span, find_answer, rule_name
 from flowtracer.regions.offsets import (
     TokenizedText,
     decode_all_with_offsets,
@@ -25,6 +25,7 @@ __all__ = [
     "encode_with_offsets",
     "find_answer",
     "render_prompt",
+    "rule_name",
     "token_weights",
     "tokenize_prompt",
     "user_spans",

@@ -17,6 +17,8 @@ class Span(NamedTuple):
     weight: float = 1.0
 
 
+LONGEST_STATED = 200  # characters, our choice: a longer sentence is an explanation
+
 AnswerRule = str | re.Pattern[str] | Callable[[str], object] | Sequence[Span]
 
 _BOX = re.compile(r"\\boxed\s*\{")
@@ -27,17 +29,20 @@ _LETTER_IN_BOX = re.compile(r"^(?:\\(?:text|textbf|mathrm|mathbf)\{)?[\s(\[*]*([
 _STATED_LETTER = re.compile(
     r"(?i:answer|choice|option)(?i:\s{1,3}is)?\s{0,3}:?\s{0,3}\*{0,2}\s{0,3}[(\[]?([A-Z])(?![A-Za-z])"
 )
+_STATED = re.compile(r"(?i)\banswer[ \t*_]{0,4}(?:is\b|=|:)[ \t:*_]{0,6}")
+_SENTENCE_END = re.compile(r"[*_ \t]{0,4}(?:[.!][*_]{0,3}(?:\s|\Z)|\Z)")
 _TOOL_CALL = re.compile(r"<tool_call>((?:(?!<tool_call>).){0,20000}?)</tool_call>", re.DOTALL)
 _ARGUMENTS = re.compile(r'"arguments"\s{0,3}:\s{0,3}')
 _BARE_LETTER = re.compile(r"^[ \t(\[*]{0,8}([A-Z])[ \t)\].:*]{0,8}$", re.MULTILINE)
 
 
-def find_answer(text: str, rule: AnswerRule = "boxed") -> list[Span]:
+def find_answer(text: str, rule: AnswerRule = "auto") -> list[Span]:
     """Spans of the answer in a response; empty if the rule finds none.
 
-    rule: a name out of `ANSWER_RULES` (default "boxed", method of the paper), "regex:PATTERN" or a
-    compiled pattern (last match, its first group if it has one), a function from text to None, one
-    span or several, or the spans themselves. A span is (start, stop) or (start, stop, weight).
+    rule: a name out of `ANSWER_RULES` (default "auto", our choice; the paper's is "boxed"),
+    "regex:PATTERN" or a compiled pattern (last match, its first group if it has one), a function from
+    text to None, one span or several, or the spans themselves. A span is (start, stop) or
+    (start, stop, weight).
 
     Raises ValueError for an unknown rule or a span outside the text.
     """
@@ -54,6 +59,15 @@ def find_answer(text: str, rule: AnswerRule = "boxed") -> list[Span]:
             raise ValueError(f"answer rule {rule!r} is unknown; use {known} or regex:PATTERN")
         return ANSWER_RULES[rule](text)
     return _checked(rule(text) if callable(rule) else rule, text)
+
+
+def rule_name(rule: AnswerRule) -> str:
+    """A rule for messages and records."""
+    if isinstance(rule, str):
+        return rule
+    if isinstance(rule, re.Pattern):
+        return f"regex:{rule.pattern}"
+    return getattr(rule, "__name__", "function") if callable(rule) else "given spans"
 
 
 def last_box(text: str) -> list[Span]:
@@ -101,6 +115,17 @@ def gsm8k_line(text: str) -> list[Span]:
     return _last_match(text, _GSM8K)
 
 
+def stated(text: str) -> list[Span]:
+    """What is last said to be the answer, to the end of the sentence: "The answer is 42." """
+    for marker in reversed(list(_STATED.finditer(text))):
+        line = text.find("\n", marker.end())
+        end = _SENTENCE_END.search(text, marker.end(), len(text) if line < 0 else line)
+        spans = _trimmed(text, marker.end(), end.start()) if end else []
+        if spans and spans[0].stop - spans[0].start <= LONGEST_STATED:
+            return spans
+    return []
+
+
 def tool_arguments(text: str) -> list[Span]:
     """The arguments of every `<tool_call>{"name": ..., "arguments": {...}}</tool_call>` (Qwen, Hermes).
 
@@ -123,8 +148,11 @@ def last_line(text: str) -> list[Span]:
 
 
 def first_that_finds(text: str) -> list[Span]:
-    """The first of box, tag, `####` and last line that finds something, in this order."""
-    return last_box(text) or answer_tag(text) or gsm8k_line(text) or last_line(text)
+    """The first of box, tag, `####` and stated answer that finds something, in this order.
+
+    A last line alone is no answer: a response that was cut off has one too.
+    """
+    return last_box(text) or answer_tag(text) or gsm8k_line(text) or stated(text)
 
 
 ANSWER_RULES: dict[str, Callable[[str], list[Span]]] = {
@@ -134,6 +162,7 @@ ANSWER_RULES: dict[str, Callable[[str], list[Span]]] = {
     "choice": choice_letter,
     "tag": answer_tag,
     "gsm8k": gsm8k_line,
+    "stated": stated,
     "tool-call": tool_arguments,
     "last-line": last_line,
     "auto": first_that_finds,

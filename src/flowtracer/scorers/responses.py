@@ -30,7 +30,7 @@ def score_batch(
     completion_ids: Tensor,
     completion_mask: Tensor,
     tool_mask: Tensor | None = None,
-    answer: AnswerRule = "boxed",
+    answer: AnswerRule = "auto",
     steps: AnswerRule | None = None,
     conversations: Sequence[Sequence[Message]] | None = None,
     delimiters: Tensor | None = None,
@@ -75,31 +75,40 @@ def sequence_batch(
 ) -> ScoreBatch:
     """Sequences (B, T) with what is known of their tokens, all masks (B, T).
 
-    question: where flow enters. completion_mask: everything behind the prompt, which holds the answer
-    and the steps. response_mask: what the policy wrote of it. The rest as in `score_batch`.
+    question: where flow enters. completion_mask: everything behind the prompt, which holds the steps.
+    response_mask: what the policy wrote of it, which holds the answer. The rest as in `score_batch`.
     """
     return ScoreBatch(
         input_ids=input_ids,
         attention_mask=attention_mask,
         question=question,
         candidates=response_mask,
-        answer=find_answers(tokenizer, input_ids, completion_mask, answer) * response_mask,
+        answer=find_answers(tokenizer, input_ids, completion_mask, response_mask, answer),
         steps=None if steps is None else step_scores(tokenizer, input_ids, completion_mask, steps),
         structural=None if delimiters is None else is_structural(delimiters, input_ids),
     )
 
 
 def find_answers(
-    tokenizer: PreTrainedTokenizerBase, ids: Tensor, mask: Tensor, rule: AnswerRule
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Tensor,
+    completion_mask: Tensor,
+    response_mask: Tensor,
+    rule: AnswerRule,
 ) -> Tensor:
     """Weight of each completion token as answer, (B, T) float; a row without an answer is all 0.
 
-    So is a row on which the user's own function fails, which is warned of.
+    A rule reads what the policy wrote, with tool output blanked: most take the last match, and one in
+    later tool output would hide the policy's own. A row on which the user's own function fails is all 0
+    and warned of.
     """
     weights = torch.zeros(ids.shape, dtype=torch.float32)
-    for row, positions, text in _texts(tokenizer, ids, mask):
+    written = response_mask.tolist()
+    for row, positions, text in _texts(tokenizer, ids, completion_mask, response_mask):
+        by_policy = [written[row][position] for position in positions]
         try:
-            weights[row, positions] = answer_weights(rule, text)
+            found = answer_weights(rule, _blanked(text, by_policy))
+            weights[row, positions] = found * torch.tensor(by_policy)
         except Exception as error:
             if isinstance(rule, str):  # a fault of ours, and of no single response
                 raise
@@ -130,16 +139,35 @@ def step_scores(
     return scores.to(ids.device)
 
 
+def _blanked(text: TokenizedText, kept: Sequence[bool]) -> TokenizedText:
+    """The text with a line break for every character of tokens that are not kept; same offsets."""
+    if all(kept):
+        return text
+    characters = list(text.text)
+    for (start, stop), keep in zip(text.offsets, kept, strict=True):
+        if not keep:
+            characters[start:stop] = "\n" * (stop - start)
+    return text._replace(text="".join(characters))
+
+
 def _texts(
-    tokenizer: PreTrainedTokenizerBase, ids: Tensor, mask: Tensor
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Tensor,
+    mask: Tensor,
+    written: Tensor | None = None,
 ) -> Iterator[tuple[int, list[int], TokenizedText]]:
-    """Row, positions of its masked tokens and their text, of every row that has any."""
+    """Row, positions of its masked tokens and their text, of every row that has any.
+
+    written: what the policy wrote; the text ends where that does. Special tokens at the end are left
+    out: an end-of-text token is no last line.
+    """
     special = set(tokenizer.all_special_ids)
     positions: list[list[int]] = []
     rows: list[list[int]] = []
-    for tokens, inside in zip(ids.tolist(), mask.tolist(), strict=True):
+    ends = (mask if written is None else written).tolist()
+    for tokens, inside, end in zip(ids.tolist(), mask.tolist(), ends, strict=True):
         kept = [position for position, real in enumerate(inside) if real]
-        while kept and tokens[kept[-1]] in special:  # an end-of-text token is not a last line
+        while kept and (tokens[kept[-1]] in special or not end[kept[-1]]):
             kept.pop()
         positions.append(kept)
         rows.append([tokens[position] for position in kept])

@@ -25,6 +25,7 @@ from flowtracer.regions import (
     decode_with_offsets,
     encode_with_offsets,
     render_prompt,
+    rule_name,
     tokenize_prompt,
     user_spans,
 )
@@ -46,7 +47,7 @@ def trace(
     prompt: str | Sequence[Message],
     response: str | Sequence[int] | None = None,
     *,
-    answer: AnswerRule | TokenPositions = "boxed",
+    answer: AnswerRule | TokenPositions = "auto",
     question: Literal["prompt", "user"] = "prompt",
     layers: Layers = "middle",
     answer_tokens: AnswerTokens = "absorb",
@@ -64,7 +65,8 @@ def trace(
         prompt: the user's message (the chat template is applied if there is one) or a conversation.
         response: its text or token ids. None: the model answers first (`max_new_tokens`,
             `temperature` and `seed` as in `flowtracer.models.generation.respond`).
-        answer: where the answer is; default the last `\boxed{}`. See `find_answer`.
+        answer: where the answer is, see `find_answer`. Where the default "auto" finds nothing, the
+            last line is taken and recorded as the rule.
         question: "prompt" (default, our choice) lets flow enter at every prompt token, "user" only
             at what the user wrote.
         layers: see `select_layers`; answer_tokens: see `answer_flow`.
@@ -97,6 +99,9 @@ def trace(
     if not answered.ids:
         raise ValueError("the response is empty; give its text, or leave it out to have one made")
     weights = answer_weights(answer, answered)
+    if answer == "auto" and not bool(weights.any()):
+        answer = "last-line"
+        weights = answer_weights(answer, answered)
     if not bool(weights.any()):
         raise AnswerNotFound(_not_found(answer, answered.text))
 
@@ -211,13 +216,9 @@ def _short(value: float) -> float:
 
 
 def _rule_name(rule: AnswerRule | TokenPositions) -> str:
-    if isinstance(rule, str):
-        return rule
     if isinstance(rule, TokenPositions):
         return f"token positions {list(rule.positions)}"
-    if hasattr(rule, "pattern"):
-        return f"regex:{rule.pattern}"
-    return getattr(rule, "__name__", "function") if callable(rule) else "given spans"
+    return rule_name(rule)
 
 
 def _not_found(rule: AnswerRule | TokenPositions, response: str) -> str:

@@ -118,7 +118,9 @@ def _train(settings: RunSettings, folder: Path, checkpoint: Path | None) -> Path
         "peft_config": get_peft_config(settings.model),
         "callbacks": [MetricsFile(folder)],
     }
-    credit = settings.credit.credit_of_run(answer=task.answer_rule, seed=args.seed)
+    # "auto" looks for a box first, then for the other forms that the graders accept.
+    answer = "auto" if task.answer_rule == "boxed" else task.answer_rule
+    credit = settings.credit.credit_of_run(answer=answer, seed=args.seed)
     trainer = GRPOTrainer(**common) if credit is None else FlowGRPOTrainer(**common, credit=credit)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model(str(folder))

@@ -21,7 +21,7 @@ from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 
 from flowtracer.credit import apply_credit
-from flowtracer.credit.summary import credit_metrics
+from flowtracer.credit.summary import credit_metrics, warn_without_answers
 from flowtracer.integrations.verl.settings import KEY, check_settings
 from flowtracer.integrations.verl.weights import FIELDS, jagged
 from flowtracer.integrations.verl.worker import SUMS, WEIGHTS, FlowActorWorker
@@ -36,6 +36,8 @@ class FlowPPOTrainerSync(PPOTrainerSync):
 
     Raises ValueError for settings under which credit would not be given.
     """
+
+    _warned = False
 
     def __init__(self, config: DictConfig) -> None:
         self.credit = check_settings(config)
@@ -72,6 +74,9 @@ class FlowPPOTrainerSync(PPOTrainerSync):
         tq.kv_batch_put(**where, fields=data.select("advantages"))
         sums = torch.stack(list(data[SUMS].unbind())).sum(0)  # the queue makes every field jagged
         values = credit_metrics(sums) | {"seconds": time.perf_counter() - start}
+        self._warned = self._warned or warn_without_answers(
+            values["no_answer"], self.credit.answer, option=f"{KEY}.answer"
+        )
         metrics.update({f"credit/{name}": value for name, value in values.items()})
         return batch
 
