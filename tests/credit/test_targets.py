@@ -166,3 +166,26 @@ def test_a_function_sees_tool_output_blanked():
         answer=lambda text: seen.append(text),
     )
     assert seen == ["ask\n\n\n\ndone"]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("6 * 7 = 42.\nThe answer is 42.", "42"),
+        ("6 * 7 = 42\n#### 42", "42"),
+        ("so <answer>42</answer>", "42"),
+        ("so \\boxed{42}", "42"),
+        ("6 * 7 = 42, so ", ""),  # cut off
+    ],
+)
+def test_the_default_rule_knows_the_forms_of_the_tasks(text, answer):
+    ids, mask = characters([(text, 1)])
+    batch = score_batch(
+        ByteTokenizer(),
+        prompt_ids=torch.tensor([[65, 66]]),
+        prompt_mask=torch.ones(1, 2, dtype=torch.long),
+        completion_ids=ids,
+        completion_mask=mask,
+    )
+    assert "".join(chr(one) for one in batch.input_ids[batch.answer > 0].tolist()) == answer
+    assert Credit().answer == "auto"

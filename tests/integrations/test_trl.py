@@ -10,8 +10,8 @@ trl = pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 from datasets import Dataset  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
-from flowtracer.credit import Credit, Weighting  # noqa: E402
-from flowtracer.integrations.trl import RELIED_ON, FlowGRPOTrainer  # noqa: E402
+from flowtracer.credit import Credit, ScoreOptions, Weighting  # noqa: E402
+from flowtracer.integrations.trl import RELIED_ON, FlowCreditMixin, FlowGRPOTrainer  # noqa: E402
 from flowtracer.regions import find_answer  # noqa: E402
 from flowtracer.tasks.countdown import Problem, all_problems, is_solution  # noqa: E402
 
@@ -182,7 +182,7 @@ def test_credit_changes_the_update_and_is_logged(trainer):
     assert 0.2 < logged["credit/concentration"] < 1 and logged["credit/seconds"] > 0
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo"])
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "vespo"])
 def test_every_token_level_loss_takes_credit(trainer, loss_type):
     one = trainer(loss_type=loss_type)
     before = parameters(one).clone()
@@ -230,6 +230,7 @@ def test_evaluation_is_left_alone(trainer):
     ("changes", "message"),
     [
         ({"importance_sampling_level": "sequence"}, "no place for credit per token"),
+        ({"credit": Credit(options=ScoreOptions(layers="20-30"))}, "layers: 20 does not exist"),
     ],
 )
 def test_settings_without_meaning_are_refused(trainer, changes, message):
@@ -246,3 +247,36 @@ def test_a_reward_without_spread_gets_no_credit_work(trainer):
     one.train()
     assert one.state.log_history[0]["credit/responses"] == 0
     assert one.state.log_history[0]["credit/mean_weight"] == 1.0
+
+
+@pytest.mark.parametrize("name", ["GMPO", "RLOO"])
+def test_trainers_of_whole_sequences_are_refused(embedded, tmp_path, name):
+    """GMPO is a GRPO trainer without any attribute that says so; RLOO is none."""
+    home = pytest.importorskip("trl.experimental.gmpo") if name == "GMPO" else trl
+    base, config = getattr(home, f"{name}Trainer"), getattr(home, f"{name}Config")
+    kind = type(f"Flow{name}Trainer", (FlowCreditMixin, base), {})
+    with pytest.raises(ValueError, match=f"Flow{name}Trainer.* does not weigh each token's loss"):
+        kind(
+            model=copy.deepcopy(embedded.model),
+            processing_class=embedded.tokenizer,
+            reward_funcs=accuracy,
+            args=config(
+                output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False,
+                per_device_train_batch_size=16, num_generations=4,
+            ),
+            train_dataset=problems(4),
+        )  # fmt: skip
+
+
+def test_trying_the_loss_leaves_the_trainer_as_it_was(trainer):
+    one = trainer(loss_type="dapo", beta=0.1)
+    assert not one._metrics["train"] and not one._metrics["eval"]
+
+
+def test_most_responses_without_an_answer_are_warned_of_once(trainer):
+    with pytest.warns(UserWarning, match="get no credit") as caught:
+        trainer(credit=Credit(answer="tag"), max_steps=2).train()
+    told = [str(one.message) for one in caught if "get no credit" in str(one.message)]
+    assert len(told) == 1
+    assert told[0].startswith("100% of the responses have no answer by the rule 'tag'")
+    assert "credit=Credit(answer=...)" in told[0]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
+from flowtracer.attention import depth_of, select_layers
 from flowtracer.credit import (
     Credit,
     TokenCredit,
@@ -21,9 +22,9 @@ from flowtracer.credit import (
     token_credit,
 )
 from flowtracer.credit.summary import credit_metrics, credit_sums, warn_without_answers
+from flowtracer.integrations.trl_loss import check_loss
 from flowtracer.models.decoder import find_decoder, is_sharded
 from flowtracer.scorers.batch import ScoreBatch
-from flowtracer.scorers.table import find_scorer
 
 RELIED_ON = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
 
@@ -142,5 +143,7 @@ def check_settings(trainer: Any) -> None:
         raise ValueError(
             "the Liger GRPO loss takes one advantage per sequence; switch it off to use credit"
         )
-    find_scorer(trainer.credit.scorer)
-    find_decoder(trainer.accelerator.unwrap_model(trainer.model))
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    find_decoder(model)
+    select_layers(trainer.credit.options.layers, depth_of(model))
+    check_loss(trainer)
