@@ -118,8 +118,9 @@ def gsm8k_line(text: str) -> list[Span]:
 def stated(text: str) -> list[Span]:
     """What is last said to be the answer, to the end of the sentence: "The answer is 42." """
     for marker in reversed(list(_STATED.finditer(text))):
-        line = text.find("\n", marker.end())
-        end = _SENTENCE_END.search(text, marker.end(), len(text) if line < 0 else line)
+        limit = min(marker.end() + LONGEST_STATED + 1, len(text))
+        line = text.find("\n", marker.end(), limit)
+        end = _SENTENCE_END.search(text, marker.end(), limit if line < 0 else line)
         spans = _trimmed(text, marker.end(), end.start()) if end else []
         if spans and spans[0].stop - spans[0].start <= LONGEST_STATED:
             return spans
