@@ -80,7 +80,7 @@ def test_an_engine_that_cannot_be_read_is_refused(engine, monkeypatch):
         check_readable(engine)
     monkeypatch.setattr(engine, "ulysses_sequence_parallel_size", 1)
     monkeypatch.setattr(engine.model_config.hf_config, "vision_config", {}, raising=False)
-    with pytest.raises(ValueError, match="reads images"):
+    with pytest.raises(ValueError, match="takes images, video or audio"):
         check_readable(engine)
 
 

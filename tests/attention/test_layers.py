@@ -1,5 +1,7 @@
 """Which layers a choice means."""
 
+from itertools import count
+
 import pytest
 
 from flowtracer.attention import select_layers
@@ -25,6 +27,14 @@ from flowtracer.attention import select_layers
 )
 def test_layer_choices(choice, depth, expected):
     assert select_layers(choice, depth) == expected
+
+
+@pytest.mark.parametrize(
+    "choice", ["0-999999999999", "8-99999999999", "0,1-99999999999", range(10**12), count()]
+)
+def test_endless_choices_are_refused_at_once(choice):
+    with pytest.raises(ValueError, match="layers: 8 does not exist; this model has layers 0 to 7"):
+        select_layers(choice, 8)
 
 
 @pytest.mark.parametrize("choice", ["centre", "1-", "", "5-3", 8, -9, [0, 99], [], "early"])

@@ -1,6 +1,7 @@
 """Which layers' attention is averaged."""
 
 from collections.abc import Iterable
+from itertools import chain
 
 Layers = str | int | range | Iterable[int]
 
@@ -23,11 +24,11 @@ def select_layers(layers: Layers, depth: int) -> tuple[int, ...]:
         "all": range(depth),
     }
     if isinstance(layers, str):
-        chosen = named[layers] if layers in named else _parse(layers)
+        chosen: Iterable[int] = named[layers] if layers in named else _parse(layers)
     elif isinstance(layers, int):
         chosen = [layers]
     else:
-        chosen = list(layers)
+        chosen = layers
     numbers = set()
     for number in chosen:
         if not -depth <= number < depth:
@@ -40,17 +41,17 @@ def select_layers(layers: Layers, depth: int) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
-def _parse(text: str) -> list[int]:
-    """Read "7", "3,5,8" and "10-20"."""
-    numbers: list[int] = []
+def _parse(text: str) -> Iterable[int]:
+    """Read "7", "3,5,8" and "10-20"; of a range only as much as is asked for."""
+    ranges: list[Iterable[int]] = []
     try:
         for part in text.split(","):
             low, dash, high = (
                 part.strip().partition("-") if part.strip()[:1] != "-" else (part, "", "")
             )
-            numbers.extend(range(int(low), int(high) + 1) if dash else [int(low)])
+            ranges.append(range(int(low), int(high) + 1) if dash else [int(low)])
     except ValueError:
         raise ValueError(
             f"layers: cannot read {text!r}; use middle, early, late, all, '10-20' or '3,5,8'"
         ) from None
-    return numbers
+    return chain.from_iterable(ranges)

@@ -1,5 +1,6 @@
 """The decoder inside a model: its stack of layers, out of whatever wraps or shards it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -7,12 +8,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 SUPPORTED = (
     "decoder-only models of transformers that use its AttentionInterface (Llama, Mistral, Qwen, "
     "Gemma, Phi, gpt-oss and their like)"
 )
+
+
+# Parts of a config that describe how other things than text come in, as models of transformers 5 and
+# their forerunners with code of their own name them.
+OTHER_INPUTS = re.compile("vision|visual|image|img|video|audio|speech|multimodal|vq_config")
 
 
 class AttentionCaptureError(ValueError):
@@ -66,7 +72,8 @@ def device_of(decoder: PreTrainedModel) -> torch.device:
 def find_decoder(model: nn.Module) -> PreTrainedModel:
     """The stack of layers without its head, taken out of FSDP, compiled and PEFT wrappers.
 
-    Raises AttentionCaptureError for anything that is not a decoder-only model of transformers.
+    Raises AttentionCaptureError for anything that is not a decoder-only model of transformers for
+    text.
     """
     inner: Any = getattr(model, "_orig_mod", model)
     inner = getattr(inner, "_fsdp_wrapped_module", inner)  # FSDP1; FSDP2 does not wrap
@@ -86,4 +93,18 @@ def find_decoder(model: nn.Module) -> PreTrainedModel:
         raise AttentionCaptureError(
             f"{type(inner).__name__} is an encoder-decoder; supported are {SUPPORTED}"
         )
+    check_text_only(inner.config, type(inner).__name__)
     return inner.get_decoder()
+
+
+def check_text_only(config: PreTrainedConfig, name: str) -> None:
+    """Raise AttentionCaptureError for a model that takes images, video or audio beside its text.
+
+    It would be read without them. name: of the model's class, for the error.
+    """
+    for key, value in vars(config).items():
+        if OTHER_INPUTS.search(key) and isinstance(value, PreTrainedConfig | dict):
+            raise AttentionCaptureError(
+                f"{name} takes images, video or audio (`{key}` in its config), which are not read "
+                "yet; use a model of text only"
+            )

@@ -19,6 +19,7 @@ from flowtracer.credit import (
     token_credit,
 )
 from flowtracer.models import Loaded, load
+from flowtracer.models.decoder import find_decoder
 from flowtracer.models.padding import pad_rows
 from flowtracer.rollouts.parts import write_part
 from flowtracer.rollouts.rollout import Limits, Rollout, read_rollout
@@ -66,6 +67,7 @@ class Worker:
             device=settings.device,
             trust_remote_code=settings.trust_remote_code,
         )
+        find_decoder(self.loaded.model)  # refuses a model that cannot be read, before any row
         tokenizer, config = self.loaded.tokenizer, self.loaded.model.config.get_text_config()
         self.limits = Limits(config.vocab_size, settings.max_tokens)
         self.delimiters = (

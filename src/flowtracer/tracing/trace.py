@@ -80,6 +80,7 @@ def trace(
         AnswerNotFound: the rule finds no answer in the response.
         ValueError: the text or a choice is not usable; AttentionCaptureError: nor is the model.
     """
+    chosen = select_layers(layers, depth_of(model))  # before an answer that nothing could trace
     rendered = render_prompt(tokenizer, prompt, chat=chat)
     asked = tokenize_prompt(tokenizer, rendered)
     if response is None:
@@ -121,7 +122,7 @@ def trace(
     provenance = Provenance(
         model=model_name or _model_name(model),
         dtype=str(model.dtype).removeprefix("torch."),
-        layers=select_layers(layers, depth_of(model)),
+        layers=chosen,
         answer_rule=_rule_name(answer),
         answer_tokens=answer_tokens,
         question=question,

@@ -25,7 +25,7 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 from flowtracer.credit import Credit, structural_vocabulary
 from flowtracer.integrations.verl.settings import KEY, check_engine, read_credit
 from flowtracer.integrations.verl.weights import FIELDS, response_weights
-from flowtracer.models.decoder import find_decoder
+from flowtracer.models.decoder import check_text_only, find_decoder
 
 WEIGHTS = "flow_weights"
 SUMS = "flow_sums"
@@ -72,10 +72,8 @@ def check_readable(engine: Any) -> None:
     """Refuse, in one sentence, an engine whose model's attention cannot be read."""
     check_engine(engine.engine_config.strategy, engine.ulysses_sequence_parallel_size)
     tokenizer_of(engine)
-    if hasattr(engine.model_config.hf_config, "vision_config"):
-        raise ValueError(
-            "the model reads images, which credit would not see; train a model of text only"
-        )
+    config = engine.model_config.hf_config
+    check_text_only(config, str(config.model_type))
     find_decoder(engine.module)
 
 
