@@ -4,9 +4,14 @@ import pytest
 import torch
 from helpers.models import ARCHITECTURES, random_model
 
-from flowtracer.models.continuation import continue_prefixes, read_prefixes, sampled
+from flowtracer.models.continuation import continue_prefixes, read_text, sampled
 
 TEXT = torch.randint(3, 97, (20,), generator=torch.Generator().manual_seed(3)).tolist()
+
+
+def prefixes_of(model, lengths):
+    text = read_text(model, TEXT)
+    return [text.prefix(length) for length in lengths]
 
 
 def greedy_by_rerunning(model, ids, limit, ends):
@@ -22,7 +27,7 @@ def greedy_by_rerunning(model, ids, limit, ends):
 def test_prefixes_of_different_lengths_go_on_as_if_each_ran_alone(name):
     model = random_model(name)
     lengths, limits = [4, 11, 20], [6, 1, 12]
-    prefixes, _ = read_prefixes(model, TEXT, lengths)
+    prefixes = prefixes_of(model, lengths)
     rows = continue_prefixes(
         model, prefixes, copies=2, limits=limits, ends={2}, choose=lambda x: x.argmax(-1)
     )
@@ -33,7 +38,7 @@ def test_prefixes_of_different_lengths_go_on_as_if_each_ran_alone(name):
 
 def test_probabilities_are_those_of_a_plain_forward_pass():
     model = random_model("qwen3")
-    _, logs = read_prefixes(model, TEXT, [5])
+    logs = read_text(model, TEXT).log_probability
     with torch.no_grad():
         plain = model(torch.tensor([TEXT])).logits[0].log_softmax(-1)
     expected = plain[:-1].gather(1, torch.tensor(TEXT[1:])[:, None])[:, 0]
@@ -43,7 +48,7 @@ def test_probabilities_are_those_of_a_plain_forward_pass():
 def test_finished_rows_leave_and_the_others_are_not_disturbed():
     """Half of the vocabulary ends a text, so that rows leave at every step."""
     model = random_model("llama")
-    prefixes, _ = read_prefixes(model, TEXT, [7, 15])
+    prefixes = prefixes_of(model, [7, 15])
     ends = set(range(3, 50))
     rows = continue_prefixes(
         model,
@@ -66,7 +71,7 @@ def test_finished_rows_leave_and_the_others_are_not_disturbed():
 
 def test_sampling_follows_the_models_distribution():
     model = random_model("qwen3")
-    prefixes, _ = read_prefixes(model, TEXT, [9])
+    prefixes = prefixes_of(model, [9])
     rows = continue_prefixes(
         model,
         prefixes,
@@ -82,7 +87,7 @@ def test_sampling_follows_the_models_distribution():
 
 def test_the_same_seed_gives_the_same_tokens():
     model = random_model("qwen3")
-    prefixes, _ = read_prefixes(model, TEXT, [9, 12])
+    prefixes = prefixes_of(model, [9, 12])
 
     def run(seed):
         generator = torch.Generator().manual_seed(seed)
@@ -100,7 +105,7 @@ def test_the_same_seed_gives_the_same_tokens():
 
 def test_a_prefix_without_room_gets_no_tokens():
     model = random_model("qwen3")
-    prefixes, _ = read_prefixes(model, TEXT, [9, 12])
+    prefixes = prefixes_of(model, [9, 12])
     rows = continue_prefixes(
         model, prefixes, copies=1, limits=[0, 3], ends=set(), choose=lambda x: x.argmax(-1)
     )

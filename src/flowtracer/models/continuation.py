@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from flowtracer.models.cache import Layers, cache_of, layers_of
 from flowtracer.models.decoder import device_of, find_decoder
 
+LOGITS_AT_ONCE = 256  # positions, our choice
 COMPACT = 0.75  # our choice: copying the cache pays off once a quarter of its rows is finished
 
 Choose = Callable[[Tensor], Tensor]  # logits (rows, V) to the next token of each row (rows,)
@@ -31,31 +32,31 @@ class Prefix:
         return self.layers[0][0].shape[2]
 
 
-@torch.no_grad()
-def read_prefixes(
-    model: nn.Module, ids: Sequence[int], lengths: Sequence[int]
-) -> tuple[list[Prefix], Tensor]:
-    """Prefixes of one text, of the given lengths, out of a single forward pass.
+@dataclass(frozen=True)
+class ReadText:
+    """A text of T tokens that the model has read."""
 
-    The prefixes are views of the same keys and values. Also returns the log-probability of every
-    token but the first, (T - 1,) float32, at temperature 1.
-    """
-    device = device_of(find_decoder(model))
-    text = torch.tensor([list(ids)], device=device)
+    layers: Layers  # (1, heads, T, D)
+    logits: Tensor  # (T, V), of the token behind each
+    log_probability: Tensor  # (T - 1,) float32, of each token but the first, at temperature 1
+
+    def prefix(self, length: int) -> Prefix:
+        """Its first tokens, 1 to T; a view."""
+        layers = [(keys[:, :, :length], values[:, :, :length]) for keys, values in self.layers]
+        return Prefix(layers, self.logits[length - 1])
+
+
+@torch.no_grad()
+def read_text(model: nn.Module, ids: Sequence[int]) -> ReadText:
+    """Run a text once, for all of its prefixes."""
+    text = torch.tensor([list(ids)], device=device_of(find_decoder(model)))
     cache = cache_of([], 1)
     logits = model(text, past_key_values=cache, use_cache=True).logits[0]
-    layers = layers_of(cache)
-    prefixes = [
-        Prefix([(k[:, :, :length], v[:, :, :length]) for k, v in layers], logits[length - 1])
-        for length in lengths
-    ]
-    following = text[0, 1:]
-    logs = torch.cat(
-        [part.float().log_softmax(-1) for part in logits[:-1].split(256)]
-        if len(following)
-        else [logits[:0].float()]
-    )
-    return prefixes, logs.gather(1, following[:, None])[:, 0]
+    following = text[0, 1:, None]
+    chosen = logits[:-1].gather(1, following)[:, 0].float()
+    # In parts: a float32 copy of all logits can be larger than the model.
+    total = [part.float().logsumexp(-1) for part in logits[:-1].split(LOGITS_AT_ONCE)]
+    return ReadText(layers_of(cache), logits, chosen - torch.cat([chosen[:0], *total]))
 
 
 def sampled(temperature: float, generator: torch.Generator) -> Choose:

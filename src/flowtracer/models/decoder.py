@@ -48,6 +48,17 @@ def is_sharded(model: nn.Module) -> bool:
     return any(hasattr(p, "ds_id") or hasattr(p, "_local_tensor") for p in model.parameters())
 
 
+def layer_stack(model: nn.Module) -> nn.ModuleList:
+    """The model's layers in order. Raises AttentionCaptureError for a model without a list of them."""
+    decoder = find_decoder(model)
+    for stack in decoder.children():
+        if isinstance(stack, nn.ModuleList) and len(stack) == depth_of(model):
+            return stack
+    raise AttentionCaptureError(
+        f"{type(decoder).__name__} has no list of its layers; supported are {SUPPORTED}"
+    )
+
+
 @contextmanager
 def first_layers_only(decoder: PreTrainedModel, count: int) -> Iterator[None]:
     """Run `count` layers in models that loop over `layers[:config.num_hidden_layers]`, as most do.

@@ -1,0 +1,205 @@
+"""Table, pictures and rows of the study of true credit."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flowtracer.evaluation.intervals import Interval
+from flowtracer.records import read_records
+from flowtracer.render.visible import one_line
+from flowtracer.storage import atomic_write
+from flowtracer.studies.provenance import provenance, provenance_line, without_paths
+from flowtracer.studies.table import percent, table_lines, write_table
+from flowtracer.studies.value.figure import draw_against, draw_agreement, draw_response
+from flowtracer.studies.value.study import ValueStudy
+from flowtracer.studies.value.summary import (
+    CEILING,
+    RATIOS,
+    SURPRISE,
+    Agreement,
+    Brought,
+    agreements,
+)
+from flowtracer.studies.verdicts import in_words, judge
+
+VALUES_FILE = "values.parquet"
+COLOURED = 3  # scorers below the coloured response, our choice: flow and the extremes
+
+
+def write_report(
+    study: ValueStudy,
+    rows: Sequence[dict[str, Any]],
+    out: Path,
+    *,
+    command: str,
+    brought: Brought | None = None,
+    tokenizer: Any = None,
+) -> Path:
+    """Write `table.md`, `figures.json`, `values.parquet` and the pictures; the table's path.
+
+    brought: scores of the user's own, see `read_scores`. tokenizer: for the coloured response, which is
+    left out without it.
+    """
+    evenly = study.at == "lines"
+    found = agreements(rows, evenly=evenly, brought=brought)
+    judged = [one for one in found if one.name != CEILING]
+    verdicts = judge(
+        {one.name: one.against_chance / max(1e-12, _total(rows) / len(rows)) for one in judged}
+    )
+    paragraph = in_words(
+        verdicts,
+        baseline=f"chance at holding credit in the top {RATIOS[-1]:.0%} of tokens",
+        units="problems",
+        count=len(rows),
+    )
+    write_values(rows, out / VALUES_FILE)
+    ordered = sorted(judged, key=lambda one: -one.in_top[RATIOS[-1]].value)
+    stored = {name for row in rows for r in row["responses"] for name in r["scores"]}
+    names = [one.name for one in ordered if one.name in stored]
+    shown = list(dict.fromkeys([*[n for n in names if n == "flow"], *names[:1], *names[-1:]]))
+    pictures = {"against.png": draw_against(rows, names, evenly=evenly)}
+    if tokenizer is not None:
+        response = _typical(rows)
+        texts = [one_line(tokenizer.decode([token])) or "∅" for token in response["response_ids"]]
+        pictures["response.png"] = draw_response(response, shown[:COLOURED], texts, evenly=evenly)
+    for name, figure in pictures.items():
+        with atomic_write(out / name) as partial:
+            figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
+    origin = provenance(study.model, command, out)
+    figures = {
+        "study": without_paths(study),
+        "provenance": origin,
+        "recommendation": paragraph,
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+        "scorers": [_plain(one) for one in found],
+    }
+    lines = [
+        f"# True credit: {study.task}",
+        "",
+        _what(study, rows),
+        "",
+        *_table([*ordered, found[-1]]),
+        "",
+        paragraph,
+        "",
+        provenance_line(origin),
+    ]
+    return write_table(out, lines, figures, draw_agreement(found, RATIOS[-1]))
+
+
+def write_values(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Every response with its values as Parquet; docs/referee.md has the schema."""
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pylist(
+        [
+            {
+                "id": row["id"],
+                "problem": row["problem"],
+                "response": number,
+                "prompt_ids": row["prompt_ids"],
+                **{name: value for name, value in response.items() if name != "scores"},
+                "scores": [
+                    {"scorer": name, "scores": scores}
+                    for name, scores in response["scores"].items()
+                ],
+            }
+            for row in rows
+            for number, response in enumerate(row["responses"])
+        ]
+    )
+    with atomic_write(path) as partial:
+        pyarrow.parquet.write_table(table, partial)
+
+
+def read_scores(path: Path, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[float]]:
+    """Scores of a user's own: JSON Lines with id, response (0 first) and scores, one a response token.
+
+    Raises ValueError if a response of the study is missing or has another number of tokens.
+    """
+    scores: dict[tuple[str, int], list[float]] = {}
+    for place, record in read_records(path):
+        values = record.get("scores")
+        if not isinstance(values, list) or not all(
+            isinstance(v, int | float) and not isinstance(v, bool) and v >= 0 for v in values
+        ):
+            raise ValueError(f"{place}: scores is not a list of numbers from 0")
+        scores[str(record.get("id")), int(record.get("response") or 0)] = list(map(float, values))
+    for row in rows:
+        for number, response in enumerate(row["responses"]):
+            values = scores.get((row["id"], number))
+            if values is None or len(values) != len(response["response_ids"]):
+                raise ValueError(
+                    f"{path}: has {'no' if values is None else len(values)} scores for response {number} "
+                    f"of {row['id']!r}, which has {len(response['response_ids'])} tokens; give one a token"
+                )
+    return scores
+
+
+def _total(rows: Sequence[dict[str, Any]]) -> float:
+    """Sum of |credit| over all responses."""
+    return float(sum(np.abs(r["credit"]).sum() for row in rows for r in row["responses"]))
+
+
+def _typical(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The response whose |credit| is the median: neither a dull nor a striking one (our choice)."""
+    responses = [response for row in rows for response in row["responses"]]
+    responses.sort(key=lambda response: float(np.abs(response["credit"]).sum()))
+    return responses[len(responses) // 2]
+
+
+def _what(study: ValueStudy, rows: Sequence[dict[str, Any]]) -> str:
+    responses = [response for row in rows for response in row["responses"]]
+    points = sum(len(response["points"]) for response in responses)
+    tokens = sum(len(response["response_ids"]) for response in responses)
+    right = sum(response["reward"] > 0 for response in responses)
+    where = (
+        f"decisions (tokens of probability below {study.threshold})"
+        if study.at == "decisions"
+        else "lines and sentences"
+    )
+    return (
+        f"{len(responses)} responses to {len(rows)} problems ({right} right), temperature "
+        f"{study.temperature:g}, seed {study.seed}. Values at {points:,} {where} of {tokens:,} tokens, by "
+        f"{study.continuations} continuations each. 95% intervals by a bootstrap over problems."
+    )
+
+
+def _table(found: Sequence[Agreement]) -> list[str]:
+    columns = [
+        "scorer",
+        *(f"credit in the top {ratio:.0%}" for ratio in RATIOS),
+        "rank correlation with its size",
+        "position taken out",
+        "sign, right responses",
+        "sign, wrong responses",
+    ]
+    return table_lines(
+        columns,
+        [
+            [
+                one.name if one.name in (CEILING, SURPRISE) else f"`{one.name}`",
+                *(percent(one.in_top[ratio]) for ratio in RATIOS),
+                *map(_two_digits, (one.correlation, one.without_position)),
+                *map(_two_digits, (one.sign_right, one.sign_wrong)),
+            ]
+            for one in found
+        ],
+    )
+
+
+def _two_digits(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _plain(one: Agreement) -> dict[str, Any]:
+    values = asdict(one)
+    values["in_top"] = {str(ratio): asdict(value) for ratio, value in one.in_top.items()}
+    values["against_chance"] = [float(f"{value:.6g}") for value in one.against_chance]
+    return values

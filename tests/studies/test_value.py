@@ -1,0 +1,246 @@
+"""The value study against a policy small enough to enumerate."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny_world import LIMIT, exact_value, tiny_loaded, tiny_task
+
+from flowtracer.studies.value.agreement import (
+    concordance,
+    credit_in_top,
+    partial_rank_correlation,
+    rank_correlation,
+    unit_scores,
+)
+from flowtracer.studies.value.report import read_scores, write_report
+from flowtracer.studies.value.study import ValueStudy, run_value
+from flowtracer.studies.value.summary import CEILING, agreements
+from flowtracer.studies.value.truth import credit_of_values, decisions, spread, unit_starts
+
+
+def silent(stage, done, total):
+    pass
+
+
+def study_of(**settings):
+    settings = {"scorers": ("random", "position", "entropy"), "max_new_tokens": LIMIT} | settings
+    return ValueStudy("tiny", "tiny", **settings)
+
+
+def test_values_are_those_of_enumeration(tmp_path):
+    loaded, task = tiny_loaded(), tiny_task(4)
+    study = study_of(problems=4, responses=2, continuations=1500, threshold=0.999)
+    errors = []
+    for row in run_value(study, loaded, task, tmp_path, progress=silent):
+        for response in row["responses"]:
+            for point, value in zip(response["points"], response["value"], strict=True):
+                prefix = response["response_ids"][:point]
+                example = task.examples[row["problem"]]
+                exact = exact_value(loaded, task, example, row["prompt_ids"], prefix)
+                noise = math.sqrt(max(exact * (1 - exact), 1e-4) / 1500)
+                errors.append((value - exact) / noise)
+    assert len(errors) > 10
+    assert max(map(abs, errors)) < 4.5 and np.mean(np.square(errors)) < 2.5
+
+
+def test_credits_sum_to_the_outcome_less_the_value_of_the_prompt(tmp_path):
+    rows = run_value(
+        study_of(problems=4, continuations=8, threshold=1.0),
+        tiny_loaded(),
+        tiny_task(),
+        tmp_path,
+        progress=silent,
+    )
+    for row in rows:
+        for response in row["responses"]:
+            assert response["points"][0] == 0
+            total = response["reward"] - response["value"][0]
+            assert sum(response["credit"]) == pytest.approx(total, abs=1e-6)
+
+
+def test_credit_of_a_chain_with_known_values():
+    values = torch.tensor([0.5, 0.75, 0.25], dtype=torch.float64)
+    assert credit_of_values(values, 1.0).tolist() == [0.25, -0.5, 0.75]
+
+
+def test_decisions_are_the_uncertain_tokens():
+    logs = torch.tensor([0.97, 0.99, 1.0, 0.5]).log()
+    assert decisions(logs) == [0, 3]
+    assert decisions(torch.zeros(3)) == [0]
+
+
+def test_units_are_lines_and_sentences():
+    text = "One. Two!\nThree 3.5 four\n\n"
+    offsets = [(i, i + 1) for i in range(len(text))]
+    starts = unit_starts(text, offsets)
+    assert [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)] == [
+        "One. ",
+        "Two!\n",
+        "Three 3.5 four\n\n",
+    ]
+
+
+def test_a_units_credit_goes_to_its_first_token_or_to_all():
+    credit = torch.tensor([0.6, -0.2])
+    assert spread(credit, [0, 3], 5, evenly=False).tolist() == pytest.approx([0.6, 0, 0, -0.2, 0])
+    assert spread(credit, [0, 3], 5, evenly=True).tolist() == pytest.approx(
+        [0.2, 0.2, 0.2, -0.1, -0.1]
+    )
+
+
+def test_a_kill_changes_nothing(tmp_path):
+    loaded, task = tiny_loaded(), tiny_task()
+    study = study_of(problems=6, continuations=8)
+    complete = run_value(study, loaded, task, tmp_path / "a", progress=silent)
+
+    def killed(stage, done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_value(study, loaded, task, tmp_path / "b", progress=killed)
+    assert run_value(study, loaded, task, tmp_path / "b", progress=silent) == complete
+    other = run_value(
+        study_of(problems=6, continuations=8, seed=1), loaded, task, tmp_path / "c", progress=silent
+    )
+    assert other != complete
+
+
+def noise_rows(problems, generator, *, planted=False):
+    """Rows of a study with credit on every token, and scores that know nothing of it."""
+    rows = []
+    for problem in range(problems):
+        credit = generator.normal(0, 1, 20)
+        scores = abs(credit) if planted else generator.random(20)
+        halves = [(credit + generator.normal(0, 0.5, 20)).tolist() for _ in range(2)]
+        rows.append(
+            {
+                "problem": problem,
+                "id": f"p{problem}",
+                "prompt_ids": [1],
+                "responses": [
+                    {
+                        "response_ids": list(range(20)),
+                        "reward": float(problem % 2),
+                        "log_probability": generator.uniform(-3, -0.1, 20).tolist(),
+                        "points": list(range(20)),
+                        "continuations": 8,
+                        "value": generator.random(20).tolist(),
+                        "credit": credit.tolist(),
+                        "halves": halves,
+                        "scores": {"s": scores.tolist()},
+                    }
+                ],
+            }
+        )
+    return rows
+
+
+def test_scores_that_know_nothing_are_chance():
+    rows = noise_rows(150, np.random.default_rng(0))
+    noise = next(one for one in agreements(rows, evenly=False) if one.name == "s")
+    assert noise.in_top[0.4].low < 0.4 < noise.in_top[0.4].high
+    assert noise.in_top[0.4].high - noise.in_top[0.4].low < 0.06
+    assert noise.correlation.low < 0 < noise.correlation.high
+    assert noise.sign_right.low < 0.5 < noise.sign_right.high
+    assert noise.sign_wrong.low < 0.5 < noise.sign_wrong.high
+    assert abs(noise.against_chance.mean()) < 0.5
+
+
+def test_a_planted_score_wins_and_the_ceiling_lies_between():
+    rows = noise_rows(60, np.random.default_rng(0), planted=True)
+    by_name = {one.name: one for one in agreements(rows, evenly=False)}
+    assert by_name["s"].in_top[0.4].value > 0.64 > 0.47 > by_name["1 - p"].in_top[0.4].value
+    assert by_name["s"].correlation.value == pytest.approx(1)
+    assert 0.5 < by_name[CEILING].correlation.value < 0.95
+    assert by_name[CEILING].sign_right.value > 0.8
+
+
+def test_credit_in_the_top_is_a_sum_over_chosen_tokens():
+    scores = torch.tensor([0.0, 3.0, 1.0, 2.0, 0.0])
+    credit = torch.tensor([1.0, -0.5, 0.2, 0.1, 0.2])
+    assert credit_in_top(scores, credit, 0.4) == pytest.approx((0.6, 2.0))
+
+
+def test_rank_correlations_agree_with_pandas():
+    pandas = pytest.importorskip("pandas", reason="the oracle")
+    generator = np.random.default_rng(0)
+    a, b, z = generator.integers(0, 6, (3, 30)).astype(float)
+    frame = pandas.DataFrame({"a": a, "b": b, "z": z}).rank()
+    table = frame.corr()
+    assert rank_correlation(a, b) == pytest.approx(table.loc["a", "b"])
+    rest = {
+        name: frame[name] - np.polyval(np.polyfit(frame["z"], frame[name], 1), frame["z"])
+        for name in "ab"
+    }
+    expected = np.corrcoef(rest["a"], rest["b"])[0, 1]
+    assert partial_rank_correlation(a, b, z) == pytest.approx(expected)
+    assert math.isnan(rank_correlation(np.ones(9), b[:9]))
+    assert math.isnan(partial_rank_correlation(z, b, z))
+
+
+def test_concordance_counts_pairs():
+    scores, credit = np.array([3.0, 1.0, 2.0, 2.0]), np.array([0.1, -0.2, 0.3, -0.1])
+    assert concordance(scores, credit) == (3.5, 4.0)
+
+
+def test_scores_of_units_are_their_first_tokens_or_their_mean():
+    scores = torch.tensor([1.0, 2.0, 6.0, 4.0])
+    assert unit_scores(scores, [0, 2], evenly=False).tolist() == [1.0, 6.0]
+    assert unit_scores(scores, [0, 2], evenly=True).tolist() == [1.5, 5.0]
+
+
+def test_the_report_holds_a_users_own_scores_and_a_table_of_values(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra flowtracer[train]")
+    loaded, task = tiny_loaded(), tiny_task()
+    study = study_of(problems=6, continuations=8, threshold=1.0)
+    rows = run_value(study, loaded, task, tmp_path, progress=silent)
+    own = [
+        {"id": row["id"], "response": number, "scores": [1.0] * len(response["response_ids"])}
+        for row in rows
+        for number, response in enumerate(row["responses"])
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in own))
+    table = write_report(
+        study,
+        rows,
+        tmp_path,
+        command="flowtracer study value",
+        brought={"mine": read_scores(path, rows)},
+        tokenizer=loaded.tokenizer,
+    )
+    assert "| `mine` |" in table.read_text() and "half of the continuations" in table.read_text()
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["recommendation"].startswith("Better than chance")
+    values = parquet.read_table(tmp_path / "values.parquet").to_pylist()
+    assert values[0]["credit"] == rows[0]["responses"][0]["credit"] and len(values) == len(own)
+    for name in ("figure.png", "response.png", "against.png"):
+        assert (tmp_path / name).stat().st_size > 1000
+    path.write_text(json.dumps(own[0]) + "\n")
+    with pytest.raises(ValueError, match="has no scores for response 1 of 'p0'"):
+        read_scores(path, rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"at": "words"}, "at is 'words'"),
+        ({"continuations": 7}, "must be even"),
+        ({"temperature": 0.0}, "need sampling"),
+        ({"threshold": 0.0}, "threshold is 0.0"),
+        ({"problems": 0}, "at least 1"),
+        ({"scorers": ("nothing",)}, "unknown"),
+    ],
+)
+def test_settings_without_meaning_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        study_of(**settings)
+
+
+def test_more_problems_than_the_task_has_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="has 12 problems"):
+        run_value(study_of(problems=13), tiny_loaded(), tiny_task(), tmp_path, progress=silent)
