@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from flowtracer.attention import AttentionCaptureError
-from flowtracer.models.decoder import SUPPORTED, device_of, find_decoder, is_sharded
+from flowtracer.models.decoder import device_of, find_decoder, is_sharded, layer_stack
 from flowtracer.models.swap import evaluating, only_in_this_thread
 from flowtracer.scorers.batch import ScoreBatch
 
@@ -57,7 +57,7 @@ def read_states(
     try:
         if middle:
             handles.append(
-                _middle_layer(decoder).register_forward_hook(only_in_this_thread(keep_middle))
+                _middle_layer(model).register_forward_hook(only_in_this_thread(keep_middle))
             )
         if final:
             handles.append(decoder.register_forward_hook(only_in_this_thread(keep_final)))
@@ -148,12 +148,7 @@ def _inputs(decoder: PreTrainedModel, batch: ScoreBatch) -> dict[str, Any]:
     }
 
 
-def _middle_layer(decoder: PreTrainedModel) -> nn.Module:
+def _middle_layer(model: nn.Module) -> nn.Module:
     """Layer floor(L / 2) of the stack, our choice of a middle."""
-    depth = decoder.config.get_text_config().num_hidden_layers
-    for stack in decoder.children():
-        if isinstance(stack, nn.ModuleList) and len(stack) == depth:
-            return stack[depth // 2]
-    raise AttentionCaptureError(
-        f"{type(decoder).__name__} has no list of its layers; supported are {SUPPORTED}"
-    )
+    stack = layer_stack(model)
+    return stack[len(stack) // 2]

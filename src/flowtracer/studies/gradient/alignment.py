@@ -1,0 +1,71 @@
+"""How gradients of batches agree: cosine, cosine of signs, signal-to-noise. Pure functions.
+
+Everything but the signs is read off inner products of B batches, so that intervals over batches cost
+nothing: g_b is the gradient of a rule on batch b, r_b that of the reference.
+"""
+
+import torch
+from torch import Tensor
+
+
+def others(gradients: Tensor) -> Tensor:
+    """Sum over all other batches, (B, P): row b is `sum over c != b of r_c`.
+
+    The reference of a batch holds nothing of that batch, so that its noise is not shared.
+    """
+    return gradients.sum(0, keepdim=True) - gradients
+
+
+def cosines(gradients: Tensor, references: Tensor) -> Tensor:
+    """`g_b . r_b / (|g_b| |r_b|)`, (B,); 0 where a gradient is 0. Shapes (B, P)."""
+    products = (gradients * references).sum(1)
+    lengths = gradients.norm(dim=1) * references.norm(dim=1)
+    return torch.where(lengths > 0, products / lengths.clamp(min=1e-300), 0.0)
+
+
+def sign_cosines(gradients: Tensor, references: Tensor) -> Tensor:
+    """Mean over coordinates of `sign(g) sign(r)`, (B,): what an optimizer that sees signs sees.
+
+    Adam's first steps, and Adam with little momentum, move each parameter by its gradient's sign.
+    """
+    return cosines(gradients.sign(), references.sign())
+
+
+def gram(gradients: Tensor) -> Tensor:
+    """Inner products of all batches, (B, B)."""
+    return gradients @ gradients.T
+
+
+def signal_to_noise(products: Tensor) -> float:
+    """`|mean g|^2 / trace(covariance of g)` of one batch's gradient, without bias.
+
+    products: (B, B) inner products, B >= 2. `|mean|^2` is the mean of the products of different
+    batches, `trace` the mean of the squares less that. The ratio of two rules' values is how many
+    times the rollouts the worse one needs for the same signal. Negative where there is only noise.
+    """
+    count = len(products)
+    squares = products.diagonal().sum()
+    signal = (products.sum() - squares) / (count * (count - 1))
+    noise = squares / count - signal
+    return float(signal / noise) if noise > 0 else float("inf")
+
+
+def effective_ratio(weights: Tensor, candidates: Tensor) -> Tensor:
+    """`(sum w)^2 / (n sum w^2)` of each response, (N,): 1 for even weights, 1 / n for a single one."""
+    inside = torch.where(candidates, weights, 0.0).double()
+    count = candidates.sum(1).clamp(min=1)
+    return inside.sum(1).square() / (count * inside.square().sum(1)).clamp(min=1e-300)
+
+
+def gini(weights: Tensor, candidates: Tensor) -> Tensor:
+    """Gini coefficient of each response's weights, (N,): 0 for even weights, towards 1 for a single one.
+
+    `sum over i of (2 i - n - 1) w_(i) / (n sum w)` with the weights in rising order, i from 1.
+    """
+    count = candidates.sum(1)
+    ordered = torch.where(candidates, weights.double(), float("inf")).sort(1).values
+    rank = torch.arange(1, weights.shape[1] + 1, device=weights.device)[None]
+    inside = rank <= count[:, None]
+    ordered = torch.where(inside, ordered, 0.0)
+    total = ordered.sum(1).clamp(min=1e-300)
+    return ((2 * rank - count[:, None] - 1) * ordered).sum(1) / (count.clamp(min=1) * total)
