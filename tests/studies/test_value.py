@@ -155,7 +155,7 @@ def test_a_planted_score_wins_and_the_ceiling_lies_between():
     by_name = {one.name: one for one in agreements(rows, evenly=False)}
     assert by_name["s"].in_top[0.4].value > 0.64 > 0.47 > by_name["1 - p"].in_top[0.4].value
     assert by_name["s"].correlation.value == pytest.approx(1)
-    assert 0.5 < by_name[CEILING].correlation.value < 0.95
+    assert 0.3 < by_name[CEILING].correlation.value < 0.7
     assert by_name[CEILING].sign_right.value > 0.8
 
 
