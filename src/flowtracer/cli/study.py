@@ -1,6 +1,5 @@
 """`flowtracer study`: claims that anyone can rerun."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,21 +8,25 @@ import typer
 
 from flowtracer.cli.options import CONFIG, needing
 from flowtracer.cli.progress import progress_bar
+from flowtracer.cli.referee import value
+from flowtracer.cli.study_options import (
+    DEVICE,
+    DTYPE,
+    LENGTH,
+    MODEL,
+    OUT,
+    PROBLEMS,
+    SCORER,
+    SEED,
+    SOLUTIONS,
+    SOURCE,
+    SPLIT,
+    TASK,
+    command_line,
+)
 
 app = typer.Typer(help="Rerun a claim: resumable, with intervals.", no_args_is_help=True)
-
-MODEL = typer.Option(help="Hub id, folder, or 'embedded'.")
-TASK = typer.Option(help="Name of a task, or a JSON Lines file.")
-SOURCE = typer.Option(help="Folder with TASK/SPLIT.jsonl; default: the hub.")
-SPLIT = typer.Option(help="Split of the task.")
-OUT = typer.Option(help="Folder of the study.")
-SOLUTIONS = typer.Option(help="Folder of solutions that studies share; default: in --out.")
-PROBLEMS = typer.Option(min=1, help="Problems with an answer to use.")
-SCORER = typer.Option(help="SCORER[@KEY=VALUE,...] that takes tokens.")
-LENGTH = typer.Option(min=1, help="Tokens of a response.")
-SEED = typer.Option(help="Of generated tasks and of random controls.")
-DTYPE = typer.Option(help="auto, float32, bfloat16 or float16.")
-DEVICE = typer.Option(help="auto, cpu, cuda, ...")
+app.command()(value)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -79,7 +82,7 @@ def training(
         batch=batch,
     )
     results = run_training(study, out, jobs=jobs, say=lambda line: print(line, flush=True))
-    print(write_report(study, results, out, command=_command()).read_text(encoding="utf-8"))
+    print(write_report(study, results, out, command=command_line()).read_text(encoding="utf-8"))
     print(f"Table, figure and all runs are in {out}")
 
 
@@ -211,79 +214,6 @@ def shape(
 
 
 @app.command()
-def value(
-    *,
-    config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, OUT] = Path("runs/value"),
-    model: Annotated[str, MODEL] = "embedded",
-    task: Annotated[str, TASK] = "countdown",
-    source: Annotated[str | None, SOURCE] = None,
-    split: Annotated[str, SPLIT] = "test",
-    problems: Annotated[int, typer.Option(min=2, help="Problems of the task to use.")] = 100,
-    responses: Annotated[int, typer.Option(min=1, help="Sampled responses a problem.")] = 2,
-    continuations: Annotated[
-        int, typer.Option(min=2, help="Continuations of each value; an even number.")
-    ] = 64,
-    at: Annotated[
-        str, typer.Option(help="decisions (uncertain tokens), or lines (ends of lines, sentences).")
-    ] = "decisions",
-    threshold: Annotated[
-        float, typer.Option(help="A token of less probability is a decision.")
-    ] = 0.98,
-    scorer: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="SCORER[@KEY=VALUE,...] to hold against credit; repeat it. Default: all."
-        ),
-    ] = None,
-    scores: Annotated[
-        list[Path] | None,
-        typer.Option(help="JSON Lines file of your own scores, docs/referee.md; repeat it."),
-    ] = None,
-    temperature: Annotated[float, typer.Option(help="Of responses and continuations.")] = 1.0,
-    max_new_tokens: Annotated[int, LENGTH] = 512,
-    seed: Annotated[int, SEED] = 0,
-    dtype: Annotated[str, DTYPE] = "auto",
-    device: Annotated[str, DEVICE] = "auto",
-) -> None:
-    """True credit by Monte Carlo: which tokens changed the chance of being right?
-
-    Holds every scorer against it, docs/referee.md. Run it again after a kill and it goes on.
-    """
-    with needing("train"):
-        from flowtracer.models import load
-        from flowtracer.scorers.table import SCORERS
-        from flowtracer.studies.value.report import read_scores, write_report
-        from flowtracer.studies.value.study import ValueStudy, run_value
-        from flowtracer.tasks import load_task
-    study = ValueStudy(
-        model,
-        task,
-        tuple(scorer or [*SCORERS, "flow@shuffled=yes"]),
-        split=split,
-        problems=problems,
-        responses=responses,
-        continuations=continuations,
-        at=at,
-        threshold=threshold,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        dtype=dtype,
-    )
-    questions = load_task(task, split=split, source=source, seed=seed)
-    with progress_bar() as progress:
-        loaded = load(model, dtype=dtype, device=device)
-        rows = run_value(study, loaded, questions, out, progress=progress)
-    brought = {path.stem: read_scores(path, rows) for path in scores or []}
-    table = write_report(
-        study, rows, out, command=_command(), brought=brought, tokenizer=loaded.tokenizer
-    )
-    print(table.read_text(encoding="utf-8"))
-    print(f"Table, pictures and values.parquet are in {out}")
-
-
-@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of one study or of several.")],
 ) -> None:
@@ -313,13 +243,5 @@ def _run(
     with progress_bar() as progress:
         model = load(settings.model, dtype=settings.dtype, device=device)
         rows = run_study(study, model, task, out, solutions_folder=solutions, progress=progress)
-    print(write_report(study, rows, out, command=_command()).read_text(encoding="utf-8"))
+    print(write_report(study, rows, out, command=command_line()).read_text(encoding="utf-8"))
     print(f"Table, figures and a row a problem are in {out}")
-
-
-def _command() -> str:
-    """What was typed, without the machine's paths."""
-    words = [
-        Path(word).name if word.startswith(("/", "~", "..")) else word for word in sys.argv[1:]
-    ]
-    return " ".join(["flowtracer", *words])

@@ -1,0 +1,93 @@
+"""`flowtracer study value` and `gradient`: is a credit rule right?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowtracer.cli.options import CONFIG, needing
+from flowtracer.cli.progress import progress_bar
+from flowtracer.cli.study_options import (
+    DEVICE,
+    DTYPE,
+    LENGTH,
+    MODEL,
+    OUT,
+    SEED,
+    SOURCE,
+    SPLIT,
+    TASK,
+    command_line,
+)
+
+
+def value(
+    *,
+    config: Annotated[Path | None, CONFIG] = None,
+    out: Annotated[Path, OUT] = Path("runs/value"),
+    model: Annotated[str, MODEL] = "embedded",
+    task: Annotated[str, TASK] = "countdown",
+    source: Annotated[str | None, SOURCE] = None,
+    split: Annotated[str, SPLIT] = "test",
+    problems: Annotated[int, typer.Option(min=2, help="Problems of the task to use.")] = 100,
+    responses: Annotated[int, typer.Option(min=1, help="Sampled responses a problem.")] = 2,
+    continuations: Annotated[
+        int, typer.Option(min=2, help="Continuations of each value; an even number.")
+    ] = 64,
+    at: Annotated[
+        str, typer.Option(help="decisions (uncertain tokens), or lines (ends of lines, sentences).")
+    ] = "decisions",
+    threshold: Annotated[
+        float, typer.Option(help="A token of less probability is a decision.")
+    ] = 0.98,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="SCORER[@KEY=VALUE,...] to hold against credit; repeat it. Default: all."
+        ),
+    ] = None,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(help="JSON Lines file of your own scores, docs/referee.md; repeat it."),
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Of responses and continuations.")] = 1.0,
+    max_new_tokens: Annotated[int, LENGTH] = 512,
+    seed: Annotated[int, SEED] = 0,
+    dtype: Annotated[str, DTYPE] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
+) -> None:
+    """True credit by Monte Carlo: which tokens changed the chance of being right?
+
+    Holds every scorer against it, docs/referee.md. Run it again after a kill and it goes on.
+    """
+    with needing("train"):
+        from flowtracer.models import load
+        from flowtracer.scorers.table import SCORERS
+        from flowtracer.studies.value.report import read_scores, write_report
+        from flowtracer.studies.value.study import ValueStudy, run_value
+        from flowtracer.tasks import load_task
+    study = ValueStudy(
+        model,
+        task,
+        tuple(scorer or [*SCORERS, "flow@shuffled=yes"]),
+        split=split,
+        problems=problems,
+        responses=responses,
+        continuations=continuations,
+        at=at,
+        threshold=threshold,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        dtype=dtype,
+    )
+    questions = load_task(task, split=split, source=source, seed=seed)
+    with progress_bar() as progress:
+        loaded = load(model, dtype=dtype, device=device)
+        rows = run_value(study, loaded, questions, out, progress=progress)
+    brought = {path.stem: read_scores(path, rows) for path in scores or []}
+    table = write_report(
+        study, rows, out, command=command_line(), brought=brought, tokenizer=loaded.tokenizer
+    )
+    print(table.read_text(encoding="utf-8"))
+    print(f"Table, pictures and values.parquet are in {out}")
