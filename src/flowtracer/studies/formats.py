@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from flowtracer.flow import BACKBONE_RATIO, select_backbone
 from flowtracer.models import Loaded
 from flowtracer.regions import decode_text
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
-from flowtracer.studies.resume import Progress, SolutionStudy, run_over_solutions, solutions_line
+from flowtracer.studies.resume import SolutionStudy, StudyRun, run_over_solutions, solutions_line
 from flowtracer.studies.scorer_choices import parse_scorer, score_solution
 from flowtracer.studies.solutions import Solution, SolutionSet, tokenize_conversation
 from flowtracer.studies.table import percent, table_lines, write_table
@@ -83,9 +83,7 @@ def run_formats(
     loaded: Loaded,
     task: Task,
     folder: Path,
-    *,
-    solutions_folder: Path | None = None,
-    progress: Progress,
+    **run: Unpack[StudyRun],
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a problem: overlaps with the answer alone."""
     if task.answer_rule != "boxed":
@@ -97,8 +95,7 @@ def run_formats(
         folder,
         lambda within, batch: [_make_row(study, within, solution) for solution in batch],
         stage="rewording",
-        solutions_folder=solutions_folder,
-        progress=progress,
+        **run,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from flowtracer.credit import structural_vocabulary
 from flowtracer.models import Loaded
@@ -22,6 +22,13 @@ ROWS_FILE = "rows.jsonl"
 STUDY_FILE = "study.json"
 MakeRows = Callable[[SolutionSet, Sequence[Solution]], Iterable[dict[str, Any]]]
 Progress = Callable[[str, int, int], None]
+
+
+class StudyRun(TypedDict, total=False):
+    """What every study takes beside its settings; see `run_over_solutions`."""
+
+    solutions_folder: Path | None
+    progress: Required[Progress]
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def run_over_solutions(
     make_rows: MakeRows,
     *,
     stage: str,
-    solutions_folder: Path | None,
+    solutions_folder: Path | None = None,
     progress: Progress,
     batch: int = 1,
 ) -> list[dict[str, Any]]:

@@ -62,6 +62,17 @@ def _combine(a: int, b: int) -> Iterator[tuple[int, str, int, int]]:
         yield high, "/", low, high // low
 
 
+def _moves(pool: list[tuple[int, str]]) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    """Every operation on two of the values: its text, and the values with expressions after it."""
+    for i, j in combinations(range(len(pool)), 2):
+        rest = [item for k, item in enumerate(pool) if k not in (i, j)]
+        (a, text_a), (b, text_b) = sorted((pool[i], pool[j]), reverse=True)
+        for left, operator, right, result in _combine(a, b):
+            if result <= LARGEST_INTERMEDIATE:
+                expression = f"({text_a} {operator} {text_b})"
+                yield f"{left} {operator} {right} = {result}", [*rest, (result, expression)]
+
+
 @cache
 def attempts(numbers: tuple[int, ...]) -> tuple[Attempt, ...]:
     """Every way to combine `numbers` with intermediate values in 1..200 (our choice)."""
@@ -72,14 +83,8 @@ def attempts(numbers: tuple[int, ...]) -> tuple[Attempt, ...]:
             value, expression = pool[0]
             distinct.setdefault((steps, expression), Attempt(steps, expression[1:-1], value))
             return
-        for i, j in combinations(range(len(pool)), 2):
-            rest = [item for k, item in enumerate(pool) if k not in (i, j)]
-            (a, text_a), (b, text_b) = sorted((pool[i], pool[j]), reverse=True)
-            for left, operator, right, result in _combine(a, b):
-                if result <= LARGEST_INTERMEDIATE:
-                    expression = f"({text_a} {operator} {text_b})"
-                    step = f"{left} {operator} {right} = {result}"
-                    search([*rest, (result, expression)], (*steps, step))
+        for step, left_over in _moves(pool):
+            search(left_over, (*steps, step))
 
     search([(number, str(number)) for number in sorted(numbers)], ())
     return tuple(distinct.values())
@@ -125,12 +130,8 @@ def reachable(numbers: tuple[int, ...]) -> dict[int, str]:
             value, text = pool[0]
             expressions[value] = text[1:-1]
             return
-        for i, j in combinations(range(len(pool)), 2):
-            rest = [item for k, item in enumerate(pool) if k not in (i, j)]
-            (a, text_a), (b, text_b) = sorted((pool[i], pool[j]), reverse=True)
-            for _, operator, _, result in _combine(a, b):
-                if result <= LARGEST_INTERMEDIATE:
-                    search([*rest, (result, f"({text_a} {operator} {text_b})")])
+        for _, left_over in _moves(pool):
+            search(left_over)
 
     search([(number, str(number)) for number in sorted(numbers)])
     return expressions

@@ -10,7 +10,7 @@ out, and one whose answer is then not reproduced (numerics of another batch) is 
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from flowtracer.intervention import attention_knockout, decode
 from flowtracer.intervention.knockout import Knockout
@@ -19,7 +19,7 @@ from flowtracer.models.generation import end_tokens
 from flowtracer.studies.causal.conditions import PreparedText, prepare_text
 from flowtracer.studies.causal.judging import is_complete, judge
 from flowtracer.studies.causal.settings import CausalStudy
-from flowtracer.studies.resume import Progress, run_over_solutions
+from flowtracer.studies.resume import StudyRun, run_over_solutions
 from flowtracer.studies.scorer_choices import parse_scorers, score_solution
 from flowtracer.studies.solutions import Solution, SolutionSet
 from flowtracer.tasks import Task
@@ -32,9 +32,7 @@ def run_causal(
     loaded: Loaded,
     task: Task,
     folder: Path,
-    *,
-    solutions_folder: Path | None = None,
-    progress: Progress,
+    **run: Unpack[StudyRun],
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a problem; see `run_over_solutions`."""
     parse_scorers(study.scorers, loaded.model)
@@ -45,9 +43,8 @@ def run_causal(
         folder,
         lambda within, batch: _make_rows(study, within, batch),
         stage="knocking out",
-        solutions_folder=solutions_folder,
-        progress=progress,
         batch=study.batch,
+        **run,
     )
 
 

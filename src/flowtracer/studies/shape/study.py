@@ -7,7 +7,7 @@ compared with the same solutions with the throughput of each response shuffled a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from flowtracer.credit import Selection, select
 from flowtracer.flow import find_hubs, select_backbone
 from flowtracer.models import Loaded
 from flowtracer.regions import decode_text
-from flowtracer.studies.resume import Progress, SolutionStudy, run_over_solutions
+from flowtracer.studies.resume import SolutionStudy, StudyRun, run_over_solutions
 from flowtracer.studies.scorer_choices import parse_scorer, score_solution
 from flowtracer.studies.solutions import Solution, SolutionSet
 from flowtracer.tasks import Task
@@ -37,9 +37,7 @@ def run_shape(
     loaded: Loaded,
     task: Task,
     folder: Path,
-    *,
-    solutions_folder: Path | None = None,
-    progress: Progress,
+    **run: Unpack[StudyRun],
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a problem, of the response's tokens in front of the answer."""
     return run_over_solutions(
@@ -49,8 +47,7 @@ def run_shape(
         folder,
         lambda within, batch: _make_rows(study, within, batch),
         stage="scoring",
-        solutions_folder=solutions_folder,
-        progress=progress,
+        **run,
     )
 
 
