@@ -1,4 +1,4 @@
-"""Accuracy with intervals, pass@k, and evaluations that resume."""
+"""Evaluations on the command line: every completion written, resumed after a kill."""
 
 import json
 import os
@@ -6,60 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from math import comb
 
-import numpy as np
 import pytest
-
-from flowtracer.evaluation.intervals import (
-    bootstrap,
-    mean_accuracy,
-    pass_at,
-    two_level_bootstrap,
-)
-
-
-@pytest.mark.parametrize("k", [1, 2, 3, 5])
-def test_pass_at_k_is_the_chance_of_a_right_one_among_k(k):
-    rewards = (np.random.default_rng(0).random((40, 5)) < 0.4).astype(float)
-    expected = [1 - comb(5 - int(c), k) / comb(5, k) for c in rewards.sum(1)]
-    assert pass_at(rewards, k).value == pytest.approx(np.mean(expected))
-    with pytest.raises(ValueError, match="pass@6 needs at least 6 samples"):
-        pass_at(rewards, 6)
-
-
-def test_intervals_hold_the_truth_about_95_times_in_100():
-    generator = np.random.default_rng(1)
-    inside = 0
-    for _ in range(100):
-        rewards = (generator.random((200, 1)) < 0.3).astype(float)
-        found = mean_accuracy(rewards, seed=2)
-        inside += found.low <= 0.3 <= found.high
-        assert found.low <= found.value <= found.high
-    assert 88 <= inside <= 100
-
-
-def test_pairing_narrows_the_interval():
-    generator = np.random.default_rng(3)
-    hard = generator.random((300, 1))
-    a = (hard < 0.6).astype(float)
-    b = (hard < 0.5).astype(float)
-    paired = bootstrap(a.mean(1) - b.mean(1))
-    assert paired.value == pytest.approx(a.mean() - b.mean())
-    assert paired.high - paired.low < mean_accuracy(a).high - mean_accuracy(a).low
-
-
-def test_differences_between_runs_widen_the_interval():
-    problems = np.full((3, 400), 0.5)
-    same = two_level_bootstrap(problems)
-    assert same.low == same.high == 0.5
-    apart = two_level_bootstrap(problems + np.array([[-0.1], [0.0], [0.1]]))
-    assert apart.value == pytest.approx(0.5) and apart.high - apart.low > 0.1
-
-
-def test_nothing_evaluated_is_an_error():
-    with pytest.raises(ValueError, match="no problem was evaluated"):
-        bootstrap(np.zeros(0))
 
 
 def command(*options):

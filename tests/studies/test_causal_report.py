@@ -60,7 +60,7 @@ def test_draws_are_averaged_and_what_is_not_reproduced_is_left_out():
     assert found[0].values["unread"].sum() == 20 and found[0].values["another"].sum() == 19
     assert (found[1].values["another"] == 0.5).all() and not found[1].values["unread"].any()
     gap = against(found[0], found, "changed")
-    assert gap.value == gap.low == gap.high == 0.5
+    assert gap.value == 0.5 and 0.3 < gap.low < 0.5 < gap.high < 0.7
     assert against(found[1], found, "changed") is None
 
 
@@ -72,6 +72,17 @@ def test_the_area_is_the_mean_height_of_the_curve():
     gap = area_against(flow, found, "random")
     assert gap.value == pytest.approx(flow.values.mean() - 1.5)
     assert gap.low == pytest.approx(bootstrap(flow.values - 1.5).low)
+
+
+def test_a_scorer_that_never_changes_an_answer_has_an_interval(tmp_path):
+    rows = causal_rows(200)
+    for row in rows:
+        row["texts"][0]["reproduced"] = True
+        for condition in row["texts"][0]["conditions"]:
+            condition["changed"] = condition["changed"] and condition["scorer"] != "flow"
+    study = CausalStudy(SolutionSettings("m", "t"), 200, ("flow", *CHANCE), (0.1, 0.2))
+    text = write_report(study, rows, tmp_path).read_text()
+    assert "| 0.0 [0.0, 1.9] |" in text and "[0.0, 0.0]" not in text.split("drop")[0]
 
 
 def test_the_report_shows_the_papers_row_and_a_picture(tmp_path):

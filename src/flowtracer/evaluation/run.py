@@ -150,6 +150,6 @@ def _write_summary(settings: EvalSettings, result: EvalResult, folder: Path) -> 
         "settings": asdict(settings),
         "accuracy": asdict(result.accuracy),
         "pass_at": {str(k): asdict(interval) for k, interval in result.pass_at.items()},
-        "note": "95% bootstrap intervals over problems",
+        "note": "95% intervals over problems: Wilson's for one sample a problem, else the bootstrap",
     }
     write_json(folder / SUMMARY_FILE, summary)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowtracer.evaluation.intervals import bootstrap
+from flowtracer.evaluation.intervals import rate_interval
 from flowtracer.flow import BACKBONE_RATIO, select_backbone
 from flowtracer.models import Loaded
 from flowtracer.regions import decode_text
@@ -149,12 +149,13 @@ def write_report(
     """Write `table.md` and `figures.json` into `out`; returns the table's path."""
     origin = provenance(study.solutions.model, command, out)
     overlaps = {
-        name: bootstrap(np.array([row["overlap"][name] for row in rows])) for name in FORMATS[1:]
+        name: rate_interval(np.array([row["overlap"][name] for row in rows]))
+        for name in FORMATS[1:]
     }
     lines = [
         f"The same {solutions_line(study, len(rows))} with the content of the box reworded: how many of "
         f"the top {100 * study.ratio:g}% tokens by {study.scorer} stay, compared with the answer alone, "
-        "among the response's tokens in front of the content. 95% bootstrap intervals over problems. "
+        "among the response's tokens in front of the content. 95% intervals over problems. "
         f"Chance would give {100 * study.ratio:g}%.",
         "",
         *table_lines(

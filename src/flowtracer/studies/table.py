@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from flowtracer.evaluation.intervals import Interval
 from flowtracer.storage import atomic_write
 
+KINDS = "Wilson's for rates of single draws, else the bootstrap"  # of intervals
+
 
 def write_table(
     out: Path, lines: Sequence[str], figures: dict[str, Any], figure: Figure | None = None

@@ -6,8 +6,7 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from flowtracer.evaluation.intervals import bootstrap
-from flowtracer.studies.causal.summary import CHANCE, Cell
+from flowtracer.studies.causal.summary import CHANCE, Cell, metric_interval
 
 MARKS = "osD^vPX*<>hd"
 FIXED = {"flow": "#083370", CHANCE: "#555555"}  # always the same tint
@@ -60,7 +59,7 @@ def _draw_curves(
     tints = colormaps["tab10"]
     for number, label in enumerate(labels):
         line = sorted((cell for cell in cells if cell.label == label), key=lambda cell: cell.ratio)
-        intervals = [bootstrap(cell.values[metric]) for cell in line]
+        intervals = [metric_interval(metric, cell.values[metric]) for cell in line]
         ratios = [0.0, *(100 * cell.ratio for cell in line)]  # nothing knocked out, nothing changed
         strong = label in FIXED
         tint = FIXED.get(label) or tints(number % 10)
@@ -86,7 +85,7 @@ def _draw_bars(
     """A bar for each label, in one order for all panels: they share their axis."""
     for cell in cells:
         height = len(labels) - 1 - labels.index(cell.label)
-        interval = bootstrap(cell.values[metric])
+        interval = metric_interval(metric, cell.values[metric])
         value = scale * interval.value
         error = [[value - scale * interval.low], [scale * interval.high - value]]
         axes.barh(height, value, color=FIXED.get(cell.label, "#8fa3bf"), height=0.62)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flowtracer.evaluation.intervals import Interval, bootstrap
+from flowtracer.evaluation.intervals import Interval
 from flowtracer.studies.causal.figure import draw, which_tokens
 from flowtracer.studies.causal.settings import CausalStudy
 from flowtracer.studies.causal.summary import (
@@ -18,11 +18,12 @@ from flowtracer.studies.causal.summary import (
     areas,
     cells,
     cuts_of,
+    metric_interval,
     reproduced,
 )
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.solutions import LEAST_BEFORE
-from flowtracer.studies.table import nats, percent, points, table_lines, write_table
+from flowtracer.studies.table import KINDS, nats, percent, points, table_lines, write_table
 
 NAMES = {
     "changed": "answer changed",
@@ -69,7 +70,7 @@ def write_report(
                 "scorer": area.label,
                 "metric": area.metric,
             }
-            | asdict(bootstrap(area.values))
+            | asdict(metric_interval(area.metric, area.values))
             for area in curves
         ],
     }
@@ -92,7 +93,7 @@ def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
         f"{what}. {len(rows)} {settings.task} problems (the first of split {settings.split} whose "
         f"solutions have an answer with at least {LEAST_BEFORE} tokens in front of it; {skipped} between "
         f"them do not), {right} of them solved; greedy; seed {settings.seed}. In percent, and nats of the "
-        "old answer's log-probability; 95% bootstrap intervals over problems; differences are paired."
+        f"old answer's log-probability; 95% intervals over problems ({KINDS}); differences are paired."
     )
 
 
@@ -116,7 +117,9 @@ def _table(study: CausalStudy, shown: Sequence[Cell]) -> list[str]:
     entries = []
     for cell in shown:
         row = [cell.label, f"{100 * cell.ratio:g}%", f"{cell.knocked_out:.1f}"]
-        row += [_written(metric, bootstrap(cell.values[metric])) for metric in metrics]
+        row += [
+            _written(metric, metric_interval(metric, cell.values[metric])) for metric in metrics
+        ]
         row += [_difference(metric, against(cell, shown, metric)) for metric in compared]
         if paper:
             stated = PAPER_TABLE_1.get(cell.label) if cell.ratio == 0.2 else None
@@ -130,7 +133,7 @@ def _area_table(curves: Sequence[Area]) -> list[str]:
     metric = curves[0].metric
     unit = "drop in nats" if metric == "drop" else "answer changed, percent"
     entries = [
-        [area.label, _written(metric, bootstrap(area.values))]
+        [area.label, _written(metric, metric_interval(metric, area.values))]
         + [_difference(metric, area_against(area, curves, label)) for label in ("flow", CHANCE)]
         for area in sorted(curves, key=lambda area: -area.values.mean())
     ]
@@ -160,7 +163,7 @@ def _plain(cell: Cell, all_cells: Sequence[Cell]) -> dict[str, Any]:
         "problems": len(cell.problems),
     }
     for metric, values in cell.values.items():
-        result[metric] = asdict(bootstrap(values))
+        result[metric] = asdict(metric_interval(metric, values))
         gap = against(cell, all_cells, metric)
         if gap is not None:
             result[f"{metric}_over_{CHANCE}"] = asdict(gap)

@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowtracer.evaluation.intervals import Interval, bootstrap
+from flowtracer.evaluation.intervals import (
+    Interval,
+    bootstrap,
+    difference_interval,
+    rate_interval,
+)
 from flowtracer.studies.scorer_choices import parse_scorer
 
 CHANCE = "random"
@@ -112,6 +117,17 @@ def areas(all_cells: Sequence[Cell], metric: str) -> list[Area]:
     return result
 
 
+def metric_interval(metric: str, values: Values) -> Interval:
+    """A metric's mean over problems: the drop is no rate, the others are."""
+    return bootstrap(values) if metric == "drop" else rate_interval(values)
+
+
+def metric_difference(metric: str, values: Values, others: Values) -> Interval:
+    """The paired difference of a metric over the same problems."""
+    paired = values - others
+    return bootstrap(paired) if metric == "drop" else difference_interval(paired)
+
+
 def against(
     cell: Cell, others: Sequence[Cell], metric: str, label: str = CHANCE
 ) -> Interval | None:
@@ -119,7 +135,7 @@ def against(
     for other in others:
         same = (other.cut, other.excluded, other.ratio) == (cell.cut, cell.excluded, cell.ratio)
         if same and other.label == label and other is not cell and metric in other.values:
-            return bootstrap(cell.values[metric] - other.values[metric])
+            return metric_difference(metric, cell.values[metric], other.values[metric])
     return None
 
 
@@ -128,7 +144,7 @@ def area_against(area: Area, others: Sequence[Area], label: str) -> Interval | N
     for other in others:
         same = (other.cut, other.excluded, other.metric) == (area.cut, area.excluded, area.metric)
         if same and other.label == label and other is not area:
-            return bootstrap(area.values - other.values)
+            return metric_difference(area.metric, area.values, other.values)
     return None
 
 

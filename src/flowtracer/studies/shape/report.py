@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from flowtracer.evaluation.intervals import Interval, bootstrap, ratio_of_sums
+from flowtracer.evaluation.intervals import Interval, bootstrap, rate_interval, ratio_of_sums
 from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.visible import one_line
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
@@ -74,7 +74,7 @@ def write_report(
     kinds = _kinds(rows)
     top_flow = {
         ratio: [
-            bootstrap(np.array([row[name][index] for row in rows]))
+            rate_interval(np.array([row[name][index] for row in rows]))
             for name in ("top_flow", "top_flow_with_answer")
         ]
         for index, ratio in enumerate(RATIOS)
@@ -85,7 +85,7 @@ def write_report(
     }
     lines = [
         f"Tokens of {solutions_line(study, len(rows))} in front of the answer, by {study.scorer}. "
-        f"High means among a response's top {100 * BACKBONE_RATIO:g}%. 95% bootstrap intervals over "
+        f"High means among a response's top {100 * BACKBONE_RATIO:g}%. 95% intervals over "
         "responses.",
         "",
         "### How much of the flow the top tokens have",

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from flowtracer.evaluation.intervals import two_level_bootstrap
+from flowtracer.evaluation.intervals import difference_interval, rate_interval, runs_interval
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.table import points, table_lines, write_table
 from flowtracer.studies.training.study import Rows, TrainingResults, TrainingStudy, VariantResult
@@ -18,7 +18,7 @@ def write_report(
 ) -> Path:
     """Write `table.md`, `figures.json` and `curves.png` into `out`; returns the table's path."""
     start, first = results.start, results.variants[0]
-    begin = two_level_bootstrap(start.mean(1)[None])
+    begin = rate_interval(start.mean(1))
     entries = [["start", str(begin), *[""] * 6]]
     figures: dict[str, Any] = {"start": asdict(begin)}
     for variant in results.variants:
@@ -29,8 +29,8 @@ def write_report(
     columns += ["reward, last 10 steps", "credit's ratio of a step", "minutes a run"]
     lines = [
         f"Held-out accuracy, {start.shape[0]} problems x {start.shape[1]} samples at temperature "
-        f"{study.temperature:g}, seeds {', '.join(map(str, study.seeds))}. Intervals: 95%, bootstrap "
-        "over seeds and problems; differences are paired by seed and problem.",
+        f"{study.temperature:g}, seeds {', '.join(map(str, study.seeds))}. Intervals: 95%, "
+        "over seeds (Student's t) and problems; differences are paired by seed and problem.",
         "",
         *table_lines(columns, entries),
         "",
@@ -65,9 +65,9 @@ def _compare(
 ) -> tuple[list[str], dict[str, Any]]:
     """A variant's line of the table and its figures; start: accuracy by problem, (1, problems)."""
     rewards = variant.per_problem
-    accuracy = two_level_bootstrap(rewards)
-    gain = two_level_bootstrap(rewards - start)
-    over_first = two_level_bootstrap(rewards - first.per_problem)
+    accuracy = runs_interval(rewards)
+    gain = runs_interval(rewards - start, difference_interval)
+    over_first = runs_interval(rewards - first.per_problem, difference_interval)
     each = [float(of_seed.mean()) for of_seed in rewards]
     ratio = _mean_of(variant.metrics, "credit/ratio_of_step")
     minutes = median(_seconds(rows) for rows in variant.metrics) / 60
