@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 PROMPT_FIELDS = ("prompt", "messages", "question", "problem")
 RESPONSE_FIELDS = ("response", "completion", "output")
+LONGEST_LINE = 1 << 26  # bytes, our choice: more than any text that a model reads
 
 
 def first_field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -16,10 +18,16 @@ def first_field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 def parse_record(line: bytes) -> dict[str, Any]:
     """The JSON object in a line. Raises ValueError with what is wrong, such as "is not UTF-8 text"."""
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"is longer than {LONGEST_LINE >> 20} MiB")
     try:
         record = json.loads(line.decode("utf-8"))
+        if b"\\u" in line:
+            json.dumps(record, ensure_ascii=False).encode()
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8 text") from None
+    except UnicodeEncodeError:
+        raise ValueError('holds half a character, such as "\\ud83d"') from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON: {error}") from None
     if not isinstance(record, dict):
@@ -30,16 +38,22 @@ def parse_record(line: bytes) -> dict[str, Any]:
 def read_lines(path: Path, offset: int = 0) -> Iterator[tuple[int, int, bytes]]:
     """Lines of a file that are not blank, unparsed: (line number, byte where it begins, line).
 
-    offset: byte to begin at; line numbers count from there. Raises ValueError for a file that cannot
-    be read.
+    offset: byte to begin at; line numbers count from there. Of a line beyond `LONGEST_LINE` only the
+    beginning is kept, which `parse_record` refuses. Raises ValueError for a file that cannot be read.
     """
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            for number, line in enumerate(file, start=1):
+            for number in count(1):
+                line = rest = file.readline(LONGEST_LINE + 1)
+                if not line:
+                    return
                 if line.strip():
                     yield number, offset, line
                 offset += len(line)
+                while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
+                    rest = file.readline(LONGEST_LINE + 1)
+                    offset += len(rest)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
 

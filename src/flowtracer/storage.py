@@ -14,21 +14,31 @@ from filelock import FileLock, Timeout
 from flowtracer.records import parse_record, read_lines
 
 Key = TypeVar("Key", bound=Hashable)
+Json = TypeVar("Json", dict[str, Any], list[Any])
 
+# Half a character, such as of a file's odd name, becomes the escape that JSON has for it.
+TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
 PARTIAL = ".partial"  # end of the name of a file that is being written
 _open_partials: set[Path] = set()
 
 
 def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Complete rows of a file that have all the fields; none if there is no file."""
+    """Complete rows of a file that have all the fields; none if there is no file.
+
+    Raises ValueError for a damaged line, but for a last one that a kill cut short.
+    """
     if not path.exists():
         return []
     rows = []
-    for _, _, line in read_lines(path):
+    for number, _, line in read_lines(path):
         try:
             row = parse_record(line)
-        except ValueError:  # a kill cut it short
-            continue
+        except ValueError as error:
+            if not line.endswith(b"\n"):
+                continue
+            raise ValueError(
+                f"{path}, line {number}: {error}; delete the line and run the command again"
+            ) from None
         if set(fields) <= row.keys():
             rows.append(row)
     return rows
@@ -43,7 +53,7 @@ def append_rows(
     A line that a kill cut short is gone afterwards.
     """
     write_rows(path, rows)
-    with path.open("a", encoding="utf-8") as file:
+    with path.open("a", **TEXT) as file:
 
         def append(more: Iterable[dict[str, Any]]) -> None:
             file.writelines(map(_line, more))
@@ -84,8 +94,24 @@ def resume_rows(
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write these rows and no others, the file whole or not at all."""
-    with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as partial, partial.open("w", **TEXT) as file:
         file.writelines(map(_line, rows))
+
+
+def read_json(path: Path, kind: type[Json]) -> Json:
+    """The value of a JSON file that this package wrote. Raises ValueError naming a damaged file."""
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"{path}: is damaged, it is not a JSON {'object' if kind is dict else 'list'}; restore it, "
+            "or delete its folder to start again"
+        )
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -111,7 +137,7 @@ def check_settings(
     """
     settings = json.loads(json.dumps(settings, default=_name))
     if path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = read_json(path, dict)
         old, new = (
             _flat({name: value for name, value in one.items() if name not in free})
             for one in (earlier, settings)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ import torch
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra flowtracer[score]")
 pyarrow = pytest.importorskip("pyarrow")
 
+from helpers.commands import call  # noqa: E402
 from helpers.responses import GOOD  # noqa: E402
-from helpers.rollouts import ENVIRONMENT, PROMPT, SETTINGS, error_rows, record, table, write  # noqa: E402
+from helpers.rollouts import PROMPT, SETTINGS, error_rows, record, table, write  # noqa: E402
 
 from flowtracer.credit import token_credit  # noqa: E402
 from flowtracer.rollouts.score import score_files  # noqa: E402
@@ -87,7 +89,7 @@ DAMAGED = {
     "advantages for": record(0) | {"advantages": [1.0, 2.0]},
     "is not finite": {**record(0), "advantage": float("nan")},
     "tool_mask has": record(0) | {"tool_mask": [1]},
-    "id is no text": '{"id": "\\ud83d", "prompt": "Make 33.", "response": "33"}',
+    "holds half a character": '{"id": "\\ud83d", "prompt": "Make 33.", "response": "33"}',
     "answer span (5, 2, 1.0) does not fit": record(0) | {"answer": [[5, 2]]},
     "the prompt must be": record(0) | {"prompt": [{"role": "user"}]},
 }
@@ -103,16 +105,57 @@ def test_damaged_rows_are_told_and_every_good_one_is_scored(tmp_path):
     source = tmp_path / "in.jsonl"
     source.write_bytes("".join(lines).encode() + b'{"prompt": "\xff"}\n')
     bad[len(lines)] = "is not UTF-8 text"
-    command = [sys.executable, "-m", "flowtracer", "score", str(source), "--out", "out"]
-    ended = subprocess.run(
-        [*command, "--max-tokens", "400", "--shard-rows", "10"],
-        cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT,
-    )  # fmt: skip
+    options = ("--out", "out", "--max-tokens", "400", "--shard-rows", "10")
+    ended = call("score", source, *options, cwd=tmp_path)
     assert ended.returncode == 3 and f"{len(bad)} rows could not be scored" in ended.stderr
     told = error_rows(tmp_path / "out")
     assert [one["row"] for one in told] == sorted(bad)
     for one in told:
         assert bad[one["row"]] in one["reason"] and one["file"] == "in.jsonl"
     rows = table(tmp_path / "out")
+    assert f"60 scored, {sum(row['answered'] for row in rows)} with an answer (rule" in ended.stdout
     assert len(rows) == 60 and not {one["row"] for one in rows} & set(bad)
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["errors"] == len(bad)
+
+
+def test_few_answers_are_pointed_out_with_the_rule(tmp_path):
+    write(tmp_path / "in.jsonl", [record(2), record(2)])
+    ended = call("score", "in.jsonl", "--answer", "boxed", cwd=tmp_path)
+    assert ended.returncode == 0
+    assert "2 scored, 0 with an answer (rule 'boxed')" in ended.stdout
+    assert "--answer names the rule" in ended.stderr
+    manifest = json.loads((tmp_path / "scores" / "manifest.json").read_text())
+    assert manifest == {"rows": 2, "answered": 0, "errors": 0, "parts": 1}
+
+
+MEASURED = """
+import re
+from pathlib import Path
+from flowtracer.rollouts.score import score_files
+from flowtracer.rollouts.worker import ScoreSettings
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+score_files(Path("small.jsonl"), Path("small"), ScoreSettings("embedded"))
+before = peak()
+score_files(Path("huge.jsonl"), Path("huge"), ScoreSettings("embedded"))
+print(before, peak())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads peak memory from /proc")
+def test_a_huge_row_is_refused_before_it_takes_memory(tmp_path):
+    """20 MB of prompt took 6 GB."""
+    write(tmp_path / "small.jsonl", [record(0)])
+    huge = "18 - 7 = 11, " * 1_600_000
+    rows = [record(0) | {"prompt": huge}, record(1), record(0) | {"response": huge}]
+    rows.append({"messages": [{"role": "user", "content": huge}], "response": "x"})
+    write(tmp_path / "huge.jsonl", rows)
+    ended = subprocess.run(
+        [sys.executable, "-c", MEASURED], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    before, after = map(float, ended.stdout.split())
+    print(f"{before:.0f} MiB before, {after:.0f} MiB at most")
+    assert after - before < 600
+    told = error_rows(tmp_path / "huge")
+    assert [one["row"] for one in told] == [0, 2, 3]
+    assert {one["reason"] for one in told} == {"has more than --max-tokens 32,768 tokens"}

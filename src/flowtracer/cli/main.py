@@ -1,5 +1,6 @@
 """The command line. Heavy imports wait until a command runs, so that help comes at once."""
 
+import io
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -39,6 +40,14 @@ RESUMABLE = ("score", "train", "eval", "study")
 
 def main() -> None:
     """Run a command; any failure is one sentence on stderr and a non-zero exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # no result is lost to a sign that cannot be printed
+            stream.reconfigure(errors="backslashreplace")
+    for argument in sys.argv[1:]:
+        if any("\ud800" <= sign <= "\udfff" for sign in argument):
+            _stop(f"{argument!r} is not UTF-8 text; give texts and names in UTF-8", WRONG_USAGE)
     resumable = sys.argv[1:2] and sys.argv[1] in RESUMABLE
     advice = "it goes on where it stopped" if resumable else "it begins anew"
     interrupted = f"flowtracer: interrupted; run the same command again and {advice}"
@@ -56,7 +65,7 @@ def main() -> None:
         _stop(*_describe(error))
     if status == INTERRUPTED:  # what typer makes of KeyboardInterrupt
         leave(interrupted)
-    raise SystemExit(status)
+    raise SystemExit(status or 0)
 
 
 def _describe(error: Exception) -> tuple[str, int]:

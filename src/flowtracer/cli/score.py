@@ -74,7 +74,15 @@ def score(
             shard_rows=shard_rows,
             progress=progress,
         )
-    print(f"Scored {result.rows} rollouts into {result.parts} parts in {out / 'parts'}")
+    rule = settings.credit.answer
+    answered = f"{result.rows} scored, {result.answered} with an answer (rule {rule!r})"
+    print(f"{answered}; {result.parts} parts are in {out / 'parts'}")
+    if result.answered < result.rows / 2:
+        typer.echo(
+            "flowtracer: rollouts without an answer have weight 1 everywhere; --answer names the rule "
+            "that finds answers",
+            err=True,
+        )
     if result.errors:
         typer.echo(
             f"flowtracer: {result.errors} rows could not be scored; see {out / 'errors.jsonl'}",

@@ -1,6 +1,5 @@
 """A task's accuracy for one model: every completion written, resumable after a kill."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -15,7 +14,7 @@ from flowtracer.evaluation.intervals import Interval, Rewards, mean_accuracy, pa
 from flowtracer.models import model_path
 from flowtracer.models.generation import Sampling
 from flowtracer.regions import render_prompt
-from flowtracer.storage import check_settings, lock, read_rows, resume_rows, write_json
+from flowtracer.storage import check_settings, lock, read_json, read_rows, resume_rows, write_json
 from flowtracer.tasks import Task
 
 COMPLETIONS_FILE = "completions.jsonl"
@@ -97,7 +96,7 @@ def _evaluate(
 
 def read_rewards(folder: Path) -> Rewards:
     """Rewards (problems, samples) of a finished evaluation."""
-    settings = json.loads((folder / SETTINGS_FILE).read_text())
+    settings = read_json(folder / SETTINGS_FILE, dict)
     rows = read_rows(folder / COMPLETIONS_FILE, FIELDS)
     rewards = _rewards(rows, settings["problems"], settings["samples"])
     if np.isnan(rewards).any():

@@ -16,6 +16,8 @@ from flowtracer.regions import (
     tokenize_prompt,
 )
 
+LIKELY_CHARACTERS = 8  # of a token, our choice: few texts have more
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -63,12 +65,13 @@ def read_rollout(
     """
     prompt = _ids(record, "prompt_ids", limits)
     if prompt is None:
-        prompt = _prompt(tokenizer, first_field(record, PROMPT_FIELDS), chat)
+        prompt = _prompt(tokenizer, first_field(record, PROMPT_FIELDS), limits, chat)
     response = _ids(record, "response_ids", limits)
     if response is None:
         text = first_field(record, RESPONSE_FIELDS)
         if not isinstance(text, str) or not text:
             raise ValueError(f"has no response; one of {', '.join(RESPONSE_FIELDS)} is needed")
+        _check_length(tokenizer, text, limits)
         response = tuple(encode_with_offsets(tokenizer, text).ids)
     if not prompt or not response:
         raise ValueError("has an empty prompt or response")
@@ -77,7 +80,7 @@ def read_rollout(
         raise ValueError(f"has {total:,} tokens, more than --max-tokens {limits.most_tokens:,}")
     return Rollout(
         row,
-        _id(record),
+        None if record.get("id") is None else str(record["id"]),
         prompt,
         response,
         _response_mask(record, len(response)),
@@ -86,23 +89,32 @@ def read_rollout(
     )
 
 
-def _id(record: Mapping[str, Any]) -> str | None:
-    given = record.get("id")
-    if given is None:
-        return None
-    try:
-        str(given).encode()
-    except UnicodeEncodeError as error:  # JSON can name half a character
-        raise ValueError("id is no text that can be written") from error
-    return str(given)
-
-
-def _prompt(tokenizer: PreTrainedTokenizerBase, given: Any, chat: bool | None) -> tuple[int, ...]:
-    if isinstance(given, list):
-        given = [dict(one) if isinstance(one, Mapping) else one for one in given]
-    elif not isinstance(given, str):
+def _prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: Any, limits: Limits, chat: bool | None
+) -> tuple[int, ...]:
+    if isinstance(prompt, list):
+        prompt = [dict(one) if isinstance(one, Mapping) else one for one in prompt]
+        parts = [one.get("content") if isinstance(one, dict) else None for one in prompt]
+        text = "".join(one for one in parts if isinstance(one, str))
+    elif isinstance(prompt, str):
+        text = prompt
+    else:
         raise ValueError(f"has no prompt; one of {', '.join(PROMPT_FIELDS)} is needed")
-    return tuple(tokenize_prompt(tokenizer, render_prompt(tokenizer, given, chat=chat)).ids)
+    _check_length(tokenizer, text, limits)
+    return tuple(tokenize_prompt(tokenizer, render_prompt(tokenizer, prompt, chat=chat)).ids)
+
+
+def _check_length(tokenizer: PreTrainedTokenizerBase, text: str, limits: Limits) -> None:
+    """Raise ValueError if the beginning of a long text has too many tokens already.
+
+    A token takes hundreds of bytes while a text is tokenized, so that a text of megabytes as a whole
+    would take gigabytes.
+    """
+    size = limits.most_tokens * LIKELY_CHARACTERS
+    while size < len(text):
+        if len(tokenizer(text[:size], add_special_tokens=False)["input_ids"]) > limits.most_tokens:
+            raise ValueError(f"has more than --max-tokens {limits.most_tokens:,} tokens")
+        size *= 2
 
 
 def _ids(record: Mapping[str, Any], name: str, limits: Limits) -> tuple[int, ...] | None:

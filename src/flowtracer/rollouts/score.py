@@ -1,11 +1,19 @@
 """`flowtracer score`: every rollout of some files, once, whatever happens in between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flowtracer.rollouts.engines import ENGINES
-from flowtracer.rollouts.parts import counts_of, errors_path, part_path
+from flowtracer.rollouts.parts import (
+    SETTINGS_FILE,
+    PartCounts,
+    errors_path,
+    read_counts,
+    remove_strangers,
+    run_of,
+    sha256,
+)
 from flowtracer.rollouts.shards import find_files, plan
 from flowtracer.rollouts.worker import ScoreSettings
 from flowtracer.storage import atomic_write, check_settings, lock, write_json
@@ -16,9 +24,10 @@ Progress = Callable[[int, int, int], None]  # rows done, rows in all, tokens of 
 
 @dataclass(frozen=True)
 class Scored:
-    """What came out."""
+    """What is in the folder: scored rows, those of them with an answer, errors, and parts."""
 
     rows: int
+    answered: int
     errors: int
     parts: int
 
@@ -35,8 +44,9 @@ def score_files(
 ) -> Scored:
     """Score what is missing; `folder` then holds parts/, errors.jsonl and manifest.json.
 
-    The input is cut into shards; a shard is done when its part is there, and parts appear whole or not
-    at all. So a run that was killed goes on, and nothing is lost or there twice.
+    The input is cut into shards; a shard is done when its part is there, whole and of this run, and parts
+    appear whole or not at all. So a run that was killed goes on, and nothing is lost or there twice; parts
+    that are damaged, or of other settings or contents of the input, are made again.
 
     Raises ValueError for wrong input, a folder of other settings or in use, an unknown engine.
     """
@@ -46,39 +56,42 @@ def score_files(
         raise ValueError("workers and rows of a shard must be at least 1")
     files = find_files(source)
     with lock(folder, "another run"):
-        sizes = [[one.name, one.stat().st_size] for one in files]
-        what = asdict(settings) | {"input": sizes, "shard_rows": shard_rows}
-        check_settings(folder / "score.json", what, what="scores")
+        hashes = {one.name: sha256(one) for one in files}
+        what = asdict(settings) | {"input": hashes, "shard_rows": shard_rows}
+        check_settings(folder / SETTINGS_FILE, what, what="scores")
+        run = run_of(folder)
         shards = plan(files, shard_rows)
+        remove_strangers(folder, len(shards))
+        counts = {one.number: read_counts(folder, one.number, run=run) for one in shards}
+        missing = [one for one in shards if counts[one.number].total != one.rows]
         total = sum(one.rows for one in shards)
-        missing = [one for one in shards if not part_path(folder, one.number).exists()]
         done = total - sum(one.rows for one in missing)
         tokens = 0
         progress(done, total, tokens)
         if missing:
+            (folder / "manifest.json").unlink(missing_ok=True)
             local = Path(settings.model)  # workers may live in other folders
             model = str(local.resolve()) if local.exists() else settings.model
-            given = replace(settings, model=model)
-            for one in ENGINES[engine](missing, given, str(folder.resolve()), workers):
+            located = replace(settings, model=model)
+            for one in ENGINES[engine](missing, located, str(folder.resolve()), workers):
+                counts[one.number] = one.counts
                 done += one.rows + one.errors
                 tokens += one.tokens
                 progress(done, total, tokens)
-        return _finish(folder, len(shards), total)
+        return _finish(folder, list(counts.values()), total)
 
 
-def _finish(folder: Path, parts: int, total: int) -> Scored:
+def _finish(folder: Path, counts: Sequence[PartCounts], total: int) -> Scored:
     """Put the errors together and write the manifest."""
-    counts = [counts_of(folder, number) for number in range(parts)]
-    good, bad = (sum(column) for column in zip(*counts, strict=True))
-    if good + bad != total:
-        raise ValueError(
-            f"{folder}: {good + bad} of {total} rows are there; remove it and start anew"
-        )
+    sums = sum(counts, PartCounts())
+    if sums.total != total:
+        raise ValueError(f"{folder}: holds {sums.total} of {total} rows; run the command again")
     with (
         atomic_write(folder / "errors.jsonl") as partial,
         partial.open("w", encoding="utf-8") as file,
     ):
-        for number in range(parts):
+        for number in range(len(counts)):
             file.write(errors_path(folder, number).read_text(encoding="utf-8"))
-    write_json(folder / "manifest.json", {"rows": good, "errors": bad, "parts": parts})
-    return Scored(good, bad, parts)
+    scored = Scored(**asdict(sums), parts=len(counts))
+    write_json(folder / "manifest.json", asdict(scored))
+    return scored

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from flowtracer.credit import (
 from flowtracer.models import Loaded, load
 from flowtracer.models.decoder import find_decoder
 from flowtracer.models.padding import pad_rows
-from flowtracer.rollouts.parts import write_part
+from flowtracer.rollouts.parts import PartCounts, run_of, write_part
 from flowtracer.rollouts.rollout import Limits, Rollout, read_rollout
 from flowtracer.rollouts.shards import Damaged, Shard, ShardReader
 
@@ -42,12 +42,17 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a shard."""
+    """What became of a shard, in plain numbers: Ray carries it as JSON."""
 
     number: int
     rows: int
+    answered: int
     errors: int
     tokens: int
+
+    @property
+    def counts(self) -> PartCounts:
+        return PartCounts(self.rows, self.answered, self.errors)
 
 
 class Worker:
@@ -60,6 +65,7 @@ class Worker:
         settings.credit.check_token_ids()
         self.settings = settings
         self.folder = Path(folder)
+        self.run = run_of(self.folder)
         self.reader = ShardReader()
         self.loaded: Loaded = load(
             settings.model,
@@ -84,8 +90,8 @@ class Worker:
             good += self._score(shard, rollouts, errors)
         good.sort(key=lambda one: one["row"])
         errors.sort(key=lambda one: one["row"])
-        write_part(self.folder, shard.number, good, errors)
-        return Done(shard.number, len(good), len(errors), tokens)
+        counts = write_part(self.folder, shard.number, good, errors, run=self.run)
+        return Done(shard.number, **asdict(counts), tokens=tokens)
 
     def _windows(self, shard: Shard, errors: list[dict[str, Any]]) -> Iterator[list[Rollout]]:
         """Rollouts of a shard, as many together as the budget of tokens allows."""

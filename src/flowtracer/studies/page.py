@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from flowtracer.storage import atomic_write
+from flowtracer.storage import atomic_write, read_json
 from flowtracer.studies.provenance import shortened
 
 TABLE_FILE = "table.md"
@@ -76,6 +76,6 @@ def _settings(study: Path) -> str:
     path = study / "study.json"
     if not path.exists():
         return ""
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = read_json(path, dict)
     text = html.escape(json.dumps(shortened(settings), indent=1, ensure_ascii=False))
     return f"<details><summary>Settings</summary><pre>{text}</pre></details>"

@@ -1,6 +1,5 @@
 """What a result came from: versions, commit, model, command and date."""
 
-import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flowtracer.storage import write_json
+from flowtracer.storage import read_json, write_json
 
 ENVIRONMENTS_FILE = "environments.json"
 PACKAGES = ("flowtracer", "torch", "transformers")
@@ -34,7 +33,7 @@ def provenance(model: str, command: str, folder: Path) -> dict[str, Any]:
 
 def _read(folder: Path) -> list[dict[str, Any]]:
     path = folder / ENVIRONMENTS_FILE
-    environments: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    environments: list[dict[str, Any]] = read_json(path, list) if path.exists() else []
     return environments
 
 
