@@ -1,5 +1,6 @@
 """Settings of training runs: files that load, overrides that win, mistakes that get one sentence."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,32 @@ def test_mistakes_get_one_sentence(text, overrides, message, tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.yaml is not a file"):
         read_settings(tmp_path / "none.yaml")
+
+
+def test_a_file_may_not_set_environment_variables(tmp_path, monkeypatch):
+    monkeypatch.delenv("PLANTED", raising=False)
+    path = tmp_path / "c.yaml"
+    path.write_text("env: {PLANTED: '1'}\ntask: countdown\n")
+    with pytest.raises(ValueError, match=r"c\.yaml: env sets environment variables.*--allow-env"):
+        read_settings(path, HERE)
+    assert "PLANTED" not in os.environ
+    read_settings(path, HERE, allow_env=True)
+    assert os.environ.pop("PLANTED") == "1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "trust_remote_code: true\n",
+        "model_init_kwargs: {trust_remote_code: true}\n",
+        "model_init_kwargs: '{\"trust_remote_code\": true}'\n",
+        "attn_implementation: someone/kernels\n",
+        "model_init_kwargs: {use_kernels: true}\n",
+    ],
+)
+def test_only_the_command_line_allows_code_of_a_model(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="pass --trust_remote_code true on the command line"):
+        read_settings(path, HERE)
+    read_settings(path, ["--trust_remote_code", "true", *HERE])

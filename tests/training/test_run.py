@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from helpers.settings import CONFIG
 from safetensors.torch import load_file
 
 pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
+from flowtracer.training.arguments import read_settings
 from flowtracer.training.curves import running_mean, training_curves
 from flowtracer.training.metrics import read_metrics
+from flowtracer.training.run import train
 
 
 def start(folder, *options):
@@ -102,6 +105,90 @@ def test_a_folder_keeps_to_its_settings(whole):
     status, _, errors = run(whole[0].parent, "--output_dir", "out")  # finished: nothing to do
     assert status == 0, errors
     assert (whole[0] / "model.safetensors").read_bytes() == before
+
+
+def again(folder, *options, **more):
+    """The run of `whole` once more, in this process: what is finished or damaged trains nothing."""
+    (folder.parent / "c.yaml").write_text(CONFIG)
+    return train(
+        read_settings(folder.parent / "c.yaml", ["--output_dir", str(folder), *options]), **more
+    )
+
+
+@pytest.fixture
+def finished(whole, tmp_path):
+    """A copy of the undisturbed run."""
+    return Path(shutil.copytree(whole[0], tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_file_of_the_model_is_made_again(finished, whole, name):
+    path = finished / name
+    path.write_bytes(path.read_bytes()[:1000])
+    again(finished)
+    assert path.read_bytes() == (whole[0] / name).read_bytes()
+    path.unlink()
+    again(finished)
+    assert path.read_bytes() == (whole[0] / name).read_bytes()
+
+
+def test_a_whole_model_needs_no_checkpoint(finished):
+    for path in finished.glob("checkpoint-*"):
+        shutil.rmtree(path)
+    before = (finished / "model.safetensors").stat().st_mtime_ns
+    again(finished)
+    assert (finished / "model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "trainer_state.json"])
+def test_a_damaged_checkpoint_is_named_before_anything_is_loaded(finished, name):
+    (finished / "model.safetensors").unlink()
+    for change in ("{}", None):
+        path = finished / "checkpoint-6" / name
+        path.unlink() if change is None else path.write_text(change)
+        with pytest.raises(ValueError, match=f"{path} is damaged or missing; delete") as raised:
+            again(finished)
+        assert "weights_only" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\x00"])
+def test_damaged_settings_and_metrics_are_named(finished, content):
+    (finished / "run.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"run\.json"):
+        again(finished)
+    (finished / "run.json").unlink()
+    with pytest.raises(ValueError, match=r"holds checkpoints or a model but no run\.json"):
+        again(finished)
+
+
+def test_settings_that_say_nothing_are_other_settings(finished):
+    (finished / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        again(finished)
+
+
+def test_damaged_metrics_are_named(finished):
+    (finished / "metrics.jsonl").write_bytes(b"\xff\x00\n{}\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl"):
+        again(finished)
+
+
+def test_restart_leaves_nothing_of_the_earlier_run(whole, finished):
+    """Killed after its first step, the folder holds no model and no checkpoint of the old settings."""
+    process = start(finished.parent, "--output_dir", "out", "--restart", "--learning_rate", "3e-4")
+    metrics, deadline = finished / "metrics.jsonl", time.monotonic() + 200
+    while time.monotonic() < deadline:
+        if len(read_metrics(metrics)) in (1, 2):
+            break
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(finished.glob("*.safetensors")) and not (finished / "manifest.json").exists()
+    assert not (finished / "checkpoint-6").exists()
+    assert json.loads((finished / "run.json").read_text())["trainer"]["learning_rate"] == 3e-4
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.0003"):
+        again(finished)
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):

@@ -31,6 +31,9 @@ def evaluate(
     backend: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
     reward: Annotated[
         str | None, typer.Option(help="package.module:function(response, example) as grader.")
     ] = None,
@@ -61,6 +64,7 @@ def evaluate(
         backend=backend,
         dtype=dtype,
         device=device,
+        trust_remote_code=trust_remote_code,
     )
     with progress_bar() as report:
         result = run(settings, loaded, out, progress=lambda done, of: report("answering", done, of))

@@ -22,7 +22,13 @@ def train(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="YAML file; see the folder configs.")],
     restart: Annotated[
-        bool, typer.Option("--restart", help="Throw away what output_dir holds, begin anew.")
+        bool,
+        typer.Option(
+            "--restart", help="Delete the checkpoints and the model in output_dir, begin anew."
+        ),
+    ] = False,
+    allow_env: Annotated[
+        bool, typer.Option("--allow-env", help="Let the file set environment variables (env).")
     ] = False,
 ) -> None:
     """Train with GRPO and credit for the tokens that carry the answer.
@@ -33,5 +39,5 @@ def train(
     with needing("train"):
         from flowtracer.training.arguments import read_settings
         from flowtracer.training.run import train as run
-    folder = run(read_settings(config, context.args), restart=restart)
+    folder = run(read_settings(config, context.args, allow_env=allow_env), restart=restart)
     print(f"The trained model, metrics.jsonl and curves.png are in {folder}")

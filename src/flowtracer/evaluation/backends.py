@@ -8,13 +8,17 @@ from flowtracer.models.generation import Sampling, generate
 Complete = Callable[[Sequence[str], int], list[str]]  # rendered prompts, seed -> responses
 
 
-def transformers_backend(model: str, sampling: Sampling, *, dtype: str, device: str) -> Complete:
+def transformers_backend(
+    model: str, sampling: Sampling, *, dtype: str, device: str, trust_remote_code: bool = False
+) -> Complete:
     """Batched generation in this process; deterministic given the seed and the batch."""
-    loaded = load(model, dtype=dtype, device=device)
+    loaded = load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     return lambda prompts, seed: generate(loaded, prompts, sampling, seed=seed)
 
 
-def vllm_backend(model: str, sampling: Sampling, *, dtype: str, device: str) -> Complete:
+def vllm_backend(
+    model: str, sampling: Sampling, *, dtype: str, device: str, trust_remote_code: bool = False
+) -> Complete:
     """vLLM's own batching. Raises ValueError if it is not installed."""
     try:
         from vllm import LLM, SamplingParams
@@ -22,7 +26,8 @@ def vllm_backend(model: str, sampling: Sampling, *, dtype: str, device: str) -> 
         raise ValueError(
             "vLLM is not installed; use --backend transformers or install vllm"
         ) from error
-    engine = LLM(model=model_path(model), dtype=dtype)
+    path = model_path(model, trust_remote_code=trust_remote_code)
+    engine = LLM(model=path, dtype=dtype, trust_remote_code=trust_remote_code)
 
     def complete(prompts: Sequence[str], seed: int) -> list[str]:
         parameters = SamplingParams(

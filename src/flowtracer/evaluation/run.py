@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoTokenizer
 
 from flowtracer.evaluation.backends import BACKENDS, Complete
 from flowtracer.evaluation.intervals import Interval, Rewards, mean_accuracy, pass_at
-from flowtracer.models import model_path
+from flowtracer.models import load_tokenizer
 from flowtracer.models.generation import Sampling
 from flowtracer.regions import render_prompt
 from flowtracer.storage import check_settings, lock, read_json, read_rows, resume_rows, write_json
@@ -40,6 +39,7 @@ class EvalSettings:
     backend: str = "transformers"
     dtype: str = "auto"
     device: str = "auto"
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,11 @@ def _responder(settings: EvalSettings, task: Task) -> Callable[[Sequence[int], i
     @cache
     def load() -> tuple[list[str], Complete]:
         complete = BACKENDS[settings.backend](
-            settings.model, settings.sampling, dtype=settings.dtype, device=settings.device
+            settings.model,
+            settings.sampling,
+            dtype=settings.dtype,
+            device=settings.device,
+            trust_remote_code=settings.trust_remote_code,
         )
         return _prompts(task, settings), complete
 
@@ -137,7 +141,7 @@ def _responder(settings: EvalSettings, task: Task) -> Callable[[Sequence[int], i
 
 
 def _prompts(task: Task, settings: EvalSettings) -> list[str]:
-    tokenizer = AutoTokenizer.from_pretrained(model_path(settings.model))
+    tokenizer = load_tokenizer(settings.model, trust_remote_code=settings.trust_remote_code)
     chat = bool(getattr(tokenizer, "chat_template", None))
     conversations = [task.prompt(example) for example in task.examples]
     prompts = [messages if chat else messages[-1]["content"] for messages in conversations]

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
@@ -67,15 +67,36 @@ def load(
     return Loaded(model.eval(), tokenizer, name)
 
 
-def model_path(name: str) -> str:
+def model_path(
+    name: str, *, trust_remote_code: bool = False, option: str = "--trust-remote-code"
+) -> str:
     """Where transformers finds a model of this name: "embedded", a folder or a hub id.
+
+    For libraries that load it themselves: its files are checked as in `load`. option: what allows code
+    that comes with the model, for the message.
 
     Raises ModelError, also for a .gguf file, which cannot be trained.
     """
     path, gguf = _locate(name)
     if gguf:
         raise ModelError(f"model {name}: a .gguf file cannot be trained; give a folder or a hub id")
+    try:
+        AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        _check_weights(name, path)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(_reason(name, error, trust_remote_code, option)) from error
     return path
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Tokenizer:
+    """The tokenizer of a model alone. Raises ModelError."""
+    path, gguf = _locate(name)
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code, **gguf)
+    except Exception as error:
+        raise ModelError(_reason(name, error, trust_remote_code)) from error
 
 
 def _locate(name: str) -> tuple[str, dict[str, str]]:
@@ -161,12 +182,12 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _reason(name: str, error: Exception, trusted: bool) -> str:
+def _reason(name: str, error: Exception, trusted: bool, option: str = "--trust-remote-code") -> str:
     text = str(error)
     if "trust_remote_code" in text and not trusted:
         return (
             f"model {name} brings code of its own; if you trust it, allow it with "
-            "trust_remote_code (--trust-remote-code)"
+            f"trust_remote_code ({option})"
         )
     if isinstance(error, ImportError):
         return f"model {name} needs a package that is not installed: {_first_line(error)}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from flowtracer.credit import SCORERS, Credit
@@ -87,10 +88,15 @@ class RunSettings:
     model: ModelConfig
 
 
-def read_settings(config: Path | None, overrides: Sequence[str] = ()) -> RunSettings:
+def read_settings(
+    config: Path | None, overrides: Sequence[str] = (), *, allow_env: bool = False
+) -> RunSettings:
     """Settings of a YAML file and the command line, which wins.
 
-    Raises ValueError in one sentence for a file that cannot be read and for unknown or wrong settings.
+    allow_env: whether the file may set environment variables, which can make Python run code.
+
+    Raises ValueError in one sentence for a file that cannot be read, for unknown or wrong settings, and
+    for a file that allows code of a model, which only the command line may.
     """
     kinds: Any = (TaskArguments, MethodArguments, GRPOConfig, ModelConfig)
     parser = TrlParser(kinds)
@@ -101,6 +107,8 @@ def read_settings(config: Path | None, overrides: Sequence[str] = ()) -> RunSett
         if not config.is_file():
             raise ValueError(f"{config} is not a file; give the YAML file of a training run")
         arguments += ["--config", str(config)]
+        if not allow_env:
+            _refuse_environment(config)
     try:
         task, credit, trainer, model = parser.parse_args_and_config(arguments)
     except SystemExit:
@@ -112,7 +120,46 @@ def read_settings(config: Path | None, overrides: Sequence[str] = ()) -> RunSett
         known = ", ".join(["grpo", *SCORERS])
         raise ValueError(f"method {credit.method!r} is unknown; use one of {known}")
     credit.credit_of_run(answer="boxed", seed=0)  # refuses wrong values before work begins
+    if not any(
+        word.startswith(("--trust_remote_code", "--trust-remote-code")) for word in overrides
+    ):
+        _refuse_code(config, trainer, model)
     return RunSettings(task, credit, trainer, model)
+
+
+def trusts_code(trainer: GRPOConfig, model: ModelConfig) -> bool:
+    """Whether code that comes with the model may run; the field moved between TRL's classes."""
+    return any(bool(getattr(one, "trust_remote_code", False)) for one in (trainer, model))
+
+
+def _refuse_environment(config: Path) -> None:
+    """TRL sets the variables while it reads the file, so the file is read once before."""
+    try:
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return  # TRL's parser says what is wrong
+    if isinstance(settings, dict) and "env" in settings:
+        raise ValueError(
+            f"{config}: env sets environment variables, which can run code; remove it, or allow it "
+            "with --allow-env"
+        )
+
+
+def _refuse_code(config: Path | None, trainer: GRPOConfig, model: ModelConfig) -> None:
+    """Settings with which transformers runs code out of a model's folder or out of the hub."""
+    options = trainer.model_init_kwargs if isinstance(trainer.model_init_kwargs, dict) else {}
+    attention = [model.attn_implementation, options.get("attn_implementation")]
+    runs_code = {
+        "trust_remote_code": trusts_code(trainer, model) or options.get("trust_remote_code"),
+        "attn_implementation": any("/" in str(name) for name in attention if name),
+        "use_kernels": options.get("use_kernels"),
+    }
+    for name, wanted in runs_code.items():
+        if wanted:
+            raise ValueError(
+                f"{config or 'the settings'}: {name} runs code that comes with a model or from the hub; "
+                "if you trust it, pass --trust_remote_code true on the command line"
+            )
 
 
 def _refuse(message: str) -> NoReturn:
