@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.models import ARCHITECTURES, random_model, texts
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from flowtracer import answer_flow, mean_attention
 from flowtracer.attention import (
@@ -15,7 +16,7 @@ from flowtracer.attention import (
 from flowtracer.attention.auto import needs_tiles
 from flowtracer.attention.memory import _container_bytes, dense_limit
 from flowtracer.attention.shared_prompt import can_share
-from flowtracer.attention.tiles import can_tile
+from flowtracer.attention.tiles import can_tile, causal_attention
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
 from flowtracer.credit.chunks import SHARED_MINIMUM, chunks
 from flowtracer.flow import dominant_routes, select_backbone, send_flow, smallest_edge_set
@@ -33,6 +34,34 @@ def test_tiles_give_the_rows_of_the_matrix(name):
         torch.testing.assert_close(
             tiled.rows(start, stop), dense[:, start:stop, :stop], atol=1e-5, rtol=1e-4
         )
+
+
+def test_attention_of_a_long_text_is_cut_into_calls_that_end_soon():
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(2, heads, 1000, 16, generator=generator) for heads in (4, 2, 2)
+    )
+    whole, logsumexp = causal_attention(query, key, value, 0.25)
+    with record_calls() as calls:
+        parts, sums = causal_attention(query, key, value, 0.25, products=2 * 4 * 300 * 1000 * 16)
+    later = [(300, 300), (300, 300), (300, 300), (300, 600), (100, 100), (100, 900)]
+    assert calls == [(300, 300), *later]
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(sums, logsumexp)
+
+
+class record_calls(TorchDispatchMode):
+    """Queries and keys of each of PyTorch's attention calls."""
+
+    def __enter__(self):
+        super().__enter__()
+        self.calls = []
+        return self.calls
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if "flash_attention" in str(func):
+            self.calls.append((args[0].shape[2], args[1].shape[2]))
+        return func(*args, **kwargs or {})
 
 
 @pytest.mark.parametrize("name", ["embedded", "smollm2", "gemma3-270m"])

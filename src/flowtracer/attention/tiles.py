@@ -25,6 +25,8 @@ from flowtracer.models.decoder import (
 
 QUERIES = 64  # of one tile, our choice: with KEYS, a tile of 9 heads fits the second-level cache
 KEYS = 1024
+PRODUCTS = 1 << 33  # of one call, our choice: about a second of one core, so that Ctrl-C is noticed
+QUERIES_OF_CALL = 192  # at the least, our choice: below, PyTorch takes smaller blocks
 
 
 @dataclass(frozen=True)
@@ -162,18 +164,51 @@ def _attend(call: LayerCall) -> tuple[Tensor | None, Tensor]:
         )
     plain = call.softcap is None and call.sinks is None and call.window is None
     if plain and call.query.device.type == "cpu":
-        return _flash(call.query, call.key, call.value, call.scaling)
+        return causal_attention(call.query, call.key, call.value, call.scaling)
     logsumexp = torch.empty(call.query.shape[:3], dtype=torch.float32, device=call.query.device)
     output = call.attend(window=call.window, logsumexp=logsumexp if call.chosen else None)
     return output, logsumexp
 
 
-def _flash(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-    """PyTorch's own blocked attention on the CPU, output (B, T, Hq, D) and logsumexp (B, Hq, T)."""
-    groups = query.shape[1] // key.shape[1]
+def causal_attention(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float, *, products: int = PRODUCTS
+) -> tuple[Tensor, Tensor]:
+    """PyTorch's own blocked attention on the CPU, output (B, T, Hq, D) and logsumexp (B, Hq, T).
+
+    products: multiplications of a call for the logits; a text that takes more is cut into blocks of
+    queries. The keys in front of a block and those in it are two calls, put together by their logsumexp.
+    """
+    batch, heads, length, width = query.shape
+    groups = heads // key.shape[1]
     # Under autocast they can differ in type.
     key, value = (part.to(query.dtype).repeat_interleave(groups, 1) for part in (key, value))
+    rows = length
+    if batch * heads * length * length * width > products:
+        rows = max(QUERIES_OF_CALL, products // (batch * heads * length * width))
+    outputs, logsumexps = [], []
+    for start in range(0, length, rows):
+        block = slice(start, start + rows)
+        output, logsumexp = _flash(
+            query[:, :, block], key[:, :, block], value[:, :, block], True, scaling
+        )
+        if start:
+            front = slice(start)
+            before, lse = _flash(
+                query[:, :, block], key[:, :, front], value[:, :, front], False, scaling
+            )
+            total = torch.logaddexp(lse, logsumexp)
+            output = output * (logsumexp - total).exp()[..., None]
+            output += before * (lse - total).exp()[..., None]
+            logsumexp = total
+        outputs.append(output.to(query.dtype).transpose(1, 2))
+        logsumexps.append(logsumexp)
+    return torch.cat(outputs, 1), torch.cat(logsumexps, 2)
+
+
+def _flash(
+    query: Tensor, key: Tensor, value: Tensor, causal: bool, scaling: float
+) -> tuple[Tensor, Tensor]:
     output, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        query, key, value, 0.0, True, scale=scaling
+        query, key, value, 0.0, causal, scale=scaling
     )
-    return output.transpose(1, 2).contiguous(), logsumexp
+    return output, logsumexp
