@@ -1,5 +1,6 @@
 """Files that survive a kill: written whole or not at all, rows of JSON Lines, locked folders."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -197,6 +198,12 @@ def remove_partials(folder: Path, *, age: float = 0.0) -> None:
         with suppress(FileNotFoundError):  # another process finished it
             if time.time() - partial.stat().st_mtime >= age:
                 partial.unlink()
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, which is read as a stream, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _line(row: dict[str, Any]) -> str:

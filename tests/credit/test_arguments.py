@@ -93,6 +93,7 @@ def test_verl_has_them():
         ("select_by", "rank"),
         ("select_ratio", 0.0),
         ("weighting", "square"),
+        ("layers", "upper"),
         ("edges", "bent"),
         ("heads", "left"),
         ("answer", "box"),

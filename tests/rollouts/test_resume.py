@@ -14,7 +14,7 @@ FileLock = pytest.importorskip("filelock").FileLock
 
 from helpers.rollouts import ENVIRONMENT, SETTINGS, long_record, record, table, write  # noqa: E402
 
-from flowtracer.credit import Credit  # noqa: E402
+from flowtracer.credit import Credit, ScoreOptions  # noqa: E402
 from flowtracer.rollouts.score import score_files  # noqa: E402
 from flowtracer.rollouts.worker import ScoreSettings  # noqa: E402
 
@@ -38,6 +38,14 @@ def test_a_run_with_a_function_in_its_settings_goes_on(tmp_path):
         score_files(source, tmp_path / "out", ScoreSettings("embedded", Credit(answer=last_line)))
     name = json.loads((tmp_path / "out" / "score.json").read_text())["credit"]["answer"]
     assert name == "last_line"
+
+
+def test_layers_that_the_model_does_not_have_end_the_run_at_once(tmp_path):
+    source = write(tmp_path / "in.jsonl", [record(0)])
+    settings = ScoreSettings("embedded", Credit(options=ScoreOptions(layers="20-30")))
+    with pytest.raises(ValueError, match="layers: 20 does not exist"):
+        score_files(source, tmp_path / "out", settings)
+    assert not (tmp_path / "out" / "parts").exists()
 
 
 def killed_and_resumed(tmp_path, times, records, *, shard_rows, engine=()):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 Layers = str | int | range | Iterable[int]
+NAMES = ("middle", "early", "late", "all")
 
 
 def select_layers(layers: Layers, depth: int) -> tuple[int, ...]:
@@ -39,6 +40,12 @@ def select_layers(layers: Layers, depth: int) -> tuple[int, ...]:
     if not numbers:
         raise ValueError(f"layers: {layers!r} chooses no layer of a model with {depth} layers")
     return tuple(sorted(numbers))
+
+
+def check_layers(layers: Layers) -> None:
+    """Raise ValueError for a text that names no layers of any model."""
+    if isinstance(layers, str) and layers not in NAMES:
+        _parse(layers)
 
 
 def _parse(text: str) -> Iterable[int]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from flowtracer.attention import depth_of, select_layers
 from flowtracer.attention.shared_prompt import can_share
 from flowtracer.credit.chunks import chunks
 from flowtracer.credit.selection import Selection, select
@@ -62,6 +63,10 @@ class Credit:
     def needs_structure(self) -> bool:
         """Whether it has to know which tokens are delimiters."""
         return self.scorer == "delimiters" or self.selection.among != "all"
+
+    def check_model(self, model: nn.Module) -> None:
+        """Raise ValueError for layers that the model does not have, or if it cannot be read."""
+        select_layers(self.options.layers, depth_of(model))
 
     def check_token_ids(self) -> None:
         """Raise ValueError if token ids, without their conversation, are not enough."""

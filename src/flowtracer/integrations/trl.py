@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
-from flowtracer.attention import depth_of, select_layers
 from flowtracer.credit import (
     Credit,
     TokenCredit,
@@ -23,7 +22,7 @@ from flowtracer.credit import (
 )
 from flowtracer.credit.summary import credit_metrics, credit_sums, warn_without_answers
 from flowtracer.integrations.trl_loss import check_loss
-from flowtracer.models.decoder import find_decoder, is_sharded
+from flowtracer.models.decoder import is_sharded
 from flowtracer.scorers.batch import ScoreBatch
 
 RELIED_ON = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
@@ -143,7 +142,5 @@ def check_settings(trainer: Any) -> None:
         raise ValueError(
             "the Liger GRPO loss takes one advantage per sequence; switch it off to use credit"
         )
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    find_decoder(model)
-    select_layers(trainer.credit.options.layers, depth_of(model))
+    trainer.credit.check_model(trainer.accelerator.unwrap_model(trainer.model))
     check_loss(trainer)

@@ -1,6 +1,5 @@
 """What comes out of a shard: a Parquet part with a row for each rollout, and the errors of the rest."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +8,14 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet as parquet
 
-from flowtracer.storage import atomic_write, read_json, remove_partials, write_json, write_rows
+from flowtracer.storage import (
+    atomic_write,
+    read_json,
+    remove_partials,
+    sha256,
+    write_json,
+    write_rows,
+)
 
 SETTINGS_FILE = "score.json"
 
@@ -112,9 +118,3 @@ def remove_strangers(folder: Path, parts: int) -> None:
         remove_partials(path(folder, 0).parent)
         for stranger in set(path(folder, 0).parent.glob("part-*")) - known:
             stranger.unlink()
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, which is read as a stream, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,11 +12,10 @@ from flowtracer.rollouts.parts import (
     read_counts,
     remove_strangers,
     run_of,
-    sha256,
 )
 from flowtracer.rollouts.shards import find_files, plan
 from flowtracer.rollouts.worker import ScoreSettings
-from flowtracer.storage import atomic_write, check_settings, lock, write_json
+from flowtracer.storage import atomic_write, check_settings, lock, sha256, write_json
 
 SHARD_ROWS = 256  # our choice: a kill costs at most the work on so many rows
 Progress = Callable[[int, int, int], None]  # rows done, rows in all, tokens of this run

@@ -74,6 +74,7 @@ class Worker:
             trust_remote_code=settings.trust_remote_code,
         )
         find_decoder(self.loaded.model)  # refuses a model that cannot be read, before any row
+        settings.credit.check_model(self.loaded.model)
         tokenizer, config = self.loaded.tokenizer, self.loaded.model.config.get_text_config()
         self.limits = Limits(config.vocab_size, settings.max_tokens)
         self.delimiters = (

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from flowtracer.attention.layers import Layers
+from flowtracer.attention.layers import Layers, check_layers
 from flowtracer.attention.mean import Edges
 from flowtracer.attention.tiles import TiledAttention
 from flowtracer.flow.answer_flow import AnswerTokens
@@ -33,6 +33,7 @@ class ScoreOptions:
     tile_above: int | None = None  # tokens; None: where T x T takes a sixteenth of free memory
 
     def __post_init__(self) -> None:
+        check_layers(self.layers)
         check_choice("answer_tokens", self.answer_tokens, AnswerTokens)
         check_choice("edges", self.edges, Edges)
         check_choice("heads", self.heads, Heads)

@@ -4,7 +4,6 @@ A folder is complete once its manifest is there, which is written last and holds
 every other file.
 """
 
-import hashlib
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from flowtracer.storage import read_json, write_json
+from flowtracer.storage import read_json, sha256, write_json
 
 MANIFEST_FILE = "manifest.json"
 STATE_FILE = "trainer_state.json"
@@ -38,7 +37,7 @@ class CheckpointManifest(TrainerCallback):
 def write_manifest(folder: Path, files: Iterable[Path]) -> None:
     """Write down size and hash of these files of a folder."""
     entries = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _hash(path)}
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
         for path in sorted(files)
         if path.name != MANIFEST_FILE
     }
@@ -54,7 +53,7 @@ def damaged_file(folder: Path) -> Path | None:
             if not path.is_file() or path.stat().st_size != entry["bytes"]:
                 return path
         for name, entry in files.items():
-            if _hash(folder / name) != entry["sha256"]:
+            if sha256(folder / name) != entry["sha256"]:
                 return folder / name
     except (ValueError, KeyError, TypeError, AttributeError):
         return folder / MANIFEST_FILE
@@ -126,8 +125,3 @@ def has_run(folder: Path) -> bool:
     """Whether checkpoints or weights of some run are there."""
     weights = any(any(folder.glob(pattern)) for pattern in WEIGHTS)
     return weights or bool(checkpoints(folder)) or (folder / MANIFEST_FILE).exists()
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
