@@ -144,9 +144,9 @@ def check_settings(
             for one in (earlier, settings)
         )
         changed = [
-            f"{name} was {old.get(name)!r}, is {new[name]!r}"
-            for name in new
-            if new[name] != old.get(name)
+            f"{name} was {old.get(name)!r}, is {new.get(name)!r}"
+            for name in old | new  # also one that is no longer set
+            if new.get(name) != old.get(name)
         ]
         if changed:
             raise ValueError(

@@ -59,6 +59,8 @@ def training(
     Run it again after a kill and it goes on. Any other option goes to every run.
     """
     with needing("train"):
+        import yaml
+
         from flowtracer.studies.training.report import write_report
         from flowtracer.studies.training.study import TrainingStudy, run_training
         from flowtracer.studies.training.variants import variants
@@ -70,6 +72,7 @@ def training(
         config=str(config),
         variants=tuple(chosen),
         seeds=tuple(seed or [0, 1, 2]),
+        settings=yaml.safe_load(config.read_text(encoding="utf-8")),
         overrides=tuple(context.args),
         start_model=settings.model.model_name_or_path or "embedded",
         task=test_task or settings.task.task,

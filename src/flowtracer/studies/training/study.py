@@ -5,36 +5,41 @@ was killed goes on where it was.
 """
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from flowtracer.evaluation.intervals import Rewards
 from flowtracer.evaluation.run import read_rewards
-from flowtracer.storage import check_settings
+from flowtracer.storage import atomic_write, check_settings, lock
 from flowtracer.studies.provenance import PACKAGES, note_environment
+from flowtracer.studies.training.child import run_command
 from flowtracer.studies.training.variants import Variant
 from flowtracer.training.metrics import METRICS_FILE, read_metrics
 
 Rows = tuple[dict[str, Any], ...]
 Say = Callable[[str], None]
-STUDY_FILE = "study.json"
+STUDY_FILE, CONFIG_FILE = "study.json", "config.yaml"
 TRAIN_LOG, EVAL_LOG = "train.log", "eval.log"
 
 
 @dataclass(frozen=True)
 class TrainingStudy:
-    """What is compared and how it is tested."""
+    """What is compared and how it is tested.
+
+    settings: what the file `config` says; a study is about these settings, not about a file that may be
+    edited.
+    """
 
     config: str
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()  # options for every run
     start_model: str = "embedded"
     task: str = "countdown"
@@ -74,11 +79,23 @@ def run_training(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> Tra
 
     jobs: runs at a time; the cores are shared between them.
 
-    Raises ValueError if `out` holds another study, or naming the run that failed and its log.
+    Raises ValueError if `out` holds another study or is in use, or naming the run that failed and its
+    log.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    # Seeds and variants may be added to a study later; everything else must stay.
-    check_settings(out / STUDY_FILE, asdict(study), what="a study", free=("variants", "seeds"))
+    with lock(out, "another study"):
+        # Seeds and variants may be added to a study later; everything else must stay.
+        free = ("config", "variants", "seeds")
+        check_settings(out / STUDY_FILE, asdict(study), what="a study", free=free)
+        with atomic_write(
+            out / CONFIG_FILE
+        ) as partial:  # what runs read, whatever is edited meanwhile
+            partial.write_text(
+                yaml.safe_dump(dict(study.settings), sort_keys=False), encoding="utf-8"
+            )
+        return _run_all(study, out, jobs=jobs, say=say)
+
+
+def _run_all(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> TrainingResults:
     cells = [(variant, seed) for seed in study.seeds for variant in study.variants]
     if not all(_finished(_folder(out, *cell), TRAIN_LOG).exists() for cell in cells):
         note_environment(out, (*PACKAGES, "trl"))
@@ -88,7 +105,7 @@ def run_training(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> Tra
         folder = _folder(out, variant, seed)
         say(f"{variant.name}, seed {seed}: training")
         options = [*variant.overrides, *study.overrides, "--seed", str(seed)]
-        command = ["train", study.config, *options, "--output_dir", str(folder)]
+        command = ["train", str(out / CONFIG_FILE), *options, "--output_dir", str(folder)]
         _run(command, folder, TRAIN_LOG, threads)
         say(f"{variant.name}, seed {seed}: testing")
         _run(_evaluation(study, str(folder), folder / "eval"), folder, EVAL_LOG, threads)
@@ -97,8 +114,13 @@ def run_training(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> Tra
     start = out / "start"
     _run(_evaluation(study, study.start_model, start / "eval"), start, EVAL_LOG, threads * jobs)
     with ThreadPoolExecutor(jobs) as pool:
-        for running in [pool.submit(run, *cell) for cell in cells]:
-            running.result()
+        runs = [pool.submit(run, *cell) for cell in cells]
+        try:
+            for one in runs:
+                one.result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return TrainingResults(
         read_rewards(start / "eval"), tuple(_result(study, out, one) for one in study.variants)
     )
@@ -140,17 +162,11 @@ def _run(command: Sequence[str], folder: Path, log: str, threads: int) -> None:
     if finished.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / log).open("a") as file:
-        ended = subprocess.run(
-            [sys.executable, "-m", "flowtracer", *command],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        )
-    if ended.returncode:
+    status = run_command(command, folder / log, threads=threads)
+    if status:
         last = [line for line in (folder / log).read_text().splitlines() if line.strip()][-1:]
         raise ValueError(
-            f"`flowtracer {command[0]}` ended with status {ended.returncode}: {''.join(last)[-300:]} "
+            f"`flowtracer {command[0]}` ended with status {status}: {''.join(last)[-300:]} "
             f"(all of it in {folder / log}); run the study again to go on"
         )
     finished.touch()
