@@ -1,5 +1,6 @@
 """The process that runs math-verify: stopped when it takes too long, started anew, never left over."""
 
+import math
 import multiprocessing
 import os
 import subprocess
@@ -25,11 +26,45 @@ def test_a_comparison_that_takes_too_long_is_stopped_and_the_next_one_works():
     assert symbolic.symbolically_equal(["x+1"], ["1+x"])
 
 
-def test_a_worker_that_died_is_replaced():
+def test_a_comparison_stops_itself_and_leaves_the_process_running():
     assert symbolic.symbolically_equal(["x+1"], ["1+x"])
+    process = symbolic._worker.process.pid
+    started = time.monotonic()
+    assert not symbolic.symbolically_equal(["x"], ["(a+b+c+d+e+f)^{99}"])
+    assert time.monotonic() - started < 3
+    assert symbolic._worker.process.pid == process
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_comparison_during_which_the_process_died_is_made_again(deaths, monkeypatch):
+    """Killed while it compares: once is made good, twice is not graded and not wrong."""
+    ask, asked = symbolic._Worker.ask, []
+
+    def kill_first(worker, request, seconds):
+        if request:
+            asked.append(request)
+            if len(asked) <= deaths:
+                worker.process.kill()
+                worker.process.wait()
+        return ask(worker, request, seconds)
+
+    monkeypatch.setattr(symbolic._Worker, "ask", kill_first)
+    grade = grade_math(box(f"{deaths}y+z"), example(f"z+{deaths}y"))
+    assert grade == 1.0 if deaths == 1 else math.isnan(grade)
+    assert len(asked) == 2
+
+
+def test_time_for_a_batch_that_is_over_is_no_verdict():
+    with symbolic.time_limit(0.0), pytest.raises(symbolic.Ungraded, match="batch"):
+        symbolic.symbolically_equal(["x+11"], ["11+x"])
+    assert symbolic.symbolically_equal(["x+11"], ["11+x"])
+
+
+def test_a_worker_that_died_is_replaced():
+    assert symbolic.symbolically_equal(["x+22"], ["22+x"])
     symbolic._worker.process.kill()
     symbolic._worker.process.wait()
-    assert symbolic.symbolically_equal(["x+1"], ["1+x"])
+    assert symbolic.symbolically_equal(["x+33"], ["33+x"])
 
 
 def test_grading_works_from_threads():
@@ -49,21 +84,22 @@ def test_grading_works_from_threads():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_trainer_has_its_own_worker():
-    assert grade_math(box("1+x"), example("x+1")) == 1.0
+    assert grade_math(box("1+f"), example("f+1")) == 1.0
     mine = symbolic._worker.process.pid
     context = multiprocessing.get_context("fork")
     results = context.SimpleQueue()
 
     def child():
-        grade = grade_math(box("2+x"), example("x+2"))
+        grade = grade_math(box("2+f"), example("f+2"))
         results.put((grade, symbolic._worker.process.pid))
 
     forked = context.Process(target=child)
     forked.start()
     forked.join(timeout=60)
+    assert forked.exitcode == 0
     grade, pid = results.get()
     assert grade == 1.0 and pid != mine
-    assert grade_math(box("3+x"), example("x+3")) == 1.0
+    assert grade_math(box("3+f"), example("f+3")) == 1.0
     assert symbolic._worker.process.pid == mine
     assert gone(pid)
 

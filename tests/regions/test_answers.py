@@ -69,6 +69,13 @@ def test_the_box_with_its_line_or_its_explanation():
         ("the answer is a number", []),
         ("The ANSWER IS B", ["B"]),
         ("no letter", []),
+        ("\\boxed{A or B}", []),
+        ("\\boxed{A, B, C, D}", []),
+        ("\\boxed{A} \\boxed{B}", ["B"]),
+        ("The answer is A or B.", []),
+        ("The answer is I think B", ["B"]),
+        ("The answer is B, I think.", ["B"]),
+        ("The answer is A bird", []),
     ],
 )
 def test_the_letter_of_a_multiple_choice(text, expected):
@@ -97,6 +104,14 @@ def test_the_letter_of_a_multiple_choice(text, expected):
         ("stated", "The answer is **(B)**.", ["(B)"]),
         ("stated", "answers are many", []),
         ("last-line", "only\nthis", ["this"]),
+        ("auto", "**Answer:** $\\frac{1}{2}$", ["$\\frac{1}{2}$"]),
+        ("auto", "The final answer is 3.14 m. I hope it helps.", ["3.14 m"]),
+        ("auto", "So the answer is (B).", ["B"]),
+        ("auto", "I think\n(C)\n", ["C"]),
+        ("auto", "\\boxed{(1 + 2) * 3}", ["(1 + 2) * 3"]),
+        ("auto", "To answer this we need more", []),
+        ("stated", "The answer is 1. No, the answer is 2", ["2"]),
+        ("gsm8k", "#### **72**", ["72"]),
         ("regex:x=(\\d+)", "x=1 x=22", ["22"]),
         ("regex:\\d+", "x=1 x=22", ["22"]),
         ("regex:(a)|b", "a b", ["a"]),
@@ -105,6 +120,34 @@ def test_the_letter_of_a_multiple_choice(text, expected):
 )
 def test_other_rules(rule, text, expected):
     assert found(text, rule) == expected
+
+
+@pytest.mark.parametrize("rule", sorted({*ANSWER_RULES, "regex:[0-9]+"} - {"tool-call", "choice"}))
+def test_a_thought_is_not_searched(rule):
+    answer = "The answer is 2.\n#### 2\n<answer>2</answer>\n\\boxed{2}"
+    for opened in ("<think>", "<thinking>", ""):
+        closed = opened.replace("<", "</") or "</think>"
+        text = f"{opened}{answer.replace('2', '1')}{closed}\n{answer}"
+        pieces = found(text, rule)
+        assert pieces and all("2" in piece and "1" not in piece for piece in pieces)
+        assert found(f"{opened}{answer}{closed}\n", rule) == []
+    assert found(f"<think>{answer}", rule) == []
+    assert found(f"{answer}<think>Wait", rule) == []
+
+
+def test_a_pattern_that_takes_too_long_finds_nothing_and_is_warned_of():
+    started = time.monotonic()
+    with pytest.warns(UserWarning, match="took more than"):
+        assert find_answer("1" * 60 + "x", "regex:(1|11)+$") == []
+    with pytest.warns(UserWarning, match="took more than"):
+        assert find_answer("1" * 60 + "x", re.compile("(1|11)+$")) == []
+    assert find_answer("1" * 40 + "x", "regex:(1+)+$") == []
+    assert time.monotonic() - started < 5
+
+
+def test_flags_of_a_compiled_pattern_are_kept():
+    assert found("x\nY=Á1", re.compile(r"^y=(\w)", re.I | re.M)) == ["Á"]
+    assert found("y=Á1", re.compile(r"y=\W(\w)", re.A)) == ["1"]
 
 
 def test_a_new_rule_is_one_function_and_one_line_of_the_table(monkeypatch):
@@ -124,7 +167,7 @@ def test_functions_and_spans_are_rules_too():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ("nonsense", "'nonsense' is unknown; use boxed, line"),
+        ("nonsense", "'nonsense' is unknown; use auto, boxed, line"),
         ("regex:(", "not a valid pattern"),
         ([(0, 99)], "does not fit a response of 10 characters"),
         ([(4, 4)], "does not fit"),

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 
 import pytest
 from helpers.grading import DATA, box, example
@@ -9,6 +10,7 @@ from helpers.grading import DATA, box, example
 from flowtracer.math_answers import symbolic
 from flowtracer.tasks import (
     TASKS,
+    Task,
     grade_choice,
     grade_countdown,
     grade_math,
@@ -23,6 +25,20 @@ SAME_NUMBER = ["18", "18.0", "$18", r"\$18.00", "18 dollars", r"18\text{ eggs}",
                "36/2", r"\frac{36}{2}", "+18", "018", "1.8e1", " 18. ", "18%"]  # fmt: skip
 DIFFERENT_NUMBER = ["", "81", "-18", "18, 19", "eighteen", "18x", "1 8", "18e400", "18/0", "--18", "１８",
                     "9" * 5000, "18e99999999999", "1e-9999"]  # fmt: skip
+
+
+def test_a_batch_of_hostile_answers_ends_and_the_others_are_graded():
+    """512 answers of which 480 take sympy long; the text decides 16, sympy another 16."""
+    hostile = [f"(a+b+c+d+e+f)^{{{60 + k % 39}}} + {k}" for k in range(480)]
+    answers = [*hostile, *["x+1"] * 16, *["1+x"] * 16]
+    task = Task("mine", (), "", grade_math)
+    symbolic.symbolically_equal(["x"], ["x+0"])  # starting is not what is timed
+    started = time.monotonic()
+    with pytest.warns(UserWarning, match="could not be graded in time"):
+        rewards = task.reward([box(answer) for answer in answers], answer=["x+1"] * 512)
+    assert time.monotonic() - started < 12
+    assert rewards[-32:] == [1.0] * 32
+    assert not any(rewards[:480])
 
 
 def test_the_fields_of_olympiadbench_are_read():
@@ -43,7 +59,7 @@ def test_minerva_allows_one_per_cent():
 
 
 def test_numbers_are_compared_exactly_and_without_the_worker(monkeypatch):
-    monkeypatch.setattr(symbolic, "_started", None)
+    monkeypatch.setattr(symbolic, "_Worker", None)
     assert [given for given in SAME_NUMBER if not grade_number(box(given), example("18"))] == []
     assert [given for given in DIFFERENT_NUMBER if grade_number(box(given), example("18"))] == []
     assert grade_number(box("1,234,567"), example("1234567")) == 1.0
@@ -55,6 +71,8 @@ def test_a_number_is_read_behind_hashes_only_where_there_is_no_box():
     assert grade_number("9 * 2 = 18\n#### 18", example("18")) == 1.0
     assert grade_number("#### 18\nNo: \\boxed{19}", example("18")) == 0.0
     assert grade_number("The answer is 18", example("18")) == 0.0
+    for bold in ("#### **72**", "#### **72.**", "**#### 72**"):
+        assert grade_number(bold, example("72")) == 1.0
 
 
 def test_choices_are_letters_or_the_text_of_the_option():
@@ -65,6 +83,50 @@ def test_choices_are_letters_or_the_text_of_the_option():
     for text in (box("A"), box("15 kJ/g"), box("Between"), box("A") + " or B", "", box("AB"), "Bread.",
                  box("C") + " not B"):  # fmt: skip
         assert grade_choice(text, right) == 0.0, text
+
+
+@pytest.mark.parametrize(
+    "several",
+    ["A or B", "A, B, C, D", "A, B", "AB", "A and B", "A/B", "(A) (B)", "A. B. C.", "A) B)", "A.B", "A. or B",
+     r"\text{A or B}", "A B", r"A \text{ or } B"],
+)  # fmt: skip
+def test_several_options_are_no_answer(several):
+    for right in "AB":
+        for options in ({}, {"choices": ["x", "y", "z", "u"]}):
+            assert grade_choice(box(several), example(right, options)) == 0.0
+            assert grade_choice(f"The answer is {several}.", example(right, options)) == 0.0
+
+
+def test_a_word_is_no_option():
+    options = example("B", {"choices": [str(number) for number in range(10)]})
+    assert grade_choice("The answer is I think B", options) == 1.0
+    assert grade_choice("The answer is I think B", example("I", options.extra)) == 0.0
+    assert grade_choice("My answer: A bird. The answer is B because A is wrong.", options) == 1.0
+    assert grade_choice("The answer is B. Option A is wrong.", options) == 1.0
+
+
+def test_an_option_that_names_another_letter_is_one_option():
+    options = {"choices": ["Vitamin C.", "A or B", "Vitamin A."]}
+    assert grade_choice(box("C. Vitamin A."), example("C", options)) == 1.0
+    assert grade_choice(box("A or B"), example("B", options)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("grade", "reference", "right", "wrong"),
+    [
+        (grade_math, "x+1", box("1+x"), box("x")),
+        (grade_number, "72", "#### 72", "#### 7"),
+        (grade_choice, "B", "The answer is B.", "The answer is A."),
+        (grade_minerva, "2e3", box("2000"), box("3000")),
+    ],
+)
+def test_the_answer_of_a_thinking_model_stands_behind_its_thought(grade, reference, right, wrong):
+    asked = example(reference)
+    assert grade(f"<think>{wrong}</think>\n{right}", asked) == 1.0
+    assert grade(f"{wrong}</think>\n{right}", asked) == 1.0  # opened in the prompt
+    assert grade(f"<think>{right}</think>\nDone.", asked) == 0.0
+    assert grade(f"<think>Let me see. {right}", asked) == 0.0  # cut off
+    assert grade(f"{right}<think>Or not", asked) == 0.0
 
 
 def test_countdown_is_graded_exactly_and_may_be_written_in_latex():
@@ -80,6 +142,9 @@ def test_countdown_is_graded_exactly_and_may_be_written_in_latex():
         grade_countdown(box(r"\frac{12}{4} + 1"), example("", {"numbers": [12, 4, 1], "target": 4}))
         == 1.0
     )
+    nested = example("", {"numbers": [8, 2, 1, 4], "target": 16})
+    assert grade_countdown(box(r"\frac{\dfrac{8}{2}}{1} \cdot 4"), nested) == 1.0
+    assert grade_countdown(box(r"\frac{8}{\frac{1}{2}} \cdot 4"), nested) == 0.0
     for text in ("33", "18 - 7 * 3", "(18 - 7) * 3 = 34", "11 * 3", "(18-7)*3 = 33 = 33", "3" * 9000,
                  "(" * 300, "__import__('os')", "(18 - 7) ** 3", "\x00", "18_7"):  # fmt: skip
         assert grade_countdown(box(text), problem) == 0.0, text

@@ -1,5 +1,6 @@
 """A task's accuracy for one model: every completion written, resumable after a kill."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -76,6 +77,11 @@ def _evaluate(
         for (problem, sample), response in zip(batch, responses, strict=True):
             example = task.examples[problem]
             reward = float(task.grade(response, example))
+            if math.isnan(reward):
+                raise RuntimeError(
+                    f"problem {example.id}: the process that compares answers ended twice while it "
+                    "graded a response; see that memory is free and start the evaluation again"
+                )
             row = {"problem": problem, "id": example.id, "sample": sample, "reward": reward}
             yield row | {"answer": example.answer, "response": response}
 

@@ -119,7 +119,8 @@ def without_unit(text: str, unit: str = "") -> str:
         shorter = _UNIT.sub("", shorter).strip()
     named = key(clean(unit))
     if named and key(shorter).endswith(named):
-        for size in range(len(shorter)):  # the shortest beginning that leaves just the unit
+        # The shortest beginning that leaves just the unit, which may have fonts around it.
+        for size in range(max(0, len(shorter) - len(named) - 40), len(shorter)):
             if key(shorter[size:]) == named:
                 shorter = shorter[:size].strip()
                 break

@@ -6,34 +6,20 @@ cannot stop a training step. All rules take time linear in the text.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
 
+import regex
 
-class Span(NamedTuple):
-    """Characters start..stop of the response, and how strongly they draw flow."""
-
-    start: int
-    stop: int
-    weight: float = 1.0
-
-
-LONGEST_STATED = 200  # characters, our choice: a longer sentence is an explanation
+from flowtracer.regions.boxes import explained_box, last_box, line_of_box
+from flowtracer.regions.spans import Span, last_match, timed_pattern, trimmed
+from flowtracer.regions.statements import choice_letter, stated, stated_letter
 
 AnswerRule = str | re.Pattern[str] | Callable[[str], object] | Sequence[Span]
 
-_BOX = re.compile(r"\\boxed\s*\{")
-_BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _GSM8K = re.compile(r"####[ \t]*([^\s#][^\n]*)")
-_LETTER_IN_BOX = re.compile(r"^(?:\\(?:text|textbf|mathrm|mathbf)\{)?[\s(\[*]*([A-Z])(?![A-Za-z])")
-# Repetitions are bounded: unbounded ones take cubic time on a long run of blanks.
-_STATED_LETTER = re.compile(
-    r"(?i:answer|choice|option)(?i:\s{1,3}is)?\s{0,3}:?\s{0,3}\*{0,2}\s{0,3}[(\[]?([A-Z])(?![A-Za-z])"
-)
-_STATED = re.compile(r"(?i)\banswer[ \t*_]{0,4}(?:is\b|=|:)[ \t:*_]{0,6}")
-_SENTENCE_END = re.compile(r"[*_ \t]{0,4}(?:[.!][*_]{0,3}(?:\s|\Z)|\Z)")
 _TOOL_CALL = re.compile(r"<tool_call>((?:(?!<tool_call>).){0,20000}?)</tool_call>", re.DOTALL)
 _ARGUMENTS = re.compile(r'"arguments"\s{0,3}:\s{0,3}')
-_BARE_LETTER = re.compile(r"^[ \t(\[*]{0,8}([A-Z])[ \t)\].:*]{0,8}$", re.MULTILINE)
+_THOUGHT = re.compile(r"<(/?)think(?:ing)?>|\[(/?)THINK\]")
 
 
 def find_answer(text: str, rule: AnswerRule = "auto") -> list[Span]:
@@ -44,87 +30,61 @@ def find_answer(text: str, rule: AnswerRule = "auto") -> list[Span]:
     text to None, one span or several, or the spans themselves. A span is (start, stop) or
     (start, stop, weight).
 
+    Rules and patterns look behind the last `</think>` only; a thought that is not closed has no
+    answer. A pattern that takes longer than
+    `spans.REGEX_LIMIT` finds none, which is warned of.
+
     Raises ValueError for an unknown rule or a span outside the text.
     """
-    if isinstance(rule, re.Pattern):
-        return _last_match(text, rule)
-    if isinstance(rule, str):
-        if rule.startswith("regex:"):
-            try:
-                return _last_match(text, re.compile(rule[len("regex:") :]))
-            except re.error as error:
-                raise ValueError(f"answer rule {rule!r} is not a valid pattern: {error}") from None
+    if not isinstance(rule, str | re.Pattern):
+        return _checked(rule(text) if callable(rule) else rule, text)
+    function = _named(rule)
+    start = 0 if rule in _EVERY_TURN else _after_thinking(text)
+    if start is None:
+        return []
+    return [
+        span._replace(start=span.start + start, stop=span.stop + start)
+        for span in function(text[start:])
+    ]
+
+
+def _named(rule: str | re.Pattern[str]) -> Callable[[str], list[Span]]:
+    """The function of a rule that is a name or a pattern."""
+    if isinstance(rule, str) and not rule.startswith("regex:"):
         if rule not in ANSWER_RULES:
             known = ", ".join(ANSWER_RULES)
             raise ValueError(f"answer rule {rule!r} is unknown; use {known} or regex:PATTERN")
-        return ANSWER_RULES[rule](text)
-    return _checked(rule(text) if callable(rule) else rule, text)
+        return ANSWER_RULES[rule]
+    written = rule[len("regex:") :] if isinstance(rule, str) else rule.pattern
+    flags = 0 if isinstance(rule, str) else rule.flags
+    try:
+        return partial(last_match, pattern=timed_pattern(written, flags))
+    except regex.error as error:
+        raise ValueError(f"answer rule {rule!r} is not a valid pattern: {error}") from None
 
 
-def rule_name(rule: AnswerRule) -> str:
-    """A rule for messages and records."""
-    if isinstance(rule, str):
-        return rule
-    if isinstance(rule, re.Pattern):
-        return f"regex:{rule.pattern}"
-    return getattr(rule, "__name__", "function") if callable(rule) else "given spans"
-
-
-def last_box(text: str) -> list[Span]:
-    r"""Content of the last `\boxed{...}` whose braces balance; `\{` and `\}` do not count."""
-    box = _last_balanced_box(text)
-    return _trimmed(text, box[1], box[2]) if box else []
-
-
-def line_of_box(text: str) -> list[Span]:
-    """The whole line (or lines) that the box stands on."""
-    box = _last_balanced_box(text)
-    if not box:
-        return []
-    stop = text.find("\n", box[2])
-    return _trimmed(text, text.rfind("\n", 0, box[0]) + 1, len(text) if stop < 0 else stop)
-
-
-def explained_box(text: str) -> list[Span]:
-    """The paragraph that the box closes: the answer with its explanation (our reading)."""
-    box = _last_balanced_box(text)
-    if not box:
-        return []
-    stop = text.find("\n", box[2])
-    start = text.rfind("\n\n", 0, box[0])
-    return _trimmed(text, 0 if start < 0 else start + 2, len(text) if stop < 0 else stop)
-
-
-def choice_letter(text: str) -> list[Span]:
-    """The letter of a multiple choice: in the box, else as stated last, else alone on a line."""
-    for span in last_box(text):
-        letter = _LETTER_IN_BOX.search(text[span.start : span.stop])
-        return [Span(span.start + letter.start(1), span.start + letter.end(1))] if letter else []
-    return _last_match(text, _STATED_LETTER) or _last_match(text, _BARE_LETTER)
+def _after_thinking(text: str) -> int | None:
+    """Where the text behind the last thought starts; None if a thought is not closed."""
+    last = max(_THOUGHT.finditer(text), key=lambda match: match.start(), default=None)
+    if last is None:
+        return 0
+    return last.end() if "/" in last.groups() else None
 
 
 def answer_tag(text: str) -> list[Span]:
     """Content of the last `<answer>...</answer>`."""
     stop = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, max(stop, 0))
-    return _trimmed(text, start + len("<answer>"), stop) if start >= 0 else []
+    return trimmed(text, start + len("<answer>"), stop) if start >= 0 else []
 
 
 def gsm8k_line(text: str) -> list[Span]:
-    """What follows the last `####`."""
-    return _last_match(text, _GSM8K)
-
-
-def stated(text: str) -> list[Span]:
-    """What is last said to be the answer, to the end of the sentence: "The answer is 42." """
-    for marker in reversed(list(_STATED.finditer(text))):
-        limit = min(marker.end() + LONGEST_STATED + 1, len(text))
-        line = text.find("\n", marker.end(), limit)
-        end = _SENTENCE_END.search(text, marker.end(), limit if line < 0 else line)
-        spans = _trimmed(text, marker.end(), end.start()) if end else []
-        if spans and spans[0].stop - spans[0].start <= LONGEST_STATED:
-            return spans
-    return []
+    """What follows the last `####`, without the asterisks of bold print."""
+    return [
+        inside
+        for span in last_match(text, _GSM8K)
+        for inside in trimmed(text, span.start, span.stop, " \t\r*")
+    ]
 
 
 def tool_arguments(text: str) -> list[Span]:
@@ -138,72 +98,44 @@ def tool_arguments(text: str) -> list[Span]:
         marker = _ARGUMENTS.search(inside)
         stop = inside.rstrip().rfind("}")
         if marker and stop > marker.end():
-            spans += _trimmed(text, call.start(1) + marker.end(), call.start(1) + stop)
+            spans += trimmed(text, call.start(1) + marker.end(), call.start(1) + stop)
     return spans
 
 
 def last_line(text: str) -> list[Span]:
     """The last line that is not blank."""
     stop = len(text.rstrip())
-    return _trimmed(text, text.rfind("\n", 0, stop) + 1, stop)
+    return trimmed(text, text.rfind("\n", 0, stop) + 1, stop)
 
 
 def first_that_finds(text: str) -> list[Span]:
-    """The first of box, tag, `####` and stated answer that finds something, in this order.
+    """The first of box, tag, `####`, stated answer and option that finds something, in this order.
 
-    A last line alone is no answer: a response that was cut off has one too.
+    Of an answer that is stated as an option only the letter. A last line alone is no answer: a
+    response that was cut off has one too.
     """
-    return last_box(text) or answer_tag(text) or gsm8k_line(text) or stated(text)
+    for rule in (last_box, answer_tag, gsm8k_line):
+        if spans := rule(text):
+            return spans
+    sentence, letter = stated(text), stated_letter(text)
+    if sentence and letter and sentence[0].start <= letter[0].start < sentence[0].stop:
+        return letter
+    return sentence or choice_letter(text)
 
 
 ANSWER_RULES: dict[str, Callable[[str], list[Span]]] = {
+    "auto": first_that_finds,
     "boxed": last_box,
     "line": line_of_box,
     "explained": explained_box,
     "choice": choice_letter,
+    "stated": stated,
     "tag": answer_tag,
     "gsm8k": gsm8k_line,
-    "stated": stated,
     "tool-call": tool_arguments,
     "last-line": last_line,
-    "auto": first_that_finds,
 }
-
-
-def _last_balanced_box(text: str) -> tuple[int, int, int] | None:
-    """Start of the box, start of its content, end of its content; one pass over the text."""
-    open_braces: list[tuple[int, int] | None] = []  # box start and content start, None: plain brace
-    best: tuple[int, int, int] | None = None
-    for match in _BOX_OR_BRACE.finditer(text):
-        token = match.group()
-        if token.startswith("\\boxed"):
-            open_braces.append((match.start(), match.end()))
-        elif token == "{":
-            open_braces.append(None)
-        elif token == "}" and open_braces:
-            box = open_braces.pop()
-            later = box and (best is None or box[0] > best[0])
-            if box and later and text[box[1] : match.start()].strip():
-                best = (*box, match.start())
-    return best
-
-
-def _last_match(text: str, pattern: re.Pattern[str]) -> list[Span]:
-    """The last match that is not blank; its first group where the pattern has one."""
-    group = 1 if pattern.groups else 0
-    spans: list[Span] = []
-    for match in pattern.finditer(text):
-        if match.start(group) >= 0:
-            spans = _trimmed(text, *match.span(group)) or spans
-    return spans
-
-
-def _trimmed(text: str, start: int, stop: int) -> list[Span]:
-    """The span without blanks at its ends; nothing if only blanks remain."""
-    inside = text[start:stop]
-    start += len(inside) - len(inside.lstrip())
-    stop = start + len(inside.strip())
-    return [Span(start, stop)] if stop > start else []
+_EVERY_TURN = ("tool-call",)  # rules that look at every turn of a response, thoughts included
 
 
 def _checked(answer: object, text: str) -> list[Span]:

@@ -1,7 +1,8 @@
 r"""Graders: from a response and an example to 1.0 or 0.0.
 
 The answer is what stands in the last `\boxed{...}` (`regions.answers`, method of the paper). A
-grader never raises, hangs or runs anything because of what a model wrote; odd text is 0.0.
+grader never raises, hangs or runs anything because of what a model wrote; odd text is 0.0. Where
+the comparison itself failed the grade is NaN: not graded, which is not wrong.
 """
 
 import math
@@ -9,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from flowtracer.math_answers.equality import decide, equal
+from flowtracer.math_answers.symbolic import Ungraded
 from flowtracer.math_answers.text import clean, key, number, without_unit
 from flowtracer.regions.answers import find_answer
 from flowtracer.tasks.countdown import LONGEST_EXPRESSION, Problem, is_solution
@@ -21,6 +23,7 @@ MINERVA_TOLERANCE = 0.01  # relative; our choice: references have two or three d
 
 _ARITHMETIC = re.compile(r"[0-9+\-*/()\s]+")
 _SIMPLE_FRACTION = re.compile(r"\\[dt]?frac\s{0,3}\{([^{}]+)\}\s{0,3}\{([^{}]+)\}")
+_PUNCTUATION = re.compile(r"[\s().:*]")
 _OPERATORS = {"\\times": "*", "\\cdot": "*", "\\div": "/", "×": "*", "·": "*", "÷": "/", "−": "-",
               "\\left": "", "\\right": "", "\\,": "", "\\;": "", "\\ ": " ", "[": "(", "]": ")",
               "$": ""}  # fmt: skip
@@ -52,18 +55,25 @@ def grade_number(response: str, example: "Example") -> float:
 
 
 def grade_choice(response: str, example: "Example") -> float:
-    """1.0 for the letter of the right option, or for its text in the box.
+    """1.0 for the letter of the right option, or for its text in the box, with its letter or without.
 
-    Without a box the letter is found as `regions.answers.choice_letter` does. The texts of the
-    options are `example.extra["choices"]`, in order, where the data has them.
+    Without a box the letter is found as `regions.statements.choice_letter` does; several letters
+    are no answer. The texts of the options are `example.extra["choices"]`, in order, where the data
+    has them.
     """
     reference = example.answer.strip().strip("().").upper()
-    boxed = key(clean(_answer(response, "boxed")[:2000])).casefold()
-    choices = [key(clean(str(text))).casefold() for text in example.extra.get("choices") or ()]
-    if len(boxed) > 1 and boxed in choices:
-        return float(chr(ord("A") + choices.index(boxed)) == reference)
+    boxed = _bare(_answer(response, "boxed")[:2000])
+    for index, choice in enumerate(example.extra.get("choices") or ()):
+        letter, text = chr(ord("a") + index), _bare(str(choice))
+        if len(boxed) > 1 and boxed in (text, letter + text):
+            return float(letter.upper() == reference)
     letter = _answer(response, "choice") or (boxed if len(boxed) == 1 else "")
     return float(bool(letter) and letter.upper() == reference)
+
+
+def _bare(text: str) -> str:
+    """An option without blanks, upper case and the punctuation that a letter has."""
+    return _PUNCTUATION.sub("", key(clean(text)).casefold())
 
 
 def grade_countdown(response: str, example: "Example") -> float:
@@ -76,7 +86,9 @@ def grade_countdown(response: str, example: "Example") -> float:
         return 0.0
     for written, plain in _OPERATORS.items():
         text = text.replace(written, plain)
-    text = _SIMPLE_FRACTION.sub(r"((\1)/(\2))", text)
+    nested = text.count("frac")
+    for _ in range(nested):  # from the inside out
+        text = _SIMPLE_FRACTION.sub(r"((\1)/(\2))", text)
     target = int(example.extra["target"])
     expression, sign, result = text.partition("=")
     if (sign and result.strip() != str(target)) or not _ARITHMETIC.fullmatch(expression):
@@ -97,15 +109,19 @@ def _graded_maths(response: str, example: "Example", *, relative: float) -> floa
     if not answer:
         return 0.0
     extra = example.extra
-    right = equal(
-        example.answer,
-        answer,
-        several=str(extra.get("multiple", "")).lower() == "true",
-        unit=str(extra.get("unit") or ""),
-        tolerance=_float(extra.get("tolerance")),
-        relative=relative,
-    )
-    return float(right)
+    try:
+        return float(
+            equal(
+                example.answer,
+                answer,
+                several=str(extra.get("multiple", "")).lower() == "true",
+                unit=str(extra.get("unit") or ""),
+                tolerance=_float(extra.get("tolerance")),
+                relative=relative,
+            )
+        )
+    except Ungraded:
+        return math.nan
 
 
 def _float(value: object) -> float:

@@ -1,12 +1,19 @@
 """What a task is: examples, how they are asked, and how responses are graded."""
 
 import json
+import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flowtracer.math_answers.symbolic import clock, time_limit
+
 if TYPE_CHECKING:
     import datasets
+
+BATCH = 512  # completions
+BATCH_LIMIT = 10.0  # seconds for a batch, in proportion for larger ones; our choice
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,9 @@ class Task:
     """Examples with an instruction and a grader.
 
     instruction: put behind the question, blank lines included. grade: from a response and its
-    example to a number, 1.0 or 0.0 for the graders of this package. answer_rule: where the answer
-    stands in a response, a name out of `flowtracer.regions.ANSWER_RULES`.
+    example to a number, 1.0 or 0.0 for the graders of this package, NaN for not graded.
+    answer_rule: where the answer stands in a response, a name out of
+    `flowtracer.regions.ANSWER_RULES`.
     """
 
     name: str
@@ -66,11 +74,12 @@ class Task:
         id: Sequence[str] | None = None,
         extra_json: Sequence[str] | None = None,
         **kwargs: Any,
-    ) -> list[float]:
+    ) -> list[float | None]:
         """The grade of every completion: a reward function for TRL, also called `reward`.
 
         completions: texts, or lists of messages, of which the last is graded. answer, id and
         extra_json: the columns of `dataset`, one value per completion; other columns are ignored.
+        None where the grader could not tell (TRL leaves such completions out); that is warned of.
 
         Raises ValueError if a column is not as long as the completions.
         """
@@ -83,14 +92,33 @@ class Task:
                     "give one per completion"
                 )
         questions = {example.id: example.question for example in self.examples}
-        return [
-            float(
-                self.grade(_text(completion), Example(name, questions.get(name, ""), right, more))
-            )
-            for completion, name, right, more in zip(
-                completions, names, answer, map(json.loads, extras), strict=True
-            )
+        examples = [
+            Example(name, questions.get(name, ""), right, json.loads(extra))
+            for name, right, extra in zip(names, answer, extras, strict=True)
         ]
+        grades = self._grades(list(map(_text, completions)), examples)
+        ungraded = sum(map(math.isnan, grades))
+        if ungraded:
+            warnings.warn(
+                f"{ungraded} of {len(grades)} answers could not be graded in time and get no reward",
+                stacklevel=2,
+            )
+        return [None if math.isnan(grade) else grade for grade in grades]
+
+    def _grades(self, texts: list[str], examples: list[Example]) -> list[float]:
+        """All grades, within the time for a batch; NaN where that was not enough.
+
+        Every answer gets an even part of the time that is left, so that hostile ones leave enough
+        for the others; what the first round did not finish is tried again in what remains.
+        """
+        grades = [math.nan] * len(texts)
+        deadline = clock() + BATCH_LIMIT * max(1.0, len(texts) / BATCH)
+        for _ in range(2):
+            open_rows = [row for row, grade in enumerate(grades) if math.isnan(grade)]
+            for done, row in enumerate(open_rows):
+                with time_limit((deadline - clock()) / (len(open_rows) - done)):
+                    grades[row] = float(self.grade(texts[row], examples[row]))
+        return grades
 
     reward = accuracy  # TRL logs a reward under its __name__, so that one is "accuracy"
 

@@ -1,0 +1,50 @@
+r"""Answers in `\boxed{}`: the content, its line, or the paragraph that the box closes."""
+
+import re
+
+from flowtracer.regions.spans import Span, trimmed
+
+_BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+
+
+def last_box(text: str) -> list[Span]:
+    r"""Content of the last `\boxed{...}` whose braces balance; `\{` and `\}` do not count."""
+    box = _last_balanced_box(text)
+    return trimmed(text, box[1], box[2]) if box else []
+
+
+def line_of_box(text: str) -> list[Span]:
+    """The whole line (or lines) that the box stands on."""
+    box = _last_balanced_box(text)
+    if not box:
+        return []
+    stop = text.find("\n", box[2])
+    return trimmed(text, text.rfind("\n", 0, box[0]) + 1, len(text) if stop < 0 else stop)
+
+
+def explained_box(text: str) -> list[Span]:
+    """The paragraph that the box closes: the answer with its explanation (our reading)."""
+    box = _last_balanced_box(text)
+    if not box:
+        return []
+    stop = text.find("\n", box[2])
+    start = text.rfind("\n\n", 0, box[0])
+    return trimmed(text, 0 if start < 0 else start + 2, len(text) if stop < 0 else stop)
+
+
+def _last_balanced_box(text: str) -> tuple[int, int, int] | None:
+    """Start of the box, start of its content, end of its content; one pass over the text."""
+    open_braces: list[tuple[int, int] | None] = []  # box start and content start, None: plain brace
+    best: tuple[int, int, int] | None = None
+    for match in _BOX_OR_BRACE.finditer(text):
+        token = match.group()
+        if token.startswith("\\boxed"):
+            open_braces.append((match.start(), match.end()))
+        elif token == "{":
+            open_braces.append(None)
+        elif token == "}" and open_braces:
+            box = open_braces.pop()
+            later = box and (best is None or box[0] > best[0])
+            if box and later and text[box[1] : match.start()].strip():
+                best = (*box, match.start())
+    return best
