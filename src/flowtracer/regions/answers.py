@@ -48,6 +48,15 @@ def find_answer(text: str, rule: AnswerRule = "auto") -> list[Span]:
     ]
 
 
+def rule_name(rule: AnswerRule) -> str:
+    """A rule for messages and records."""
+    if isinstance(rule, str):
+        return rule
+    if isinstance(rule, re.Pattern):
+        return f"regex:{rule.pattern}"
+    return getattr(rule, "__name__", "function") if callable(rule) else "given spans"
+
+
 def _named(rule: str | re.Pattern[str]) -> Callable[[str], list[Span]]:
     """The function of a rule that is a name or a pattern."""
     if isinstance(rule, str) and not rule.startswith("regex:"):
