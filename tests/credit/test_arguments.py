@@ -126,3 +126,17 @@ def test_every_graph_of_the_studies_can_be_trained_with(embedded, options):
     torch.testing.assert_close(result.scores, expected, rtol=1e-4, atol=1e-7)
     plain = token_credit(embedded.model, batch, Credit())
     assert not torch.equal(result.scores, plain.scores)
+
+
+def test_a_model_that_cannot_give_the_graph_is_refused_before_the_first_step(embedded):
+    Credit(options=ScoreOptions(layers="0-3", edges="value")).check_model(embedded.model)
+    with pytest.raises(ValueError, match="layers: 20 does not exist"):
+        Credit(options=ScoreOptions(layers="20")).check_model(embedded.model)
+    weight = embedded.model.model.layers[0].self_attn.o_proj.weight
+    weight.ds_id = 0  # as ZeRO-3 marks them
+    try:
+        Credit().check_model(embedded.model)
+        with pytest.raises(ValueError, match="ZeRO-3 holds a part"):
+            Credit(options=ScoreOptions(edges="value")).check_model(embedded.model)
+    finally:
+        del weight.ds_id

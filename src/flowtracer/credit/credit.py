@@ -67,6 +67,12 @@ class Credit:
     def check_model(self, model: nn.Module) -> None:
         """Raise ValueError for layers that the model does not have, or if it cannot be read."""
         select_layers(self.options.layers, depth_of(model))
+        in_parts = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+        if self.options.edges == "value" and in_parts:
+            raise ValueError(
+                "edges 'value' reads the output projections, of which ZeRO-3 holds a part in each "
+                "process; use edges 'mean' or 'no-sink'"
+            )
 
     def check_token_ids(self) -> None:
         """Raise ValueError if token ids, without their conversation, are not enough."""
