@@ -37,10 +37,9 @@ class FlowPPOTrainerSync(PPOTrainerSync):
     Raises ValueError for settings under which credit would not be given.
     """
 
-    _warned = False
-
     def __init__(self, config: DictConfig) -> None:
         self.credit = check_settings(config)
+        self._warned = False
         self.credit_settings = plain_settings(config)
         with open_dict(config):
             # verl compares this name with "sync" in many places and takes any other for asynchronous.
