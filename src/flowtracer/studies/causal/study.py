@@ -8,6 +8,7 @@ out, and one whose answer is then not reproduced (numerics of another batch) is 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack
@@ -36,15 +37,9 @@ def run_causal(
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a problem; see `run_over_solutions`."""
     parse_scorers(study.scorers, loaded.model)
+    make_rows = partial(_make_rows, study)
     return run_over_solutions(
-        study,
-        loaded,
-        task,
-        folder,
-        lambda within, batch: _make_rows(study, within, batch),
-        stage="knocking out",
-        batch=study.batch,
-        **run,
+        study, loaded, task, folder, make_rows, stage="knocking out", batch=study.batch, **run
     )
 
 

@@ -6,6 +6,7 @@ compared with the same solutions with the throughput of each response shuffled a
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -40,15 +41,8 @@ def run_shape(
     **run: Unpack[StudyRun],
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a problem, of the response's tokens in front of the answer."""
-    return run_over_solutions(
-        study,
-        loaded,
-        task,
-        folder,
-        lambda within, batch: _make_rows(study, within, batch),
-        stage="scoring",
-        **run,
-    )
+    make_rows = partial(_make_rows, study)
+    return run_over_solutions(study, loaded, task, folder, make_rows, stage="scoring", **run)
 
 
 def _make_rows(
