@@ -42,6 +42,7 @@ def test_the_file_gives_defaults_and_the_command_line_wins(tmp_path):
     ("text", "message"),
     [
         ("sorcery: 1\n", "setting 'sorcery' is unknown"),
+        ("trust_remote_code: true\n", "pass --trust-remote-code on the command line"),
         ("- 1\n", "is not a mapping of settings"),
         ("task: [1\n", "cannot be read as YAML"),
     ],

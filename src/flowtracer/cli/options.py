@@ -29,6 +29,11 @@ def read_defaults(context: typer.Context, file: Path | None) -> Path | None:
     if not isinstance(values, dict):
         raise ValueError(f"{file}: is not a mapping of settings such as `task: gsm8k`")
     repeatable = {one.name: getattr(one, "multiple", False) for one in context.command.params}
+    if values.get("trust_remote_code"):
+        raise ValueError(
+            f"{file}: trust_remote_code runs code that comes with the model; pass --trust-remote-code on "
+            "the command line if you trust it"
+        )
     unknown = [name for name in values if name not in repeatable]
     if unknown:
         raise ValueError(f"{file}: setting {unknown[0]!r} is unknown; see --help")
