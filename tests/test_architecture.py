@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "integrations": "attention credit models regions scorers tasks",
     "training": "credit flow integrations models records regions storage tasks",
     "studies": "attention credit evaluation flow intervention math_answers models records regions render "
-    "scorers storage tasks training",
+    "rollouts scorers storage tasks training",
     "cli": "credit evaluation models records regions render rollouts scorers storage studies tasks "
     "tracing training",
 }

@@ -91,3 +91,95 @@ def value(
     )
     print(table.read_text(encoding="utf-8"))
     print(f"Table, pictures and values.parquet are in {out}")
+
+
+def gradient(
+    *,
+    config: Annotated[Path | None, CONFIG] = None,
+    out: Annotated[Path, OUT] = Path("runs/gradient"),
+    model: Annotated[str, MODEL] = "embedded",
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="Checkpoint of a run, to see alignment while it learns; repeat it."),
+    ] = None,
+    task: Annotated[str, TASK] = "countdown",
+    source: Annotated[str | None, SOURCE] = None,
+    split: Annotated[str, SPLIT] = "train",
+    rollouts: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON Lines or Parquet of rollouts with rewards, instead of drawing them."
+        ),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="SCORER[@OPTION=VALUE,...], VALUE/VALUE for several; repeat it. "
+            "Default: the paper's rule, its bottom, and every scorer."
+        ),
+    ] = None,
+    batches: Annotated[int, typer.Option(min=2, help="Batches of rollouts.")] = 16,
+    problems: Annotated[int, typer.Option(min=1, help="Problems of a batch.")] = 24,
+    responses: Annotated[int, typer.Option(min=2, help="Responses a problem.")] = 8,
+    temperature: Annotated[float, typer.Option(help="Of responses.")] = 1.0,
+    max_new_tokens: Annotated[int, LENGTH] = 512,
+    parameters: Annotated[
+        str, typer.Option(help="all, last:N (layers), lora, or auto (by the model's size).")
+    ] = "auto",
+    coordinates: Annotated[
+        int, typer.Option(min=1, help="Numbers of the gradient that are compared, at random.")
+    ] = 1 << 18,
+    seed: Annotated[int, SEED] = 0,
+    dtype: Annotated[str, DTYPE] = "float32",
+    device: Annotated[str, DEVICE] = "auto",
+) -> None:
+    """Alignment: does a rule's gradient point where the reward's own does?
+
+    All rules on the same rollouts of one policy, docs/referee.md. Run it again after a kill and it goes on.
+    """
+    with needing("train"):
+        import json
+
+        from flowtracer.models import load
+        from flowtracer.scorers.table import SCORERS
+        from flowtracer.storage import fingerprint
+        from flowtracer.studies.gradient.report import write_checkpoints, write_report
+        from flowtracer.studies.gradient.rollouts import read_groups
+        from flowtracer.studies.gradient.study import GradientStudy, run_gradient
+        from flowtracer.studies.rules import parse_rules
+        from flowtracer.tasks import load_task
+    chosen = rule or ["flow@end=top/bottom", *(name for name in SCORERS if name != "flow")]
+    rules = [one.name for one in parse_rules(["uniform", *(r for r in chosen if r != "uniform")])]
+    questions = load_task(task, split=split, source=source, seed=seed)
+    figures = {}
+    for policy in checkpoint or [model]:
+        folder = out / Path(policy).name if checkpoint else out
+        loaded = load(policy, dtype=dtype, device=device)
+        groups = None
+        if rollouts is not None:
+            groups = read_groups(loaded, rollouts, most_tokens=32_768)
+            batches = min(batches, len(groups) // problems)
+        study = GradientStudy(
+            policy,
+            task,
+            tuple(rules),
+            split=split,
+            batches=batches,
+            problems=problems,
+            responses=responses,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            parameters=parameters,
+            coordinates=coordinates,
+            seed=seed,
+            dtype=dtype,
+            rollouts=None if rollouts is None else fingerprint(rollouts),
+        )
+        with progress_bar() as progress:
+            rows = run_gradient(study, loaded, questions, folder, groups=groups, progress=progress)
+        table = write_report(study, rows, folder, command=command_line())
+        print(table.read_text(encoding="utf-8"))
+        figures[Path(policy).name] = json.loads((folder / "figures.json").read_text("utf-8"))
+    if checkpoint:
+        print(write_checkpoints(figures, out, command=command_line()).read_text(encoding="utf-8"))
+    print(f"Table, figure and a row a batch are in {out}")

@@ -8,7 +8,7 @@ import typer
 
 from flowtracer.cli.options import CONFIG, needing
 from flowtracer.cli.progress import progress_bar
-from flowtracer.cli.referee import value
+from flowtracer.cli.referee import gradient, value
 from flowtracer.cli.study_options import (
     DEVICE,
     DTYPE,
@@ -27,6 +27,7 @@ from flowtracer.cli.study_options import (
 
 app = typer.Typer(help="Rerun a claim: resumable, with intervals.", no_args_is_help=True)
 app.command()(value)
+app.command()(gradient)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -38,7 +39,8 @@ def training(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="grpo, flow or a scorer; repeat it. The first is what the others are compared with."
+            help="grpo, a scorer, or a rule such as flow@end=bottom,emphasis=3; repeat it. The first is "
+            "what the others are compared with."
         ),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Repeat it. Default: 0, 1, 2.")] = None,

@@ -4,7 +4,7 @@ Nothing about one odd response raises here: a response that cannot be scored has
 and is counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -113,31 +113,53 @@ def token_credit(
         chunk: entries of (rows, T, T) in one forward.
         share_prompts: whether a prompt that rows share may go through the model once for all of them.
     """
+    scores = token_scores(
+        model,
+        batch,
+        [credit.scorer],
+        credit.options,
+        row_mask=row_mask,
+        all_reduce_max=all_reduce_max,
+        chunk=chunk,
+        share_prompts=share_prompts,
+    )
+    return credit_of_scores(scores[credit.scorer], batch, credit, row_mask=row_mask)
+
+
+def token_scores(
+    model: nn.Module,
+    batch: ScoreBatch,
+    names: Sequence[str],
+    options: ScoreOptions,
+    *,
+    row_mask: Tensor | None = None,
+    all_reduce_max: Callable[[int], int] = lambda forwards: forwards,
+    chunk: int = CHUNK,
+    share_prompts: bool = True,
+) -> dict[str, Tensor]:
+    """Scores by name, (B, T) float32, 0 in rows that are not scored; arguments as in `token_credit`."""
     rows = batch.scorable if row_mask is None else batch.scorable & row_mask
-    scorer = find_scorer(credit.scorer)
+    scorers = [find_scorer(name) for name in names]
+    attention_only = all(scorer.needs == {"attention"} for scorer in scorers)
     parts = chunks(
         batch,
         rows.nonzero()[:, 0],
-        after_answer=scorer.after_answer,
+        after_answer=any(scorer.after_answer for scorer in scorers),
         most=chunk,
-        share_prompts=share_prompts and scorer.needs == {"attention"} and can_share(model),
+        share_prompts=share_prompts and attention_only and can_share(model),
     )
     # Before the first forward, or processes wait for each other.
     total = all_reduce_max(len(parts))
-    scores = torch.zeros(batch.input_ids.shape, dtype=torch.float32, device=batch.input_ids.device)
+    empty = torch.zeros(batch.input_ids.shape, dtype=torch.float32, device=batch.input_ids.device)
+    scores = {name: empty.clone() for name in names}
     for part in parts:
-        part_scores = score_tokens(
-            model,
-            batch.take(part.rows, part.columns),
-            [credit.scorer],
-            options=credit.options,
-            shared=part.shared,
-        )[credit.scorer]
-        scores[part.rows, part.columns] = part_scores.to(scores)
+        taken = batch.take(part.rows, part.columns)
+        by_name = score_tokens(model, taken, names, options=options, shared=part.shared)
+        for name, values in by_name.items():
+            scores[name][part.rows, part.columns] = values.to(empty)
     for _ in range(len(parts), total):
-        score_tokens(model, _smallest(scores.device), [credit.scorer], options=credit.options)
-
-    return credit_of_scores(scores, batch, credit, row_mask=row_mask)
+        score_tokens(model, _smallest(empty.device), names, options=options)
+    return scores
 
 
 def credit_of_scores(

@@ -19,11 +19,16 @@ MOST_ROWS = 1024  # our choice: beyond, a step of a small model gains nothing by
 
 @dataclass(frozen=True)
 class Sampled:
-    """One response. ids: without the end-of-text token. ended: whether there was one."""
+    """One response. tokens: with the end-of-text token, if it came to its end."""
 
-    ids: tuple[int, ...]
+    tokens: tuple[int, ...]
     ended: bool
     reward: float
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Without the end-of-text token."""
+        return self.tokens[:-1] if self.ended else self.tokens
 
 
 @dataclass(frozen=True)
@@ -135,5 +140,5 @@ def _graded(
 ) -> Sampled:
     """A response with its reward; `row` may end with an end-of-text token."""
     ended = bool(row) and row[-1] in ends
-    ids = tuple(row[:-1] if ended else row)
-    return Sampled(ids, ended, float(task.grade(decode_text(tokenizer, list(ids)), example)))
+    text = decode_text(tokenizer, row[:-1] if ended else row)
+    return Sampled(tuple(row), ended, float(task.grade(text, example)))

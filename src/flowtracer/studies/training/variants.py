@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from flowtracer.studies.rules import parse_rules
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -29,6 +31,7 @@ class Variant:
 def variants(methods: Sequence[str], vary: Sequence[str]) -> list[Variant]:
     """Every method with every combination of the varied settings; plain GRPO once.
 
+    methods: "grpo", a scorer, or a rule such as "flow@end=bottom,emphasis=3" (see `parse_rules`).
     vary: such as "emphasis=1.2,1.5,2"; settings that plain GRPO does not have are not varied there.
 
     Raises ValueError for no or repeated methods and for a setting that is not KEY=VALUE[,VALUE].
@@ -44,6 +47,9 @@ def variants(methods: Sequence[str], vary: Sequence[str]) -> list[Variant]:
         choices.append([(key.strip(), value) for value in listed])
     result = []
     for method in methods:
-        combinations = [()] if method == "grpo" else list(product(*choices))
-        result += [Variant(method, combination) for combination in combinations]
+        if method == "grpo":
+            result.append(Variant(method))
+            continue
+        for rule in parse_rules([method]):
+            result += [Variant(rule.scorer, rule.settings + more) for more in product(*choices)]
     return result

@@ -1,0 +1,175 @@
+"""Table, figure and recommendation of the study of gradients, of one policy or of a run's checkpoints."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from flowtracer.evaluation.intervals import Interval
+from flowtracer.studies.gradient.study import GradientStudy
+from flowtracer.studies.gradient.summary import Alignment, alignments, informative_batches
+from flowtracer.studies.provenance import provenance, provenance_line, without_paths
+from flowtracer.studies.rules import parse_rules
+from flowtracer.studies.table import table_lines, write_table
+from flowtracer.studies.verdicts import in_words, judge
+
+COLUMNS = (
+    "rule",
+    "cosine with the reward's gradient",
+    "less uniform",
+    "with uniform GRPO's, less uniform",
+    "of signs, less uniform",
+    "effective batch",
+    "Gini",
+    "effective tokens",
+)
+
+
+def write_report(
+    study: GradientStudy, rows: Sequence[dict[str, Any]], out: Path, *, command: str
+) -> Path:
+    """Write `table.md`, `figures.json` and `figure.png`; the table's path."""
+    names = [rule.name for rule in parse_rules(study.rules)]
+    found = alignments(rows, names, out, seed=study.seed)
+    others = found[1:]
+    count = len(informative_batches(rows))
+    verdicts = judge({one.name: one.differences for one in others}, seed=study.seed)
+    paragraph = in_words(verdicts, baseline="uniform weights", units="batches", count=count)
+    ordered = [found[0], *sorted(others, key=lambda one: -one.difference.value)]
+    origin = provenance(study.model, command, out)
+    figures = {
+        "study": without_paths(study),
+        "provenance": origin,
+        "recommendation": paragraph,
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+        "rules": [_plain(one) for one in found],
+        "reward": float(np.mean([row["reward"] for row in rows])),
+    }
+    lines = [
+        f"# Alignment of gradients: {study.task}",
+        "",
+        _what(study, rows, count),
+        "",
+        *table_lines(COLUMNS, [_cells(one) for one in ordered]),
+        "",
+        paragraph,
+        "",
+        provenance_line(origin),
+    ]
+    return write_table(out, lines, figures, _bars(ordered[1:]))
+
+
+def write_checkpoints(reports: Mapping[str, Mapping[str, Any]], out: Path, *, command: str) -> Path:
+    """One table and figure over the checkpoints of a run, in their order.
+
+    reports: `figures.json` of each checkpoint's study.
+    """
+    names = list(
+        dict.fromkeys(one["name"] for report in reports.values() for one in report["rules"])
+    )
+    steps = list(reports)
+    by_rule = {
+        name: [
+            next(one["difference"] for one in report["rules"] if one["name"] == name)
+            for report in reports.values()
+        ]
+        for name in names[1:]
+    }
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, differences in by_rule.items():
+        values = [one["value"] for one in differences]
+        (line,) = axes.plot(range(len(steps)), values, "o-", markersize=3, label=name)
+        axes.fill_between(
+            range(len(steps)),
+            [one["low"] for one in differences],
+            [one["high"] for one in differences],
+            alpha=0.12,
+            color=line.get_color(),
+            linewidth=0,
+        )
+    axes.axhline(0, color="0.6", linestyle=":")
+    axes.set_xticks(
+        range(len(steps)),
+        [f"{name}\nreward {report['reward']:.2f}" for name, report in reports.items()],
+    )
+    axes.set_ylabel("cosine with the reward's gradient, less uniform")
+    figure.legend(loc="outside right upper", fontsize=7, frameon=False)
+    table = table_lines(
+        ["rule", *steps],
+        [
+            [f"`{name}`", *(_signed(Interval(**one)) for one in differences)]
+            for name, differences in by_rule.items()
+        ],
+    )
+    lines = [
+        "# Alignment of gradients while a policy learns",
+        "",
+        "Cosine with the reward's own gradient, less that of uniform weights, 95% intervals over batches.",
+        "",
+        *table,
+        "",
+        *(f"{name}: {report['recommendation']}\n" for name, report in reports.items()),
+        f"`{command}`",
+    ]
+    summary = {"checkpoints": steps, "differences": by_rule, "command": command}
+    return write_table(out, lines, summary, figure)
+
+
+def _what(study: GradientStudy, rows: Sequence[dict[str, Any]], count: int) -> str:
+    responses = sum(row["responses"] for row in rows)
+    reward = float(np.mean([row["reward"] for row in rows]))
+    source = "of a file" if study.rollouts else f"drawn at temperature {study.temperature:g}"
+    return (
+        f"{len(rows)} batches of {study.problems} problems, {responses:,} responses {source} (mean reward "
+        f"{reward:.3f}); {count} batches with any difference of rewards. Gradient of {study.parameters} "
+        f"parameters at up to {study.coordinates:,} coordinates, seed {study.seed}. Every rule sees the same "
+        "rollouts; a batch is held against all the others; 95% intervals by a bootstrap over batches."
+    )
+
+
+def _cells(one: Alignment) -> list[str]:
+    plain = one.name == "uniform"
+    batch = one.effective_batch
+    return [
+        one.name if plain else f"`{one.name}`",
+        f"{one.cosine.value:.3f} [{one.cosine.low:.3f}, {one.cosine.high:.3f}]",
+        "" if plain else _signed(one.difference),
+        "" if plain else _signed(one.grpo_difference),
+        "" if plain else _signed(one.sign_difference),
+        "" if batch is None else f"{batch.value:.2f} [{batch.low:.2f}, {batch.high:.2f}]",
+        f"{one.gini:.2f}",
+        f"{one.effective_tokens:.2f}",
+    ]
+
+
+def _signed(interval: Interval) -> str:
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def _plain(one: Alignment) -> dict[str, Any]:
+    values = asdict(one)
+    values["differences"] = [float(f"{value:.6g}") for value in one.differences]
+    return values
+
+
+def _bars(ordered: Sequence[Alignment]) -> Figure:
+    """Differences to uniform weights, a line a rule, with intervals."""
+    figure = Figure(figsize=(9, 1.0 + 0.26 * len(ordered)), layout="constrained")
+    axes = figure.subplots()
+    for index, one in enumerate(reversed(ordered)):
+        for interval, shift, colour in (
+            (one.difference, 0.14, "C0"),
+            (one.sign_difference, -0.14, "C1"),
+        ):
+            axes.plot(
+                [interval.low, interval.high], [index + shift] * 2, color=colour, linewidth=1.5
+            )
+            axes.plot([interval.value], [index + shift], "o", color=colour, markersize=3.5)
+    axes.axvline(0, color="0.6", linestyle=":")
+    axes.set_yticks(range(len(ordered)), [one.name for one in reversed(ordered)], fontsize=8)
+    axes.set_xlabel("cosine with the reward's gradient, less uniform (blue; orange: of signs)")
+    return figure

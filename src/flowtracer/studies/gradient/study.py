@@ -1,0 +1,287 @@
+"""`flowtracer study gradient`: does a rule's gradient point where the reward's own gradient does?
+
+For one fixed policy and batches of its rollouts, the gradient of equation 5 under every rule, on the
+same rollouts. Its agreement with all other batches' reward gradient is what `summary` reads off.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flowtracer.credit import Credit, ScoreOptions, structural_vocabulary
+from flowtracer.credit.credit import credit_of_scores, token_scores
+from flowtracer.models import Loaded
+from flowtracer.storage import (
+    atomic_write,
+    check_settings,
+    lock,
+    read_rows,
+    resume_rows,
+    write_rows,
+)
+from flowtracer.studies.gradient.alignment import effective_ratio, gini
+from flowtracer.studies.gradient.backward import (
+    COORDINATES,
+    chosen_parameters,
+    rule_gradients,
+    sampled_coordinates,
+)
+from flowtracer.studies.gradient.objective import (
+    group_normalised,
+    grpo_coefficients,
+    leave_one_out,
+    reward_coefficients,
+)
+from flowtracer.studies.gradient.rollouts import (
+    Group,
+    RolloutBatch,
+    batch_of,
+    draw_groups,
+    group_row,
+)
+from flowtracer.studies.provenance import note_environment
+from flowtracer.studies.resume import ROWS_FILE, STUDY_FILE, Progress
+from flowtracer.studies.rules import UNIFORM, Rule, parse_rules
+from flowtracer.studies.sampling import Drawing
+from flowtracer.tasks import Task
+
+GRADIENTS_FOLDER = "gradients"
+FIELDS = ("batch", "rules")
+LEAST_BATCHES = 2
+
+
+@dataclass(frozen=True)
+class GradientStudy:
+    """Which policy, which rollouts and which rules. The first rule is uniform weights."""
+
+    model: str
+    task: str
+    rules: tuple[str, ...]  # one word each, no grids
+    split: str = "train"
+    batches: int = 16
+    problems: int = 24  # of a batch
+    responses: int = 8  # a problem
+    temperature: float = 1.0
+    max_new_tokens: int = 512
+    parameters: str = "auto"
+    coordinates: int = COORDINATES
+    seed: int = 0
+    dtype: str = "float32"  # gradients in less lose what small differences are made of
+    rollouts: str | None = None  # a file's fingerprint, if they are not drawn
+
+    def __post_init__(self) -> None:
+        if self.batches < LEAST_BATCHES:
+            raise ValueError(
+                f"batches is {self.batches}; a batch is held against the others, so use 2 or more"
+            )
+        if min(self.problems, self.max_new_tokens, self.coordinates) < 1 or self.responses < 2:
+            raise ValueError(
+                "problems, max_new_tokens and coordinates must be at least 1, and responses at least 2"
+            )
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0 and finite")
+        rules = parse_rules(self.rules)
+        if not rules or rules[0].scorer != UNIFORM or len(rules) < 2:
+            raise ValueError("rules must begin with 'uniform', followed by at least one other")
+
+
+def run_gradient(
+    study: GradientStudy,
+    loaded: Loaded,
+    task: Task,
+    folder: Path,
+    *,
+    groups: Sequence[Group] | None = None,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Do what is missing and return a row a batch; its gradients are in the folder's `gradients`.
+
+    groups: rollouts to use instead of drawing them, as many as the batches take.
+
+    Raises ValueError if the folder holds another study or is in use.
+    """
+    with lock(folder, "another study"):
+        # More batches may be asked for later: the first ones stay what they are.
+        check_settings(folder / STUDY_FILE, asdict(study), what="a study", free=("batches",))
+        work = _prepare(study, loaded, task, groups)
+        path = folder / ROWS_FILE
+        (folder / GRADIENTS_FOLDER).mkdir(exist_ok=True)
+        shape = (len(work.rules) + 1, len(work.coordinates))
+        complete = [
+            row
+            for row in read_rows(path, FIELDS)
+            if _is_complete(gradient_file(folder, row["batch"]), shape)
+        ]
+        write_rows(path, complete)
+        if len(complete) < study.batches:
+            note_environment(folder)
+        rows = resume_rows(
+            path,
+            [[batch] for batch in range(study.batches)],
+            lambda number, batches: _make_rows(work, folder, batches),
+            key=lambda row: row["batch"],
+            fields=FIELDS,
+            progress=lambda done, total: progress("batches", done, total),
+        )
+        return [rows[batch] for batch in range(study.batches)]
+
+
+def gradient_file(folder: Path, batch: int) -> Path:
+    """Gradients of a batch, (1 + R, C) float32: the reward's own, then each rule's."""
+    return folder / GRADIENTS_FOLDER / f"{batch:05d}.npy"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every batch needs, made once."""
+
+    study: GradientStudy
+    loaded: Loaded
+    task: Task
+    rules: Sequence[Rule]
+    credits: Sequence[Credit | None]
+    delimiters: Tensor
+    parameters: Sequence[nn.Parameter]
+    coordinates: Tensor
+    groups: Sequence[Group] | None
+
+
+def _prepare(
+    study: GradientStudy, loaded: Loaded, task: Task, groups: Sequence[Group] | None
+) -> _Work:
+    rules = parse_rules(study.rules)
+    parameters = chosen_parameters(loaded.model, study.parameters)
+    return _Work(
+        study,
+        loaded,
+        task,
+        rules,
+        [rule.credit(answer=task.answer_rule) for rule in rules],
+        structural_vocabulary(loaded.tokenizer),
+        parameters,
+        sampled_coordinates(parameters, study.coordinates, seed=study.seed),
+        groups,
+    )
+
+
+def _groups_of(work: _Work, batch: int) -> list[Group]:
+    study = work.study
+    if work.groups is not None:
+        start = batch * study.problems
+        return list(work.groups[start : start + study.problems])
+    return draw_groups(
+        work.loaded,
+        work.task,
+        batch,
+        problems=study.problems,
+        responses=study.responses,
+        drawing=Drawing(study.max_new_tokens, study.temperature),
+        seed=study.seed,
+    )
+
+
+def _make_rows(work: _Work, folder: Path, batches: Sequence[int]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        groups = _groups_of(work, batch)
+        informative = [group for group in groups if group.informative]
+        weights: list[Tensor] = []
+        gradients = torch.zeros(len(work.rules) + 1, len(work.coordinates))
+        rewards = [reward for group in groups for reward in group.rewards]
+        row = {
+            "batch": batch,
+            "reward": float(np.mean(rewards)),
+            "responses": len(rewards),
+            "informative": len(informative),
+            "groups": [group_row(group) for group in groups],
+            "rules": {},
+        }
+        if informative:
+            rollouts = batch_of(
+                work.loaded,
+                informative,
+                answer=work.task.answer_rule,
+                delimiters=work.delimiters,
+            )
+            weights = _rule_weights(work, rollouts, informative)
+            gradients = _gradients(work, rollouts, weights, total=len(rewards))
+            row["rules"] = {
+                rule.name: _spread_of(weight, rollouts)
+                for rule, weight in zip(work.rules, weights, strict=True)
+            }
+            row["answered"] = float(rollouts.scored.scorable.float().mean())
+        with atomic_write(gradient_file(folder, batch)) as partial, partial.open("wb") as file:
+            np.save(file, gradients.numpy())
+        yield row
+
+
+def _rule_weights(work: _Work, rollouts: RolloutBatch, groups: Sequence[Group]) -> list[Tensor]:
+    """Weights of every rule, (N, T) each; rules that differ in selection or weighting share scores."""
+    by_graph: dict[tuple[ScoreOptions, str, Any], list[Credit]] = {}
+    for credit in work.credits:
+        if credit is not None and not credit.neutral:
+            key = (credit.options, credit.question, credit.answer)
+            by_graph.setdefault(key, []).append(credit)
+    weights: dict[int, Tensor] = {}
+    for (options, question, answer), members in by_graph.items():
+        batch = rollouts.scored
+        if question == "user" or answer != work.task.answer_rule:
+            examples = [work.task.examples[group.problem] for group in groups]
+            conversations = [work.task.prompt(example) for example in examples]
+            batch = batch_of(
+                work.loaded,
+                groups,
+                answer=answer,
+                delimiters=work.delimiters,
+                conversations=conversations if question == "user" else None,
+            ).scored
+        names = sorted({credit.scorer for credit in members})
+        scores = token_scores(work.loaded.model, batch, names, options)
+        for credit in members:
+            weights[id(credit)] = credit_of_scores(scores[credit.scorer], batch, credit).weights
+    uniform = torch.ones(rollouts.scored.input_ids.shape)
+    return [weights.get(id(credit), uniform) for credit in work.credits]
+
+
+def _gradients(
+    work: _Work, rollouts: RolloutBatch, weights: Sequence[Tensor], *, total: int
+) -> Tensor:
+    """Gradients of the reward and of every rule, (1 + R, C); means over all `total` responses."""
+    candidates = rollouts.scored.candidates
+    unbiased = leave_one_out(rollouts.rewards, rollouts.groups).float()
+    normalised = group_normalised(rollouts.rewards, rollouts.groups).float()
+    coefficients = torch.stack(
+        [
+            reward_coefficients(unbiased, candidates),
+            *(grpo_coefficients(normalised, weight, candidates) for weight in weights),
+        ]
+    )
+    # Groups without spread were left out: they add nothing but to the number of responses.
+    return rule_gradients(
+        work.loaded.model,
+        rollouts.scored,
+        coefficients * (len(rollouts.rewards) / total),
+        work.parameters,
+        work.coordinates,
+    )
+
+
+def _spread_of(weights: Tensor, rollouts: RolloutBatch) -> dict[str, float]:
+    """How unequal a rule's weights are, means over responses."""
+    candidates = rollouts.scored.candidates
+    return {
+        "gini": float(gini(weights, candidates).mean()),
+        "effective_tokens": float(effective_ratio(weights, candidates).mean()),
+        "mean_weight": float(weights[candidates].mean()),
+    }
+
+
+def _is_complete(path: Path, shape: tuple[int, int]) -> bool:
+    try:
+        return np.load(path, mmap_mode="r").shape == shape
+    except (OSError, ValueError, EOFError):
+        return False
