@@ -19,7 +19,6 @@ from flowtracer.credit import (
     token_credit,
 )
 from flowtracer.models import Loaded, load
-from flowtracer.models.decoder import find_decoder
 from flowtracer.models.padding import pad_rows
 from flowtracer.rollouts.parts import PartCounts, run_of, write_part
 from flowtracer.rollouts.rollout import Limits, Rollout, read_rollout
@@ -73,7 +72,6 @@ class Worker:
             device=settings.device,
             trust_remote_code=settings.trust_remote_code,
         )
-        find_decoder(self.loaded.model)  # refuses a model that cannot be read, before any row
         settings.credit.check_model(self.loaded.model)
         tokenizer, config = self.loaded.tokenizer, self.loaded.model.config.get_text_config()
         self.limits = Limits(config.vocab_size, settings.max_tokens)
