@@ -33,7 +33,7 @@ READINGS = {
 }
 
 
-def run_in_another_thread(model, batch, results):
+def run_in_another_thread(model, batch, started, results):
     """Before a layer runs, and the head, in the main thread: the model as it is, in another thread."""
 
     def work():
@@ -43,6 +43,7 @@ def run_in_another_thread(model, batch, results):
     def hook(*args):
         if threading.get_ident() == MAIN:
             thread = threading.Thread(target=work)
+            started.append(thread)
             thread.start()
             thread.join()
 
@@ -70,12 +71,12 @@ def test_another_threads_forward_is_left_alone(architecture, implementation, nam
     with torch.no_grad():
         expected = model(**batch, use_cache=False).logits
     alone = READINGS[name](model, ids, mask)
-    results = []
-    handles = run_in_another_thread(model, batch, results)
+    started, results = [], []
+    handles = run_in_another_thread(model, batch, started, results)
     disturbed = READINGS[name](model, ids, mask)
     for handle in handles:
         handle.remove()
-    assert results
+    assert len(results) == len(started) > 0
     assert all(torch.equal(logits, expected) for logits in results)
     assert torch.equal(disturbed, alone)
     assert model.config._attn_implementation == implementation
