@@ -144,7 +144,10 @@ def test_the_user_is_found_inside_the_template(embedded):
     ]
     prompt = render_prompt(embedded.tokenizer, conversation)
     asked = tokenize_prompt(embedded.tokenizer, prompt)
-    users = [asked.text[s.start : s.stop] for s in user_spans(asked.text, prompt.messages)]
+    users = [
+        asked.text[s.start : s.stop]
+        for s in user_spans(embedded.tokenizer, asked.text, prompt.messages)
+    ]
     assert users == ["Make 3 from 1, 2.", "Make 4 from 2, 2."]
     assert asked.text.endswith("<|assistant|>")
 
@@ -158,7 +161,7 @@ def test_without_template_the_prompt_is_the_user_and_special_tokens_are_seen():
     asked = tokenize_prompt(tokenizer, prompt)
     assert asked.text == "<s>the rest"
     assert asked.offsets[0] == (0, 3)
-    assert user_spans(asked.text, prompt.messages) == [Span(3, 11)]
+    assert user_spans(tokenizer, asked.text, prompt.messages) == [Span(3, 11)]
     assert render_prompt(tokenizer, "q", chat=False).text == "q"
 
 

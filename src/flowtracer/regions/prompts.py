@@ -1,15 +1,22 @@
 """The prompt as the model sees it, and which part of it the user wrote."""
 
-from collections.abc import Sequence
+import ctypes
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from flowtracer.regions.answers import Span
 from flowtracer.regions.offsets import TokenizedText, decode_with_offsets, encode_with_offsets
+from flowtracer.regions.spans import Span, trimmed
 
-Message = dict[str, str]
+TEMPLATE_LIMIT = 10.0  # seconds to render a conversation; our choice
+MARK = "\ue000user\ue001"  # private characters, which no template trims
+CONTEXT = 12  # characters around a message that has to be searched for; our choice
+
+Message = dict[str, Any]  # role, and content: a text, a list of parts, or None beside tool_calls
 Question = Literal["prompt", "user"]  # where flow enters: the whole prompt, or the user's messages
 
 
@@ -39,8 +46,8 @@ def render_prompt(
         messages = list(prompt)
         if not messages or not all(
             isinstance(message, dict)
-            and isinstance(message.get("content"), str)
             and "role" in message
+            and (isinstance(message.get("content"), str | list) or message.get("tool_calls"))
             for message in messages
         ):
             raise ValueError(
@@ -53,9 +60,48 @@ def render_prompt(
         return Prompt(prompt, tuple(messages), has_template=False)
     if not template:
         raise ValueError("this tokenizer has no chat template; pass the prompt as one text")
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    assert isinstance(text, str)
-    return Prompt(text, tuple(messages), has_template=True)
+    return Prompt(render_template(tokenizer, messages), tuple(messages), has_template=True)
+
+
+def render_template(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    *,
+    seconds: float = TEMPLATE_LIMIT,
+) -> str:
+    """The conversation as the tokenizer's template writes it, up to where the model is to answer.
+
+    Raises ValueError if the template fails on it or takes longer than so many seconds.
+    """
+    text: list[str] = []
+    failure: list[BaseException] = []
+
+    def render() -> None:
+        try:
+            text.append(
+                tokenizer.apply_chat_template(  # type: ignore[arg-type]
+                    list(messages), add_generation_prompt=True, tokenize=False
+                )
+            )
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=render, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+        )
+        raise ValueError(
+            f"the tokenizer's chat template takes longer than {seconds:g} s; correct the template"
+        )
+    if failure:
+        raise ValueError(
+            f"the tokenizer's chat template fails on this conversation "
+            f"({type(failure[0]).__name__}: {failure[0]}); correct one of them"
+        ) from failure[0]
+    return text[0]
 
 
 def tokenize_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> TokenizedText:
@@ -65,16 +111,74 @@ def tokenize_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Token
     return decode_with_offsets(tokenizer, list(tokenizer(prompt.text)["input_ids"]))
 
 
-def user_spans(text: str, messages: Sequence[Message]) -> list[Span]:
-    """Where each user message stands in the prompt's text; templates may trim it."""
-    spans = []
-    cursor = 0
-    for message in messages:
-        content = message["content"].strip()
-        start = text.find(content, cursor)
-        if start < 0:
+def user_spans(
+    tokenizer: PreTrainedTokenizerBase, text: str, messages: Sequence[Message]
+) -> list[Span]:
+    """Where each user message stands in the prompt's text, without blanks at its ends.
+
+    Taken from the template: the conversation is rendered with each message and with a mark in its
+    place. What stands before or after the messages may differ in `text` (tools, a cut). A message
+    that cannot be placed so is left out.
+    """
+    content = messages[0].get("content") if len(messages) == 1 else None
+    if isinstance(content, str) and text.endswith(content):  # without a template
+        return trimmed(text, len(text) - len(content), len(text))
+    try:
+        rendered = render_template(tokenizer, messages)
+        spans = [
+            span
+            for number, message in enumerate(messages)
+            if message.get("role") == "user"
+            for span in _message_span(tokenizer, rendered, messages, number)
+        ]
+    except ValueError:  # no template, or one that does not take the conversation
+        return []
+    return _moved(spans, rendered, text)
+
+
+def _message_span(
+    tokenizer: PreTrainedTokenizerBase, rendered: str, messages: Sequence[Message], number: int
+) -> list[Span]:
+    """Where one message stands in the rendered conversation."""
+    marked = [*messages[:number], {**messages[number], "content": MARK}, *messages[number + 1 :]]
+    before, mark, after = render_template(tokenizer, marked).partition(MARK)
+    if not mark or not rendered.startswith(before) or not rendered.endswith(after):
+        return []
+    return trimmed(rendered, len(before), len(rendered) - len(after))
+
+
+def _moved(spans: Iterable[Span], rendered: str, text: str) -> list[Span]:
+    """Spans of the rendered conversation where they stand in a text that is much the same.
+
+    Blanks do not count: some tokenizers decode with other ones around special tokens.
+    """
+    (rendered, positions), (text, targets) = _without_blanks(rendered), _without_blanks(text)
+    same_start = _common_start(rendered, text)
+    same_end = len(rendered) - _common_start(rendered[::-1], text[::-1])
+    moved = []
+    for span in spans:
+        start, stop = bisect_left(positions, span.start), bisect_left(positions, span.stop)
+        first = max(0, start - CONTEXT)
+        surrounded = rendered[first : stop + CONTEXT]
+        if stop <= same_start:
+            shift = 0
+        elif start >= same_end:
+            shift = len(text) - len(rendered)
+        elif text.count(surrounded) == 1:
+            shift = text.index(surrounded) - first
+        else:
             continue
-        cursor = start + len(content)
-        if message["role"] == "user" and content:
-            spans.append(Span(start, cursor))
-    return spans
+        moved.append(Span(targets[start + shift], targets[stop + shift - 1] + 1))
+    return moved
+
+
+def _without_blanks(text: str) -> tuple[str, list[int]]:
+    """The text without blanks, and where each character of it stands."""
+    positions = [position for position, sign in enumerate(text) if not sign.isspace()]
+    return "".join(text[position] for position in positions), positions
+
+
+def _common_start(a: str, b: str) -> int:
+    """How many characters two texts have in common at their start."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((number for number, (x, y) in pairs if x != y), min(len(a), len(b)))

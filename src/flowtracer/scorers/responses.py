@@ -192,10 +192,14 @@ def user_tokens(
 ) -> Tensor:
     """Prompt tokens that the user wrote, (B, P) bool; the whole prompt where they cannot be found."""
     users = torch.zeros(ids.shape, dtype=torch.bool)
+    known: dict[tuple[str, str], list[Span]] = {}  # a group has one prompt
     for row, messages in enumerate(conversations):
         kept = mask[row].nonzero()[:, 0].tolist()
         text = decode_with_offsets(tokenizer, ids[row, kept].tolist())
-        inside = token_weights(user_spans(text.text, messages), text.offsets) > 0
+        key = (text.text, repr(messages))
+        if key not in known:
+            known[key] = user_spans(tokenizer, text.text, messages)
+        inside = token_weights(known[key], text.offsets) > 0
         users[row, kept] = inside if bool(inside.any()) else torch.ones_like(inside)
     return users.to(ids.device)
 

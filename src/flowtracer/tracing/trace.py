@@ -106,7 +106,7 @@ def trace(
     if not bool(weights.any()):
         raise AnswerNotFound(_not_found(answer, answered.text))
 
-    users = token_weights(user_spans(asked.text, rendered.messages), asked.offsets) > 0
+    users = token_weights(user_spans(tokenizer, asked.text, rendered.messages), asked.offsets) > 0
     sources = users if question == "user" else torch.ones_like(users)
     if question not in ("prompt", "user"):
         raise ValueError(f"question is {question!r}; it must be 'prompt' or 'user'")
