@@ -50,3 +50,22 @@ def test_the_first_field_with_a_value_counts():
     record = {"prompt": None, "question": "", "problem": "x"}
     assert first_field(record, ("prompt", "question", "problem")) == ""
     assert first_field(record, ("prompt",)) is None
+
+
+def test_half_a_character_is_refused():
+    assert parse_record(b'{"text": "\\ud83d\\ude00"}') == {"text": "\U0001f600"}
+    with pytest.raises(ValueError, match="holds half a character"):
+        parse_record(b'{"text": ["\\ud83d"]}')
+
+
+def test_a_line_without_end_is_cut_and_refused(tmp_path):
+    longest = 1 << 20
+    path = tmp_path / "rows.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"n": 0}\n"' + b"x" * (5 << 20) + b'"\n{"n": 1}\n')
+    first, huge, last = read_lines(path, longest=longest)
+    assert (first[2], last[0], last[2]) == (b'{"n": 0}\n', 3, b'{"n": 1}\n')
+    assert len(huge[2]) == longest + 1
+    assert next(read_lines(path, last[1]))[2] == b'{"n": 1}\n'
+    with pytest.raises(ValueError, match="is longer than 1 MiB"):
+        parse_record(huge[2], longest=longest)

@@ -11,7 +11,9 @@ from flowtracer.storage import (
     atomic_write,
     check_settings,
     lock,
+    read_json,
     read_rows,
+    remove_partials,
     write_json,
     write_rows,
 )
@@ -83,3 +85,41 @@ def test_a_folder_is_for_one_process(tmp_path):
 def test_json_is_written_with_functions_by_name(tmp_path):
     write_json(tmp_path / "a.json", {"rule": len, "path": tmp_path})
     assert json.loads((tmp_path / "a.json").read_text()) == {"rule": "len", "path": str(tmp_path)}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe{}", b"[" * 100_000])
+def test_damaged_settings_name_their_file(tmp_path, content):
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    for read in (
+        lambda: read_json(path, dict),
+        lambda: check_settings(path, {"a": 1}, what="a run"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            read()
+        assert str(caught.value).startswith(f"{path}: is damaged, it is not a JSON object; ")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("line", [b"\x00\xff\x89binary", b"{broken", b"[1]", b'{"n": "\\ud83d"}'])
+def test_a_damaged_line_inside_a_file_of_rows_names_its_file(tmp_path, line):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"n": 1}\n' + line + b'\n{"n": 2}\n')
+    with pytest.raises(
+        ValueError, match=f"^{path}, line 2: .*; delete the line and run the command"
+    ):
+        read_rows(path)
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_run(tmp_path):
+    for name in (".rows.jsonl.abc.partial", "kept.partial", ".run.json.x.partial"):
+        (tmp_path / name).write_text("half")
+    remove_partials(tmp_path, age=60)
+    assert len(os.listdir(tmp_path)) == 3  # another process may be writing them
+    with lock(tmp_path, "another run"):
+        assert sorted(os.listdir(tmp_path)) == [".lock", "kept.partial"]
+
+
+def test_rows_with_half_a_character_can_be_written(tmp_path):
+    write_rows(tmp_path / "errors.jsonl", [{"file": "\udcff.jsonl"}])
+    assert json.loads((tmp_path / "errors.jsonl").read_text()) == {"file": "\udcff.jsonl"}

@@ -16,10 +16,10 @@ def first_field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((record[name] for name in names if record.get(name) is not None), None)
 
 
-def parse_record(line: bytes) -> dict[str, Any]:
+def parse_record(line: bytes, *, longest: int = LONGEST_LINE) -> dict[str, Any]:
     """The JSON object in a line. Raises ValueError with what is wrong, such as "is not UTF-8 text"."""
-    if len(line) > LONGEST_LINE:
-        raise ValueError(f"is longer than {LONGEST_LINE >> 20} MiB")
+    if len(line) > longest:
+        raise ValueError(f"is longer than {longest >> 20} MiB")
     try:
         record = json.loads(line.decode("utf-8"))
         if b"\\u" in line:
@@ -35,24 +35,26 @@ def parse_record(line: bytes) -> dict[str, Any]:
     return record
 
 
-def read_lines(path: Path, offset: int = 0) -> Iterator[tuple[int, int, bytes]]:
+def read_lines(
+    path: Path, offset: int = 0, *, longest: int = LONGEST_LINE
+) -> Iterator[tuple[int, int, bytes]]:
     """Lines of a file that are not blank, unparsed: (line number, byte where it begins, line).
 
-    offset: byte to begin at; line numbers count from there. Of a line beyond `LONGEST_LINE` only the
-    beginning is kept, which `parse_record` refuses. Raises ValueError for a file that cannot be read.
+    offset: byte to begin at; line numbers count from there. Of a line beyond `longest` bytes only
+    the beginning is kept, which `parse_record` refuses. Raises ValueError for a file that cannot be read.
     """
     try:
         with path.open("rb") as file:
             file.seek(offset)
             for number in count(1):
-                line = rest = file.readline(LONGEST_LINE + 1)
+                line = rest = file.readline(longest + 1)
                 if not line:
                     return
                 if line.strip():
                     yield number, offset, line
                 offset += len(line)
-                while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
-                    rest = file.readline(LONGEST_LINE + 1)
+                while len(rest) > longest and not rest.endswith(b"\n"):
+                    rest = file.readline(longest + 1)
                     offset += len(rest)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error

@@ -75,18 +75,19 @@ RENAMED = {
     "measures": "scorers",
     "share": "ratio",
     "spared": "excluded",
+    "hidden": "knocked_out",
     "credit/share_of_step": "credit/ratio_of_step",
     "credit_layers": "layers",
     "select_share": "select_ratio",
 }
-# What differs between two runs of the same code, or says which code it was.
+# What differs between two runs of the same code, or says which code and settings it was.
 IGNORED = re.compile(
-    r"seconds|time|runtime|per_second|(share|ratio)_of_step|^made$|versions|^command$|num_tokens|"
+    r"^study$|^environments$|seconds|time|runtime|per_second|(share|ratio)_of_step|^made$|versions|^command$|num_tokens|"
     r"learning_rate_scheduler"
 )
 # Files that say how a run was made or are the library's own; the results beside them are compared.
 SKIPPED = re.compile(
-    r"(^|/)(checkpoint-|\.)|(study|eval|run|score|solutions|made|tokenizer|tokenizer_config|config|"
+    r"(^|/)(checkpoint-|\.)|(study|eval|run|score|solutions|made|environments|tokenizer|tokenizer_config|config|"
     r"generation_config)\.json$|\.(log|bin|lock|jinja|yaml|txt)$|README\.md$"
 )
 NUMBER = re.compile(r"\d+(?:\.\d+)?")

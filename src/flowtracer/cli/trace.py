@@ -7,12 +7,14 @@ import typer
 from rich.console import Console
 
 from flowtracer.cli.progress import progress_bar
+from flowtracer.storage import remove_partials
 
 if TYPE_CHECKING:
     from flowtracer.tracing.data import Trace
 
 UNITS = {"answering": "tokens at most", "tracing": "layers", "reading": "rows"}
 DEFAULT_OUT = Path("flowtracer-out")
+STALE = 600.0  # seconds after which a half-written file is left over from a kill, our choice
 
 
 def trace(
@@ -145,6 +147,7 @@ def _show(result: "Trace", out: Path, *, figures: bool, word_cloud: bool) -> Non
     from flowtracer.render import save_page
     from flowtracer.render.terminal import show as show_text
 
+    remove_partials(out, age=STALE)
     console = Console()
     show_text(result, console)
     result.save(out / "trace.json")
