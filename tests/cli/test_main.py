@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MODELS
+from helpers.commands import call
 
 from flowtracer import load_trace
 
@@ -138,11 +138,11 @@ def test_files_and_rows_are_traced_as_they_are(tmp_path):
         (("--out", "empty.txt/inside"), ("empty.txt",)),
     ],
 )
-def test_bad_input_gets_one_sentence(arguments, words, tmp_path, in_process):
+def test_bad_input_gets_one_sentence(arguments, words, tmp_path):
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "bytes.bin").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "rows.jsonl").write_text('{"prompt": "cut of\n{"response": "x"}\n[1]\n')
-    refused(in_process("trace", *arguments), *words)
+    refused(call("trace", *arguments, cwd=tmp_path), *words)
 
 
 def test_a_hub_that_cannot_be_reached_gets_one_sentence(tmp_path):
@@ -153,54 +153,30 @@ def test_a_hub_that_cannot_be_reached_gets_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"schema": "flowtracer.trace", "version": 99}']
 )
-def test_a_damaged_trace_gets_one_sentence(content, tmp_path, in_process):
+def test_a_damaged_trace_gets_one_sentence(content, tmp_path):
     (tmp_path / "t.json").write_text(content)
-    refused(in_process("show", "t.json"), "t.json")
+    refused(call("show", "t.json", cwd=tmp_path), "t.json")
 
 
-def test_unknown_options_get_usage_and_no_traceback(tmp_path):
-    result = run("trace", "--colour", "red", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("trace", "--colour", "red"), ("No such option: --colour", "trace --help")),
+        (("trace", "--row", "first"), ("Invalid value for '--row'", "trace --help")),
+        (("score",), ("Missing argument 'IN'", "score --help")),
+        (("paint",), ("No such command 'paint'", "--help")),
+        (("trace", "--problem", "\udcff"), ("is not UTF-8 text",)),
+    ],
+)
+def test_wrong_usage_gets_one_sentence_and_status_2(arguments, words, tmp_path):
+    result = call(*arguments, cwd=tmp_path)
     assert result.returncode == 2
-    assert "No such option" in result.stderr and "--colour" in result.stderr
-    assert "Traceback" not in result.stderr
+    refused(result, *words)
 
 
-@pytest.fixture
-def in_process(tmp_path, monkeypatch, capsys):
-    """`flowtracer ...` without the price of a new process."""
-
-    def call(*arguments):
-        from flowtracer.cli import main as cli
-
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        monkeypatch.setattr(sys, "argv", ["flowtracer", *arguments])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code
-        caught = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, status, caught.out, caught.err)
-
-    return call
-
-
-def test_an_interrupt_leaves_no_half_written_file(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flowtracer", "trace"], cwd=tmp_path,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    time.sleep(4)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert "Traceback" not in errors
-    out = tmp_path / "flowtracer-out"
-    if process.returncode == 0:
-        assert {path.name for path in out.iterdir()} == FILES
-    else:
-        assert process.returncode in (130, -signal.SIGINT)
-        assert not list(tmp_path.rglob("*.partial"))
+def test_without_a_command_there_is_help(tmp_path):
+    result = call(cwd=tmp_path)
+    assert result.returncode == 2 and "Usage:" in result.stderr and "trace" in result.stderr
 
 
 def test_help_and_version_come_without_loading_torch(tmp_path):

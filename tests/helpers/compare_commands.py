@@ -76,6 +76,8 @@ RENAMED = {
     "share": "ratio",
     "spared": "excluded",
     "hidden": "knocked_out",
+    "held": "top_flow",
+    "unevenness (deviation / mean)": "coefficient of variation",
     "credit/share_of_step": "credit/ratio_of_step",
     "credit_layers": "layers",
     "select_share": "select_ratio",

@@ -112,3 +112,46 @@ def test_two_runs_and_other_settings_are_refused(scored, tmp_path):
     (tmp_path / "odd.parquet").write_text("no parquet")
     with pytest.raises(ValueError, match="cannot be read"):
         score_files(tmp_path / "odd.parquet", tmp_path / "out2", SETTINGS)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_and_two_at_once(tmp_path):
+    """While it starts, while it reads, between parts and inside of them: the same rows in the end."""
+    write(tmp_path / "in.jsonl", [record(number) for number in range(1000)] + ["{broken\n"])
+    command = [sys.executable, "-m", "flowtracer", "score", "in.jsonl", "--shard-rows", "4"]
+    places = {"cwd": tmp_path, "env": ENVIRONMENT}
+    whole = subprocess.run([*command, "--out", "whole"], **places, check=False)
+    assert whole.returncode == 3
+    command += ["--out", "killed"]
+    folder, draw = tmp_path / "killed", random.Random(0)
+
+    def count():
+        return len(list(folder.glob("parts/*.parquet")))
+
+    moments = []
+    for kill in range(20):
+        before = count()
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **places)
+        rival = None
+        wanted = 0 if kill % 4 == 3 else draw.randint(1, 8)
+        deadline = time.monotonic() + 240
+        while process.poll() is None and count() < before + wanted and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if kill in (4, 8):  # a second run while the first one works
+            rival = subprocess.run(command, capture_output=True, text=True, **places)
+        time.sleep(draw.random() * (3 if wanted == 0 else 0.1))
+        assert process.poll() is None, "too few rows for so many kills"
+        process.kill()
+        process.wait()
+        if rival:
+            assert rival.returncode == 1 and "is in use by another run" in rival.stderr
+        moments.append((kill + 1, before, count(), len(list(folder.rglob("*.partial")))))
+    assert subprocess.run(command, **places, check=False).returncode == 3
+    print("\nkill  parts before  after  half-written")
+    for row in moments:
+        print("{:>4}  {:>12}  {:>5}  {:>12}".format(*row))
+    print(f"{count()} parts and {len(table(folder))} rows in the end")
+    assert table(folder) == table(tmp_path / "whole")
+    for name in ("errors.jsonl", "manifest.json"):
+        assert (folder / name).read_text() == (tmp_path / "whole" / name).read_text()
+    assert not list(folder.rglob("*.partial"))
