@@ -28,10 +28,10 @@ SHORT = {
     "train": "good.yaml --output_dir out --max_steps 1",
 }
 WRONG = {
-    "int": ["x", "1.5", "", "-7", "1e3", "99999999999999999999"],
+    "int": ["x", "1.5", "", "-7", "99999999999999999999"],
     "float": ["x", "", "-7", "nan", "1,5"],
     "path": ["file.txt/inside", "absent/absent", "bytes.bin", "folder", ""],
-    "text": ["", "nonsense", "no such thing", "../x", "é\u2028", "-", "a=b", "0", "regex:("],
+    "text": ["", "nonsense", "../x", "é\u2028", "regex:("],
 }
 UNTRIED = {"--help", "--install-completion", "--show-completion", "--trust-remote-code"}
 DAMAGED = {
@@ -165,13 +165,15 @@ def command_lines():
     """Lists of words."""
     for line in CONTRADICTIONS:
         yield line.split(" ")
+    tried = set()  # studies share most of their options
     for name, command in commands():
         short = SHORT.get(name, "--problems 2 --max-new-tokens 4").split()
         if name != "train":
             for option in command.params:
                 spelling = next((one for one in option.opts if one.startswith("--")), None)
-                if spelling is None or spelling in UNTRIED:
+                if spelling is None or spelling in UNTRIED or (name[:5], spelling) in tried:
                     continue
+                tried.add((name[:5], spelling))
                 if getattr(option, "is_flag", False):
                     yield [*name.split(), *short, f"{spelling}=maybe"]
                     continue

@@ -22,12 +22,21 @@ class Report(Protocol):
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
 
 
+def silence_transformers() -> None:
+    """Let transformers draw no bars of its own and print errors only."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 @contextmanager
 def progress_bar(units: Mapping[str, str] | None = None) -> Iterator[Report]:
     """Yields a function that draws a bar per stage.
 
     units: what a stage counts, such as {"tracing": "layers"}.
     """
+    silence_transformers()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flowtracer.cli.progress import progress_bar
+from flowtracer.cli.progress import progress_bar, silence_transformers
 from flowtracer.storage import remove_partials
 
 if TYPE_CHECKING:
@@ -84,8 +84,6 @@ def trace(
 
     Without options, the embedded model solves a sample problem and is traced.
     """
-    from transformers.utils import logging
-
     from flowtracer.cli.trace_input import check_vocabulary, text_to_trace
     from flowtracer.models import load
     from flowtracer.tracing.trace import trace as trace_text
@@ -99,8 +97,7 @@ def trace(
         row=row,
     )
     out.mkdir(parents=True, exist_ok=True)  # a bad folder fails before the long work
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    silence_transformers()
     with Console(stderr=True).status(f"loading {model}"):
         loaded = load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     check_vocabulary(loaded, text)
