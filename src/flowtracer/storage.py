@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,10 +23,13 @@ PARTIAL = ".partial"  # end of the name of a file that is being written
 _open_partials: set[Path] = set()
 
 
-def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Complete rows of a file that have all the fields; none if there is no file.
+def read_rows(
+    path: Path, fields: Collection[str] | Mapping[str, type] = ()
+) -> list[dict[str, Any]]:
+    """Complete rows of a file that have all the fields, or none if there is no file.
 
-    Raises ValueError for a damaged line, but for a last one that a kill cut short.
+    fields: their names, or what type each is of. Raises ValueError for a damaged line, but for a last one
+    that a kill cut short.
     """
     if not path.exists():
         return []
@@ -34,14 +37,15 @@ def read_rows(path: Path, fields: Collection[str] = ()) -> list[dict[str, Any]]:
     for number, _, line in read_lines(path):
         try:
             row = parse_record(line)
+            if set(fields) <= row.keys():
+                _check_types(row, fields)
+                rows.append(row)
         except ValueError as error:
             if not line.endswith(b"\n"):
                 continue
             raise ValueError(
                 f"{path}, line {number}: {error}; delete the line and run the command again"
             ) from None
-        if set(fields) <= row.keys():
-            rows.append(row)
     return rows
 
 
@@ -69,13 +73,13 @@ def resume_rows(
     make: Callable[[int, Sequence[Key]], Iterable[dict[str, Any]]],
     *,
     key: Callable[[dict[str, Any]], Key],
-    fields: Collection[str],
+    fields: Collection[str] | Mapping[str, type],
     progress: Callable[[int, int], None],
 ) -> dict[Key, dict[str, Any]]:
     """The rows of a file by their key; those of the batches that are missing are made and appended.
 
     make: from the number of a batch and its keys to all rows of the batch; called only if one of them is
-    missing. key: of a row. fields: what a row must have. progress: how many rows are there, of how many.
+    missing. key: of a row. fields: see `read_rows`. progress: how many rows are there, of how many.
     """
     rows = {key(row): row for row in read_rows(path, fields)}
     total = sum(map(len, batches))
@@ -210,6 +214,12 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, which is read as a stream, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_types(row: dict[str, Any], fields: Collection[str] | Mapping[str, type]) -> None:
+    for name, kind in fields.items() if isinstance(fields, Mapping) else ():
+        if type(row[name]) is not kind:
+            raise ValueError(f"{name} is {row[name]!r:.60}, no {kind.__name__}")
 
 
 def _line(row: dict[str, Any]) -> str:

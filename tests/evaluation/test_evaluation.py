@@ -6,8 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
+
+from flowtracer.evaluation.run import EvalSettings, evaluate
+from flowtracer.models.generation import Sampling
+from flowtracer.tasks import load_task
 
 
 def command(*options):
@@ -89,3 +94,13 @@ def test_mistakes_get_one_sentence(whole, options, message):
     ended = run(whole[0].parent, *options)
     assert ended.returncode != 0 and message in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_task_that_was_edited_is_another_evaluation(tmp_path):
+    task = load_task("countdown", limit=2)
+    settings = EvalSettings("embedded", "countdown", 2, sampling=Sampling(max_new_tokens=4))
+    first = evaluate(settings, task, tmp_path)
+    assert (evaluate(settings, task, tmp_path).rewards == first.rewards).all()
+    edited = replace(task.examples[1], answer="another")
+    with pytest.raises(ValueError, match="holds an evaluation with other settings"):
+        evaluate(settings, replace(task, examples=(task.examples[0], edited)), tmp_path)

@@ -248,5 +248,12 @@ def _run(
     with progress_bar() as progress:
         model = load(settings.model, dtype=settings.dtype, device=device)
         rows = run_study(study, model, task, out, solutions_folder=solutions, progress=progress)
-    print(write_report(study, rows, out, command=command_line()).read_text(encoding="utf-8"))
+    try:
+        table = write_report(study, rows, out, command=command_line())
+    except (AttributeError, LookupError, OverflowError, StopIteration, TypeError) as error:
+        raise ValueError(
+            f"{out / 'rows.jsonl'}: no report can be made of its rows ({type(error).__name__}: {error}); "
+            "if the file was changed, delete it and run the command again"
+        ) from error
+    print(table.read_text(encoding="utf-8"))
     print(f"Table, figures and a row a problem are in {out}")

@@ -56,11 +56,13 @@ def rate_interval(values: Values, *, seed: int = 0) -> Interval:
     """Mean of (N,) values in [0, 1]: Wilson's interval if all are 0 or 1, or all the same.
 
     A bootstrap of 0 out of N has no width, although a rate above 0 gives that as well. Values between, such
-    as means over several samples of a problem, are bootstrapped.
+    as means over several samples of a problem, and rewards beyond [0, 1] are bootstrapped.
     """
-    if not (_constant(values) or _all_in(values, (0, 1))):
-        return bootstrap(values, seed=seed)
-    return wilson(float(values.mean()), len(values))
+    _check(values)
+    rate = float(values.mean())
+    if _all_in(values, (0, 1)) or (_constant(values) and 0 <= rate <= 1):
+        return wilson(rate, len(values))
+    return bootstrap(values, seed=seed)
 
 
 def difference_interval(values: Values, *, seed: int = 0) -> Interval:
@@ -70,7 +72,8 @@ def difference_interval(values: Values, *, seed: int = 0) -> Interval:
     and Price 2012, doi 10.3102/1076998611411915), as a bootstrap of N equal pairs has no width. Else the
     bootstrap.
     """
-    if not (_constant(values) or _all_in(values, (-1, 0, 1))):
+    _check(values)
+    if not (_all_in(values, (-1, 0, 1)) or (_constant(values) and abs(values[0]) <= 1)):
         return bootstrap(values, seed=seed)
     count = len(values) + 2
     middle = float(values.sum()) / count
@@ -172,7 +175,6 @@ def _all_in(values: Values, numbers: tuple[int, ...]) -> bool:
 
 
 def _constant(values: Values) -> bool:
-    _check(values)
     return bool((values == values.flat[0]).all())
 
 

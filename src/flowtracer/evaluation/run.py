@@ -1,6 +1,8 @@
 """A task's accuracy for one model: every completion written, resumable after a kill."""
 
 import math
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -20,7 +22,7 @@ from flowtracer.tasks import Task
 COMPLETIONS_FILE = "completions.jsonl"
 SUMMARY_FILE = "summary.json"
 SETTINGS_FILE = "eval.json"
-FIELDS = ("problem", "sample", "reward")
+FIELDS = {"problem": int, "sample": int, "reward": float}
 
 Pair = tuple[int, int]  # problem, sample
 Progress = Callable[[int, int], None]
@@ -69,7 +71,8 @@ def evaluate(
 def _evaluate(
     settings: EvalSettings, task: Task, folder: Path, progress: Progress | None
 ) -> EvalResult:
-    check_settings(folder / SETTINGS_FILE, asdict(settings), what="an evaluation")
+    contents = {"contents": _digest(task)}  # a task's file may be edited between two runs
+    check_settings(folder / SETTINGS_FILE, asdict(settings) | contents, what="an evaluation")
     respond = _responder(settings, task)
 
     def make_rows(number: int, batch: Sequence[Pair]) -> Iterator[dict[str, Any]]:
@@ -93,7 +96,7 @@ def _evaluate(
         fields=FIELDS,
         progress=progress or (lambda done, total: None),
     )
-    rewards = _rewards(rows.values(), settings.problems, settings.samples)
+    rewards = _rewards(rows.values(), settings.problems, settings.samples, folder)
     ks = [k for k in (2, 4, 8, 16, 32, 64, 128) if k <= settings.samples]
     result = EvalResult(mean_accuracy(rewards), {k: pass_at(rewards, k) for k in ks}, rewards)
     _write_summary(settings, result, folder)
@@ -104,17 +107,23 @@ def read_rewards(folder: Path) -> Rewards:
     """Rewards (problems, samples) of a finished evaluation."""
     settings = read_json(folder / SETTINGS_FILE, dict)
     rows = read_rows(folder / COMPLETIONS_FILE, FIELDS)
-    rewards = _rewards(rows, settings["problems"], settings["samples"])
+    rewards = _rewards(rows, settings["problems"], settings["samples"], folder)
     if np.isnan(rewards).any():
         raise ValueError(f"{folder} holds an evaluation that is not finished; run it again")
     return rewards
 
 
-def _rewards(rows: Iterable[dict[str, Any]], problems: int, samples: int) -> Rewards:
+def _rewards(rows: Iterable[dict[str, Any]], problems: int, samples: int, folder: Path) -> Rewards:
     """Rewards (problems, samples); NaN where there is no row."""
     rewards = np.full((problems, samples), np.nan)
     for row in rows:
-        rewards[row["problem"], row["sample"]] = row["reward"]
+        problem, sample, reward = row["problem"], row["sample"], row["reward"]
+        if not (0 <= problem < problems and 0 <= sample < samples and np.isfinite(reward)):
+            raise ValueError(
+                f"{folder / COMPLETIONS_FILE}: has sample {sample} of problem {problem} with reward "
+                f"{reward}, which is none of this evaluation; delete the line and run it again"
+            )
+        rewards[problem, sample] = reward
     return rewards
 
 

@@ -20,6 +20,7 @@ from flowtracer.tasks import Task
 
 ROWS_FILE = "rows.jsonl"
 STUDY_FILE = "study.json"
+FIELDS = {"problem": int}
 MakeRows = Callable[[SolutionSet, Sequence[Solution]], Iterable[dict[str, Any]]]
 Progress = Callable[[str, int, int], None]
 
@@ -90,14 +91,14 @@ def run_over_solutions(
         by_problem = {solution.problem: solution for solution in solutions}
         problems = list(by_problem)
         path = folder / ROWS_FILE
-        if by_problem.keys() - {row["problem"] for row in read_rows(path, ("problem",))}:
+        if by_problem.keys() - {row["problem"] for row in read_rows(path, FIELDS)}:
             note_environment(folder)
         rows = resume_rows(
             path,
             [problems[start : start + batch] for start in range(0, len(problems), batch)],
             lambda number, keys: make_rows(within, [by_problem[key] for key in keys]),
             key=lambda row: row["problem"],
-            fields=("problem",),
+            fields=FIELDS,
             progress=lambda done, total: progress(stage, done, total),
         )
         return [rows[problem] for problem in problems]

@@ -1,7 +1,8 @@
 """A model's own greedy solutions of a task: what every study but the training study looks at."""
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from flowtracer.tasks import Task
 
 SOLUTIONS_FILE = "solutions.jsonl"
 SETTINGS_FILE = "solutions.json"
+FIELDS = {"problem": int, "id": str, "prompt_ids": list, "response_ids": list, "before": int,
+          "answer_tokens": int, "answer": str, "reward": float}  # fmt: skip
 BATCH = 32  # solutions generated together, our choice
 LEAST_BEFORE = 20  # response tokens in front of the answer, our choice: enough to choose from
 
@@ -139,31 +142,29 @@ def read_solution(
 
 def _read_solutions(loaded: Loaded, task: Task, path: Path) -> list[Solution]:
     """The solutions of a file in complete batches, without what a kill cut short."""
-    rows = read_rows(path, {field.name for field in fields(Solution)})
+    rows = read_rows(path, FIELDS)
     kept = len(rows) - len(rows) % BATCH if len(rows) < len(task.examples) else len(rows)
-    solutions = [_read_solution(row) for row in rows[:kept]]
-    _check_questions(loaded, task, solutions, path)
-    return solutions
+    return [_check_solution(loaded, task, row, path) for row in rows[:kept]]
 
 
-def _read_solution(row: dict[str, Any]) -> Solution:
-    values: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in row.items()
-    }
-    return Solution(**values)
-
-
-def _check_questions(loaded: Loaded, task: Task, solutions: Sequence[Solution], path: Path) -> None:
-    """Raise ValueError if solutions were made for other questions: a task's file may have changed."""
-    known = len(task.examples)
-    for solution in solutions:
-        number = solution.problem
-        same = number < known and solution.id == task.examples[number].id
-        if not same or tuple(_prompt(loaded, task, number).ids) != solution.prompt_ids:
-            raise ValueError(
-                f"{path} holds the solution of another problem {number} than task {task.name} has; "
-                "choose another folder for the solutions"
-            )
+def _check_solution(loaded: Loaded, task: Task, row: dict[str, Any], path: Path) -> Solution:
+    """The solution in a row. Raises ValueError if it is damaged, or of another question or answer."""
+    number, prompt_ids, ids = row["problem"], row["prompt_ids"], row["response_ids"]
+    if not 0 <= number < len(task.examples) or _prompt(loaded, task, number).ids != prompt_ids:
+        raise ValueError(
+            f"{path} holds the solution of another problem {number} than task {task.name} has; "
+            "choose another folder for the solutions"
+        )
+    try:
+        solution = read_solution(loaded, task, number, prompt_ids, ids)
+    except (IndexError, OverflowError, TypeError):
+        solution = None
+    if solution is None or json.loads(json.dumps(asdict(solution))) != row:
+        raise ValueError(
+            f"{path}: the solution of problem {number} is damaged, or the task has another answer now; "
+            "choose another folder for the solutions"
+        )
+    return solution
 
 
 def _prompt(loaded: Loaded, task: Task, number: int) -> TokenizedText:
