@@ -1,8 +1,8 @@
 """A task's accuracy for one model: every completion written, resumable after a kill."""
 
-import math
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -18,6 +18,7 @@ from flowtracer.models.generation import Sampling
 from flowtracer.regions import render_prompt
 from flowtracer.storage import check_settings, lock, read_json, read_rows, resume_rows, write_json
 from flowtracer.tasks import Task
+from flowtracer.tasks.task import Example
 
 COMPLETIONS_FILE = "completions.jsonl"
 SUMMARY_FILE = "summary.json"
@@ -79,12 +80,7 @@ def _evaluate(
         responses = respond([problem for problem, _ in batch], settings.seed + 1_000_003 * number)
         for (problem, sample), response in zip(batch, responses, strict=True):
             example = task.examples[problem]
-            reward = float(task.grade(response, example))
-            if math.isnan(reward):
-                raise RuntimeError(
-                    f"problem {example.id}: the process that compares answers ended twice while it "
-                    "graded a response; see that memory is free and start the evaluation again"
-                )
+            reward = reward_of(task, response, example)
             row = {"problem": problem, "id": example.id, "sample": sample, "reward": reward}
             yield row | {"answer": example.answer, "response": response}
 
@@ -111,6 +107,27 @@ def read_rewards(folder: Path) -> Rewards:
     if np.isnan(rewards).any():
         raise ValueError(f"{folder} holds an evaluation that is not finished; run it again")
     return rewards
+
+
+def reward_of(task: Task, response: str, example: Example) -> float:
+    """The reward of a response. Raises ValueError if the grading process died twice."""
+    reward = float(task.grade(response, example))
+    if math.isnan(reward):
+        raise ValueError(
+            f"problem {example.id}: the process that compares answers ended twice while it graded a "
+            "response; see that memory is free and run the command again"
+        )
+    return reward
+
+
+def _digest(task: Task) -> str:
+    """Of everything that is asked and graded."""
+    examples = [
+        [example.id, example.question, example.answer, dict(example.extra)]
+        for example in task.examples
+    ]
+    text = json.dumps([task.instruction, task.answer_rule, examples], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def _rewards(rows: Iterable[dict[str, Any]], problems: int, samples: int, folder: Path) -> Rewards:

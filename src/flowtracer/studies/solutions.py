@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from flowtracer.evaluation.run import reward_of
 from flowtracer.intervention import attention_knockout, decode, prefill
 from flowtracer.models import Loaded
 from flowtracer.models.generation import end_tokens
@@ -136,7 +137,7 @@ def read_solution(
         before=first,
         answer_tokens=last - first + 1,
         answer=text.text[spans[0].start : spans[-1].stop] if answer_tokens else "",
-        reward=float(task.grade(text.text, example)),
+        reward=reward_of(task, text.text, example),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from flowtracer.evaluation.run import reward_of
 from flowtracer.math_answers.equality import same_answer
 from flowtracer.regions import Span, decode_text, find_answer
 from flowtracer.studies.causal.conditions import PreparedText
@@ -60,7 +61,7 @@ def _judge_answer(within: SolutionSet, text: PreparedText, new: Sequence[int]) -
     solution, task = text.solution, within.task
     response, spans = new_answer(within, text, new)
     answer = response[spans[0].start : spans[-1].stop] if spans else None
-    right = task.grade(response, task.examples[solution.problem]) > 0
+    right = reward_of(task, response, task.examples[solution.problem]) > 0
     return {
         "answer": answer,
         "changed": answer is None or not same_answer(solution.answer, answer),
