@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from helpers.byte_tokenizer import ByteTokenizer
 from helpers.responses import GOOD, NO_BOX, sampled
-from helpers.tokenizers import ByteTokenizer
 
 from flowtracer import answer_flow, find_answer, mean_attention
 from flowtracer.credit import Credit, Weighting, score_batch, token_credit

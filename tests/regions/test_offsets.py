@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from helpers.tokenizers import ByteTokenizer
+from helpers.byte_tokenizer import ByteTokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 

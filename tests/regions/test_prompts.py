@@ -4,7 +4,7 @@ import time
 
 import pytest
 import torch
-from helpers.tokenizers import ByteTokenizer
+from helpers.byte_tokenizer import ByteTokenizer
 
 from flowtracer.regions import render_prompt, user_spans
 from flowtracer.regions.prompts import render_template
