@@ -139,10 +139,10 @@ def is_sound(flow: AnswerFlow) -> Tensor:
 
 
 def underflows(flow: AnswerFlow, largest: Tensor) -> Tensor:
-    """Rows that lose influence below the smallest number which edges above 1 would amplify, (B,) bool.
+    """Rows whose lost influence, below the smallest number, edges above 1 would amplify, (B,) bool.
 
-    A token with an edge to one that reaches the answer, but without potential, tells. Where no edge
-    is above 1, as after a softmax, what is lost stays below the smallest number. largest: (B,).
+    They show by a token without potential that has an edge to one with potential. Where no edge is
+    above 1, as after a softmax, what is lost stays below the smallest number. largest: (B,).
     """
     amplified = largest > 1.01  # our choice: the mean of softmaxes may round to a little above 1
     if not bool(amplified.any()):
