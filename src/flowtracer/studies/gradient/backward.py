@@ -15,7 +15,7 @@ from flowtracer.models.decoder import find_decoder, layer_stack
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.forward import apply_head, head_slices, predicted, read_states
 
-TOKENS = 1 << 13  # of one forward pass with a graph, our choice: about 1 GiB for two layers of 0.5B
+TOKENS = 1 << 11  # of one forward pass with a graph, our choice: more is no faster on a CPU
 COORDINATES = 1 << 18  # our choice: a cosine out of so many is within a few thousandths of all's
 
 

@@ -133,7 +133,7 @@ def effective_batch(rule: Array, uniform: Array, *, seed: int = 0) -> Interval |
     pairs = counts[:, :, None] * counts[:, None, :]
     own, base = _signals(rule[None], pairs), _signals(uniform[None], pairs)
     tails = (1 - CONFIDENCE) / 2
-    if (base <= 0).mean() > tails:
+    if np.mean(base <= 0) > tails:
         return None
     ratios = own / np.where(base > 0, base, np.nan)
     low, high = np.nanquantile(ratios, [tails, 1 - tails])
@@ -144,7 +144,8 @@ def _signals(products: Array, pairs: Array) -> Array:
     """`signal_to_noise` of resampled batches, (S,): pairs (S, B, B) says how often a pair is drawn."""
     diagonal = np.eye(products.shape[-1], dtype=bool)
     apart = np.where(diagonal, 0.0, pairs)
-    signal = (products * apart).sum((1, 2)) / apart.sum((1, 2))
+    count = apart.sum((1, 2))
+    signal = (products * apart).sum((1, 2)) / np.where(count > 0, count, np.nan)
     each = np.sqrt(np.where(diagonal, pairs, 0.0))
     square = (products * each).sum((1, 2)) / each.sum((1, 2))
     noise: Array = square - signal
