@@ -1,6 +1,7 @@
 """Tasks: where examples come from, how they are asked, and the reward that trainers call."""
 
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -196,6 +197,13 @@ def test_the_data_set_and_the_reward_fit_a_trainer(tmp_path):
     assert pickle.loads(pickle.dumps(task)).reward(solved, **columns) == rewards
     with pytest.raises(ValueError, match="column answer has 1 values for 6"):
         task.reward(solved, answer=["1"])
+
+
+def test_a_grade_that_nobody_knows_is_not_counted_as_wrong():
+    example = Example("a", "Why?", "1")
+    task = Task("mine", (example,), "", lambda response, example: math.nan)
+    with pytest.warns(UserWarning, match="1 of 1 answers could not be graded"):
+        assert task.reward(["x"], answer=["1"]) == [None]
 
 
 def test_a_grader_sees_the_question():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from flowtracer.evaluation.run import reward_of
 from flowtracer.models import Loaded
 from flowtracer.models.continuation import Prefix, continue_prefixes, read_text, sampled
 from flowtracer.models.generation import end_tokens
@@ -141,4 +142,4 @@ def _graded(
     """A response with its reward; `row` may end with an end-of-text token."""
     ended = bool(row) and row[-1] in ends
     text = decode_text(tokenizer, row[:-1] if ended else row)
-    return Sampled(tuple(row), ended, float(task.grade(text, example)))
+    return Sampled(tuple(row), ended, reward_of(task, text, example))
