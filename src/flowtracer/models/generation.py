@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from flowtracer.models.loading import Loaded
+from flowtracer.models.padding import pad_rows
 
 MAX_NEW_TOKENS = 1024  # our choice: the shorter of the paper's two response lengths
 
@@ -110,18 +111,18 @@ def _sample(
     padding = tokenizer.pad_token_id
     if padding is None:
         padding = tokenizer.eos_token_id or 0
-    width = max(map(len, prompts))
-    ids = torch.tensor([[padding] * (width - len(row)) + row for row in prompts])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
+    ids, mask = pad_rows(prompts, left=True, value=padding, device=model.device)
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.manual_seed(seed)
         run: Callable[..., Tensor] = model.generate  # type: ignore[assignment]
         output = run(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
+            input_ids=ids,
+            attention_mask=mask,
             pad_token_id=padding,
-            stopping_criteria=StoppingCriteriaList([_Report(width, progress)] if progress else []),
+            stopping_criteria=StoppingCriteriaList(
+                [_Report(ids.shape[1], progress)] if progress else []
+            ),
             **sampling.options(),
         )
-    return output[:, width:]
+    return output[:, ids.shape[1] :]
