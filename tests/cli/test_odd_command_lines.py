@@ -1,6 +1,7 @@
 """Five hundred command lines that are wrong somewhere: one sentence each, never a traceback."""
 
 import json
+import time
 from collections import Counter
 
 import pytest
@@ -214,7 +215,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_five_hundred_odd_command_lines_get_one_sentence_each(folder):
+def test_five_hundred_odd_command_lines_get_one_sentence_each(folder, bar):
     lines = list(command_lines())
     counts, faults = Counter(), []
     for number, words in enumerate(lines):
@@ -222,11 +223,14 @@ def test_five_hundred_odd_command_lines_get_one_sentence_each(folder):
         own = (
             [] if "--out" in words or words[0] not in ("score", "eval") else ["--out", f"o{number}"]
         )
+        began = time.monotonic()
         try:
             ended = call(*words, *own, cwd=folder)
         except BaseException as error:
             faults.append(f"{words}: {type(error).__name__}: {error}")
             continue
+        finally:
+            print(number, words, f"{time.monotonic() - began:.1f} s", flush=True)
         sentences = [one for one in ended.stderr.splitlines() if one.startswith("flowtracer: ")]
         counts[" ".join(words[: 1 + (words[0] == "study")]), ended.returncode] += 1
         fine = ended.returncode in (0, 3) or (
@@ -236,9 +240,7 @@ def test_five_hundred_odd_command_lines_get_one_sentence_each(folder):
         )
         if not fine or "Traceback" in ended.stderr or len("".join(sentences)) > 1000:
             faults.append(f"{words}: status {ended.returncode}, {ended.stderr.strip()[-300:]}")
-    print(f"\n{'command':20} {'status':>6} {'lines':>6}")
-    for (name, status), count in sorted(counts.items(), key=str):
-        print(f"{name:20} {status:>6} {count:>6}")
-    print(f"{len(lines)} command lines, {len(faults)} faults")
+    for (name, status), count in counts.items():
+        bar(f"odd command lines: {name}", count, f"status {status}")
     assert len(lines) >= 500
-    assert not faults, "\n".join(faults)
+    assert not faults, f"{len(faults)} of {len(lines)}:\n" + "\n".join(faults)

@@ -5,7 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-PRELOADED = ["flowtracer.cli.main", "flowtracer.training.run", "trl.trainer.grpo_trainer"]
+PRELOADED = [
+    "flowtracer.cli.main",
+    "flowtracer.rollouts.score",
+    "flowtracer.training.run",
+    "trl.trainer.grpo_trainer",
+]
 
 
 def start(folder: Path, *words: str) -> multiprocessing.process.BaseProcess:

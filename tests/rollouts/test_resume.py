@@ -12,6 +12,7 @@ import pytest
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra flowtracer[score]")
 FileLock = pytest.importorskip("filelock").FileLock
 
+from helpers.kills import start  # noqa: E402
 from helpers.rollouts import ENVIRONMENT, SETTINGS, long_record, record, table, write  # noqa: E402
 
 from flowtracer.credit import Credit, ScoreOptions  # noqa: E402
@@ -115,43 +116,46 @@ def test_two_runs_and_other_settings_are_refused(scored, tmp_path):
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_and_two_at_once(tmp_path):
+def test_twenty_kills_at_random_moments_and_two_at_once(tmp_path, bar):
     """While it starts, while it reads, between parts and inside of them: the same rows in the end."""
     write(tmp_path / "in.jsonl", [record(number) for number in range(1000)] + ["{broken\n"])
-    command = [sys.executable, "-m", "flowtracer", "score", "in.jsonl", "--shard-rows", "4"]
-    places = {"cwd": tmp_path, "env": ENVIRONMENT}
-    whole = subprocess.run([*command, "--out", "whole"], **places, check=False)
-    assert whole.returncode == 3
-    command += ["--out", "killed"]
+    words = ("score", "in.jsonl", "--shard-rows", "4", "--out")
+    whole = start(tmp_path, *words, "whole")
+    whole.join()
+    assert whole.exitcode == 3
     folder, draw = tmp_path / "killed", random.Random(0)
 
     def count():
         return len(list(folder.glob("parts/*.parquet")))
 
-    moments = []
+    half_written = rivals = 0
     for kill in range(20):
-        before = count()
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **places)
-        rival = None
-        wanted = 0 if kill % 4 == 3 else draw.randint(1, 8)
+        wanted = count() + (0 if kill % 4 == 3 else draw.randint(1, 8))
+        process = start(tmp_path, *words, "killed")
         deadline = time.monotonic() + 240
-        while process.poll() is None and count() < before + wanted and time.monotonic() < deadline:
+        while process.is_alive() and count() < wanted and time.monotonic() < deadline:
             time.sleep(0.002)
         if kill in (4, 8):  # a second run while the first one works
-            rival = subprocess.run(command, capture_output=True, text=True, **places)
-        time.sleep(draw.random() * (3 if wanted == 0 else 0.1))
-        assert process.poll() is None, "too few rows for so many kills"
+            rival = start(tmp_path, *words, "killed")
+            rival.join()
+            assert rival.exitcode == 1
+            rivals += 1
+        time.sleep(draw.random() * (1 if kill % 4 == 3 else 0.05))
+        assert process.is_alive(), "too few rows for so many kills"
         process.kill()
-        process.wait()
-        if rival:
-            assert rival.returncode == 1 and "is in use by another run" in rival.stderr
-        moments.append((kill + 1, before, count(), len(list(folder.rglob("*.partial")))))
-    assert subprocess.run(command, **places, check=False).returncode == 3
-    print("\nkill  parts before  after  half-written")
-    for row in moments:
-        print("{:>4}  {:>12}  {:>5}  {:>12}".format(*row))
-    print(f"{count()} parts and {len(table(folder))} rows in the end")
+        process.join()
+        half_written += len(list(folder.rglob("*.partial")))
+    last = start(tmp_path, *words, "killed")
+    last.join()
+    assert last.exitcode == 3
+    assert (tmp_path / "printed").read_text().count("is in use by another run") == rivals
     assert table(folder) == table(tmp_path / "whole")
     for name in ("errors.jsonl", "manifest.json"):
         assert (folder / name).read_text() == (tmp_path / "whole" / name).read_text()
     assert not list(folder.rglob("*.partial"))
+    bar(
+        "kills of score",
+        20,
+        f"same rows, errors and manifest; {half_written} half-written files gone",
+    )
+    bar("two runs of score at once", rivals, "the second refused in one sentence")
