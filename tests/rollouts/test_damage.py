@@ -88,6 +88,7 @@ DAMAGED = {
     "more than --max-tokens": {"prompt_ids": [5] * 300, "response_ids": [6] * 300},
     "advantages for": record(0) | {"advantages": [1.0, 2.0]},
     "is not finite": {**record(0), "advantage": float("nan")},
+    "an advantage is not finite": record(0) | {"advantage": 10**400},
     "tool_mask has": record(0) | {"tool_mask": [1]},
     "holds half a character": '{"id": "\\ud83d", "prompt": "Make 33.", "response": "33"}',
     "answer span (5, 2, 1.0) does not fit": record(0) | {"answer": [[5, 2]]},

@@ -38,12 +38,12 @@ def text_to_trace(
     """Read the one input that was chosen. Raises ValueError for none, several or unreadable ones."""
     chosen = [
         name
-        for name, given in (
+        for name, value in (
             ("--problem", problem),
             ("--prompt-file", prompt_file),
             ("--jsonl", jsonl),
         )
-        if given is not None
+        if value is not None
     ]
     if len(chosen) > 1:
         raise ValueError(f"give one of {' and '.join(chosen)}, not both")
@@ -101,7 +101,9 @@ def _row(path: Path, number: int) -> TracedText:
         raise ValueError(f"{path}: has no row {number}; it has {count} rows and 0 is the first")
     try:
         record = parse_record(line)
-        prompt, response = (first_field(record, one) for one in (PROMPT_FIELDS, RESPONSE_FIELDS))
+        prompt, response = (
+            first_field(record, names) for names in (PROMPT_FIELDS, RESPONSE_FIELDS)
+        )
         if not isinstance(prompt, str | list):
             raise ValueError(f"has no prompt; one of {', '.join(PROMPT_FIELDS)} is needed")
         if response is not None and not isinstance(response, str):

@@ -48,7 +48,7 @@ def ray_engine(
         context.enable_progress_bars = False
         on_gpu = ray.cluster_resources().get("GPU", 0) >= workers
         threads = max(1, int(ray.cluster_resources().get("CPU", os.cpu_count() or 1)) // workers)
-        rows = [{"shard": json.dumps(asdict(one))} for one in shards]
+        rows = [{"shard": json.dumps(asdict(shard))} for shard in shards]
         # A block for each shard, so that a worker that is free takes the next one.
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             _RayWorker,  # type: ignore[arg-type]
@@ -66,7 +66,7 @@ def ray_engine(
 
 
 class _RayWorker:
-    """A worker as Ray Data calls it: a shard in, what became of it out."""
+    """A worker as Ray Data calls it: a shard in, its result out."""
 
     def __init__(self, settings: ScoreSettings, folder: str, threads: int) -> None:
         self.worker = Worker(settings, folder, threads)

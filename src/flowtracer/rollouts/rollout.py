@@ -16,6 +16,7 @@ from flowtracer.regions import (
     tokenize_prompt,
 )
 
+LARGEST = torch.finfo(torch.float32).max  # advantages are multiplied in float32
 LIKELY_CHARACTERS = 8  # of a token, our choice: few texts have more
 
 
@@ -28,9 +29,7 @@ class Rollout:
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
     response_mask: tuple[bool, ...]  # of the response's tokens: False for tool output
-    answer: (
-        tuple[float, ...] | None
-    )  # weight of each response token as answer, where the row says it
+    answer: tuple[float, ...] | None  # weights of the response's tokens, where the row has them
     advantages: tuple[float, ...] | None  # of the response's tokens
 
     @property
@@ -43,7 +42,7 @@ class Limits:
     """What a row must keep within."""
 
     vocabulary: int
-    most_tokens: int
+    max_tokens: int
 
 
 def read_rollout(
@@ -76,8 +75,8 @@ def read_rollout(
     if not prompt or not response:
         raise ValueError("has an empty prompt or response")
     total = len(prompt) + len(response)
-    if total > limits.most_tokens:
-        raise ValueError(f"has {total:,} tokens, more than --max-tokens {limits.most_tokens:,}")
+    if total > limits.max_tokens:
+        raise ValueError(f"has {total:,} tokens, more than --max-tokens {limits.max_tokens:,}")
     return Rollout(
         row,
         None if record.get("id") is None else str(record["id"]),
@@ -93,9 +92,9 @@ def _prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: Any, limits: Limits, chat: bool | None
 ) -> tuple[int, ...]:
     if isinstance(prompt, list):
-        prompt = [dict(one) if isinstance(one, Mapping) else one for one in prompt]
-        parts = [one.get("content") if isinstance(one, dict) else None for one in prompt]
-        text = "".join(one for one in parts if isinstance(one, str))
+        prompt = [dict(turn) if isinstance(turn, Mapping) else turn for turn in prompt]
+        contents = [turn.get("content") for turn in prompt if isinstance(turn, dict)]
+        text = "".join(content for content in contents if isinstance(content, str))
     elif isinstance(prompt, str):
         text = prompt
     else:
@@ -110,61 +109,58 @@ def _check_length(tokenizer: PreTrainedTokenizerBase, text: str, limits: Limits)
     A token takes hundreds of bytes while a text is tokenized, so that a text of megabytes as a whole
     would take gigabytes.
     """
-    size = limits.most_tokens * LIKELY_CHARACTERS
+    size = limits.max_tokens * LIKELY_CHARACTERS
     while size < len(text):
-        if len(tokenizer(text[:size], add_special_tokens=False)["input_ids"]) > limits.most_tokens:
-            raise ValueError(f"has more than --max-tokens {limits.most_tokens:,} tokens")
+        if len(tokenizer(text[:size], add_special_tokens=False)["input_ids"]) > limits.max_tokens:
+            raise ValueError(f"has more than --max-tokens {limits.max_tokens:,} tokens")
         size *= 2
 
 
 def _ids(record: Mapping[str, Any], name: str, limits: Limits) -> tuple[int, ...] | None:
-    given = record.get(name)
-    if given is None:
+    ids = record.get(name)
+    if ids is None:
         return None
-    if not isinstance(given, list) or not all(type(one) is int for one in given):
+    if not isinstance(ids, list) or not all(type(token) is int for token in ids):
         raise ValueError(f"{name} is not a list of whole numbers")
-    wrong = next((one for one in given if not 0 <= one < limits.vocabulary), None)
+    wrong = next((token for token in ids if not 0 <= token < limits.vocabulary), None)
     if wrong is not None:
         raise ValueError(
             f"{name} holds {wrong}, which is not in a vocabulary of {limits.vocabulary}"
         )
-    return tuple(given)
+    return tuple(ids)
 
 
 def _response_mask(record: Mapping[str, Any], length: int) -> tuple[bool, ...]:
-    given = record.get("tool_mask")
-    if given is None:
+    mask = record.get("tool_mask")
+    if mask is None:
         return (True,) * length
-    if not isinstance(given, list) or not all(one in (0, 1) for one in given):
+    if not isinstance(mask, list) or not all(value in (0, 1) for value in mask):
         raise ValueError("tool_mask is not a list of 0 and 1")
-    if len(given) != length:
-        raise ValueError(f"tool_mask has {len(given)} entries for {length} response tokens")
-    return tuple(bool(one) for one in given)
+    if len(mask) != length:
+        raise ValueError(f"tool_mask has {len(mask)} entries for {length} response tokens")
+    return tuple(map(bool, mask))
 
 
 def _answer(
     tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any], response: tuple[int, ...]
 ) -> tuple[float, ...] | None:
-    given = record.get("answer")
-    if not isinstance(given, list):
+    spans = record.get("answer")
+    if not isinstance(spans, list):
         return None  # a reference answer as text says nothing of where the response has it
     text = decode_with_offsets(tokenizer, list(response))
-    return tuple(answer_weights(given, text).tolist())
+    return tuple(answer_weights(spans, text).tolist())
 
 
 def _advantages(record: Mapping[str, Any], length: int) -> tuple[float, ...] | None:
-    given = record.get("advantages")
-    if given is None and record.get("advantage") is not None:
-        given = [record["advantage"]] * length
-    if given is None:
+    values = record.get("advantages")
+    if values is None and record.get("advantage") is not None:
+        values = [record["advantage"]] * length
+    if values is None:
         return None
-    if not isinstance(given, list) or not all(
-        isinstance(one, int | float) and not isinstance(one, bool) for one in given
-    ):
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
         raise ValueError("the advantage is not a number, or the advantages are no list of numbers")
-    if len(given) != length:
-        raise ValueError(f"there are {len(given)} advantages for {length} response tokens")
-    values = tuple(float(one) for one in given)
-    if not bool(torch.tensor(values).isfinite().all()):
+    if len(values) != length:
+        raise ValueError(f"there are {len(values)} advantages for {length} response tokens")
+    if not all(abs(value) <= LARGEST for value in values):
         raise ValueError("an advantage is not finite")
-    return values
+    return tuple(map(float, values))

@@ -55,16 +55,16 @@ def score_files(
         raise ValueError("workers and rows of a shard must be at least 1")
     files = find_files(source)
     with lock(folder, "another run"):
-        hashes = {one.name: sha256(one) for one in files}
+        hashes = {path.name: sha256(path) for path in files}
         what = asdict(settings) | {"input": hashes, "shard_rows": shard_rows}
         check_settings(folder / SETTINGS_FILE, what, what="scores")
         run = run_of(folder)
         shards = plan(files, shard_rows)
         remove_strangers(folder, len(shards))
-        counts = {one.number: read_counts(folder, one.number, run=run) for one in shards}
-        missing = [one for one in shards if counts[one.number].total != one.rows]
-        total = sum(one.rows for one in shards)
-        done = total - sum(one.rows for one in missing)
+        counts = {shard.number: read_counts(folder, shard.number, run=run) for shard in shards}
+        missing = [shard for shard in shards if counts[shard.number].total != shard.rows]
+        total = sum(shard.rows for shard in shards)
+        done = total - sum(shard.rows for shard in missing)
         tokens = 0
         progress(done, total, tokens)
         if missing:
@@ -72,10 +72,10 @@ def score_files(
             local = Path(settings.model)  # workers may live in other folders
             model = str(local.resolve()) if local.exists() else settings.model
             located = replace(settings, model=model)
-            for one in ENGINES[engine](missing, located, str(folder.resolve()), workers):
-                counts[one.number] = one.counts
-                done += one.rows + one.errors
-                tokens += one.tokens
+            for result in ENGINES[engine](missing, located, str(folder.resolve()), workers):
+                counts[result.number] = result.counts
+                done += result.counts.total
+                tokens += result.tokens
                 progress(done, total, tokens)
         return _finish(folder, list(counts.values()), total)
 

@@ -39,10 +39,10 @@ def find_files(source: Path) -> list[Path]:
     if source.is_file():
         files = [source]
     elif source.is_dir():
-        files = sorted(one for one in source.iterdir() if one.suffix in SUFFIXES)
+        files = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES)
     else:
         raise ValueError(f"{source}: there is no such file or folder")
-    if not files or any(one.suffix not in SUFFIXES for one in files):
+    if not files or any(path.suffix not in SUFFIXES for path in files):
         raise ValueError(f"{source}: has no rollouts; give files that end in {', '.join(SUFFIXES)}")
     return files
 
@@ -74,15 +74,14 @@ class ShardReader:
     def __init__(self) -> None:
         self._group: tuple[str, int] | None = None  # path and number of the row group that is open
         self._batches: Iterator[pyarrow.RecordBatch] = iter(())
-        self._held: pyarrow.RecordBatch | None = None
-        self._place = 0  # of the row group, where the held batch begins
+        self._open_batch: pyarrow.RecordBatch | None = None
+        self._batch_start = 0  # row of the row group at which the open batch begins
 
     def read(self, shard: Shard) -> Iterator[tuple[int, Any]]:
         """Row number over all files and its record, or `Damaged`; memory for a few rows at a time."""
         path = Path(shard.path)
         rows = self._parquet(shard) if path.suffix == ".parquet" else _json_rows(path, shard)
-        for place, record in enumerate(rows):
-            yield shard.first + place, record
+        yield from enumerate(rows, start=shard.first)
 
     def _parquet(self, shard: Shard) -> Iterator[Any]:
         metadata = parquet.read_metadata(shard.path)
@@ -98,7 +97,7 @@ class ShardReader:
         try:
             while start < stop:
                 batch = self._batch(path, group, start)
-                first = start - self._place
+                first = start - self._batch_start
                 part = batch.slice(first, min(batch.num_rows - first, stop - start)).to_pylist()
                 for record in part:
                     start += 1
@@ -111,16 +110,16 @@ class ShardReader:
 
     def _batch(self, path: str, group: int, row: int) -> pyarrow.RecordBatch:
         """The batch that holds a row of a row group."""
-        if self._group != (path, group) or row < self._place:
+        if self._group != (path, group) or row < self._batch_start:
             file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-            self._group, self._held, self._place = (path, group), None, 0
+            self._group, self._open_batch, self._batch_start = (path, group), None, 0
             self._batches = file.iter_batches(batch_size=BATCH, row_groups=[group])
-        while self._held is None or row >= self._place + self._held.num_rows:
-            self._place += 0 if self._held is None else self._held.num_rows
-            self._held = next(self._batches, None)
-            if self._held is None:
+        while self._open_batch is None or row >= self._batch_start + self._open_batch.num_rows:
+            self._batch_start += 0 if self._open_batch is None else self._open_batch.num_rows
+            self._open_batch = next(self._batches, None)
+            if self._open_batch is None:
                 raise pyarrow.ArrowInvalid("the row group is shorter than it says")
-        return self._held
+        return self._open_batch
 
 
 def _cut(path: Path, size: int) -> Iterator[tuple[int, int, int]]:

@@ -34,7 +34,7 @@ class ScoreSettings:
     dtype: str = "auto"
     device: str = "auto"
     max_tokens: int = 32_768
-    batch_tokens: int = 65_536  # of the rollouts that are looked at together, our choice
+    batch_tokens: int = 65_536  # of the rollouts that are scored together, our choice
     chat: bool | None = None
     trust_remote_code: bool = False
 
@@ -85,10 +85,10 @@ class Worker:
         errors: list[dict[str, Any]] = []
         tokens = 0
         for rollouts in self._windows(shard, errors):
-            tokens += sum(one.tokens for one in rollouts)
+            tokens += sum(rollout.tokens for rollout in rollouts)
             good += self._score(shard, rollouts, errors)
-        good.sort(key=lambda one: one["row"])
-        errors.sort(key=lambda one: one["row"])
+        good.sort(key=lambda entry: entry["row"])
+        errors.sort(key=lambda entry: entry["row"])
         counts = write_part(self.folder, shard.number, good, errors, run=self.run)
         return Done(shard.number, **asdict(counts), tokens=tokens)
 
@@ -100,7 +100,7 @@ class Worker:
             try:
                 if isinstance(record, Damaged):
                     raise ValueError(record.reason)
-                one = read_rollout(
+                rollout = read_rollout(
                     self.loaded.tokenizer,
                     record,
                     row,
@@ -110,11 +110,11 @@ class Worker:
             except Exception as error:  # a chat template can raise anything on an odd conversation
                 errors.append(_error(shard, row, error))
                 continue
-            longest = max(longest, one.tokens)
+            longest = max(longest, rollout.tokens)
             if window and longest * (len(window) + 1) > self.settings.batch_tokens:
                 yield window
-                window, longest = [], one.tokens
-            window.append(one)
+                window, longest = [], rollout.tokens
+            window.append(rollout)
         if window:
             yield window
 
@@ -131,17 +131,17 @@ class Worker:
             # Anything else is the machine's fault: the shard stays to be done.
             reason = _error(shard, rollouts[0].row, error)
         else:
-            return [_row(one, batch, credit, number) for number, one in enumerate(rollouts)]
+            return [_row(rollout, batch, credit, number) for number, rollout in enumerate(rollouts)]
         # Out here, where the error no longer holds on to what the batch took.
         if len(rollouts) > 1:
-            return [row for one in rollouts for row in self._score(shard, [one], errors)]
+            return [row for alone in rollouts for row in self._score(shard, [alone], errors)]
         errors.append(reason)
         return []
 
     def _batch(self, rollouts: list[Rollout]) -> ScoreBatch:
-        prompts, prompt_mask = pad_rows([one.prompt_ids for one in rollouts], left=True)
-        responses, mask = pad_rows([one.response_ids for one in rollouts], left=False)
-        response_mask, _ = pad_rows([one.response_mask for one in rollouts], left=False)
+        prompts, prompt_mask = pad_rows([rollout.prompt_ids for rollout in rollouts], left=True)
+        responses, mask = pad_rows([rollout.response_ids for rollout in rollouts], left=False)
+        response_mask, _ = pad_rows([rollout.response_mask for rollout in rollouts], left=False)
         batch = score_batch(
             self.loaded.tokenizer,
             prompt_ids=prompts,
@@ -154,9 +154,9 @@ class Worker:
             delimiters=self.delimiters,
         )
         start = prompts.shape[1]
-        for number, one in enumerate(rollouts):
-            if one.answer is not None:
-                answer = torch.tensor(one.answer) * torch.tensor(one.response_mask)
+        for number, rollout in enumerate(rollouts):
+            if rollout.answer is not None:
+                answer = torch.tensor(rollout.answer) * torch.tensor(rollout.response_mask)
                 batch.answer[number, start:] = 0.0
                 batch.answer[number, start : start + len(answer)] = answer
         return batch
