@@ -132,12 +132,14 @@ def test_a_damaged_file_of_the_model_is_made_again(finished, whole, name):
     assert path.read_bytes() == (whole[0] / name).read_bytes()
 
 
-def test_a_whole_model_needs_no_checkpoint(finished):
+def test_a_complete_model_needs_no_checkpoint_and_nothing_stays_behind(finished):
+    (finished / ".model").mkdir()  # of a save that was killed
     for path in finished.glob("checkpoint-*"):
         shutil.rmtree(path)
     before = (finished / "model.safetensors").stat().st_mtime_ns
     again(finished)
     assert (finished / "model.safetensors").stat().st_mtime_ns == before
+    assert not (finished / ".model").exists()
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "trainer_state.json"])

@@ -27,6 +27,7 @@ from flowtracer.training.metrics import METRICS_FILE, MetricsFile, read_metrics
 
 SETTINGS_FILE = "run.json"
 CURVES_FILE = "curves.png"
+BESIDE = ".model"  # folder of a save that is not finished
 
 
 def train(settings: RunSettings, *, restart: bool = False) -> Path:
@@ -42,6 +43,7 @@ def train(settings: RunSettings, *, restart: bool = False) -> Path:
     if settings.trainer.process_index != 0:
         return _train(settings, folder, restart=restart)
     with lock(folder, "another run", option="output_dir"):
+        shutil.rmtree(folder / BESIDE, ignore_errors=True)  # of a save that was killed
         if restart:
             remove_run(folder, (METRICS_FILE, CURVES_FILE, SETTINGS_FILE))
         _check_settings(settings, folder)
@@ -129,10 +131,7 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
 
 def _save(trainer: GRPOTrainer, folder: Path) -> None:
     """The trained model with its manifest; saved beside first, so that its files are known."""
-    beside = folder / ".model"
-    if trainer.is_world_process_zero():
-        shutil.rmtree(beside, ignore_errors=True)  # of a save that was killed
-    trainer.accelerator.wait_for_everyone()
+    beside = folder / BESIDE
     trainer.save_model(str(beside))
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
