@@ -14,7 +14,7 @@ from flowtracer.studies.gradient.summary import Alignment, alignments, informati
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.rules import parse_rules
 from flowtracer.studies.table import table_lines, write_table
-from flowtracer.studies.verdicts import in_words, judge
+from flowtracer.studies.verdicts import as_figures, in_words, judge
 
 COLUMNS = (
     "rule",
@@ -43,8 +43,7 @@ def write_report(
     figures = {
         "study": without_paths(study),
         "provenance": origin,
-        "recommendation": paragraph,
-        "verdicts": [asdict(verdict) for verdict in verdicts],
+        **as_figures(verdicts, paragraph),
         "rules": [_plain(one) for one in found],
         "reward": float(np.mean([row["reward"] for row in rows])),
     }

@@ -23,7 +23,7 @@ from flowtracer.studies.value.summary import (
     Brought,
     agreements,
 )
-from flowtracer.studies.verdicts import in_words, judge
+from flowtracer.studies.verdicts import as_figures, in_words, judge
 
 VALUES_FILE = "values.parquet"
 COLOURED = 3  # scorers below the coloured response, our choice: flow and the extremes
@@ -72,8 +72,7 @@ def write_report(
     figures = {
         "study": without_paths(study),
         "provenance": origin,
-        "recommendation": paragraph,
-        "verdicts": [asdict(verdict) for verdict in verdicts],
+        **as_figures(verdicts, paragraph),
         "scorers": [_plain(one) for one in found],
     }
     lines = [
