@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from matplotlib.figure import Figure
 
 from flowtracer.evaluation.intervals import Interval
 from flowtracer.storage import atomic_write
+from flowtracer.studies.provenance import provenance, provenance_line, without_paths
+from flowtracer.studies.verdicts import Verdict
 
 KINDS = "Wilson's for rates of single draws, else the bootstrap"  # of intervals
 
@@ -27,6 +30,31 @@ def write_table(
         with atomic_write(out / name) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     return out / "table.md"
+
+
+def write_judged(
+    study: Any,
+    out: Path,
+    *,
+    command: str,
+    title: str,
+    what: str,
+    table: Sequence[str],
+    verdicts: Sequence[Verdict],
+    paragraph: str,
+    figures: dict[str, Any],
+    figure: Figure,
+) -> Path:
+    """`write_table` of a study that ends in verdicts: what was done, the table, and what follows."""
+    origin = provenance(study.model, command, out)
+    lines = [f"# {title}: {study.task}", "", what, "", *table, "", paragraph, ""]
+    judged = {
+        "study": without_paths(study),
+        "provenance": origin,
+        "recommendation": paragraph,
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+    }
+    return write_table(out, [*lines, provenance_line(origin)], judged | figures, figure)
 
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,9 +1,8 @@
 """From paired differences to a verdict that does not read signal out of noise. Pure functions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,11 +98,6 @@ def units_needed(values: Array, *, rules: int = 1) -> int | None:
     normal = NormalDist()
     z = normal.inv_cdf(1 - (1 - CONFIDENCE) / (2 * rules)) + normal.inv_cdf(POWER)
     return int(np.ceil((z * values.std(ddof=1) / mean) ** 2))
-
-
-def as_figures(verdicts: Sequence[Verdict], paragraph: str) -> dict[str, Any]:
-    """Verdicts, and the paragraph that `in_words` makes of them, for `figures.json`."""
-    return {"recommendation": paragraph, "verdicts": [asdict(verdict) for verdict in verdicts]}
 
 
 def in_words(verdicts: Sequence[Verdict], *, baseline: str, units: str, count: int) -> str:

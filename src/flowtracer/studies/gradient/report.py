@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from flowtracer.evaluation.intervals import Interval
 from flowtracer.studies.gradient.study import GradientStudy
 from flowtracer.studies.gradient.summary import Alignment, alignments, informative_batches
-from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.rules import parse_rules
-from flowtracer.studies.table import table_lines, write_table
-from flowtracer.studies.verdicts import as_figures, in_words, judge
+from flowtracer.studies.table import table_lines, write_judged, write_table
+from flowtracer.studies.verdicts import in_words, judge
 
 COLUMNS = (
     "rule",
@@ -39,26 +38,21 @@ def write_report(
     verdicts = judge({one.name: one.differences for one in others}, seed=study.seed)
     paragraph = in_words(verdicts, baseline="uniform weights", units="batches", count=count)
     ordered = [found[0], *sorted(others, key=lambda one: -one.difference.value)]
-    origin = provenance(study.model, command, out)
-    figures = {
-        "study": without_paths(study),
-        "provenance": origin,
-        **as_figures(verdicts, paragraph),
-        "rules": [_plain(one) for one in found],
-        "reward": float(np.mean([row["reward"] for row in rows])),
-    }
-    lines = [
-        f"# Alignment of gradients: {study.task}",
-        "",
-        _what(study, rows, count),
-        "",
-        *table_lines(COLUMNS, [_cells(one) for one in ordered]),
-        "",
-        paragraph,
-        "",
-        provenance_line(origin),
-    ]
-    return write_table(out, lines, figures, _bars(ordered[1:]))
+    return write_judged(
+        study,
+        out,
+        command=command,
+        title="Alignment of gradients",
+        what=_what(study, rows, count),
+        table=table_lines(COLUMNS, [_cells(one) for one in ordered]),
+        verdicts=verdicts,
+        paragraph=paragraph,
+        figures={
+            "rules": [_plain(one) for one in found],
+            "reward": float(np.mean([row["reward"] for row in rows])),
+        },
+        figure=_bars(ordered[1:]),
+    )
 
 
 def write_checkpoints(reports: Mapping[str, Mapping[str, Any]], out: Path, *, command: str) -> Path:

@@ -11,8 +11,7 @@ from flowtracer.evaluation.intervals import Interval
 from flowtracer.records import read_records
 from flowtracer.render.visible import one_line
 from flowtracer.storage import atomic_write
-from flowtracer.studies.provenance import provenance, provenance_line, without_paths
-from flowtracer.studies.table import percent, table_lines, write_table
+from flowtracer.studies.table import percent, table_lines, write_judged
 from flowtracer.studies.value.figure import draw_against, draw_agreement, draw_response
 from flowtracer.studies.value.study import ValueStudy
 from flowtracer.studies.value.summary import (
@@ -23,7 +22,7 @@ from flowtracer.studies.value.summary import (
     Brought,
     agreements,
 )
-from flowtracer.studies.verdicts import as_figures, in_words, judge
+from flowtracer.studies.verdicts import in_words, judge
 
 VALUES_FILE = "values.parquet"
 COLOURED = 3  # scorers below the coloured response, our choice: flow and the extremes
@@ -68,25 +67,18 @@ def write_report(
     for name, figure in pictures.items():
         with atomic_write(out / name) as partial:
             figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
-    origin = provenance(study.model, command, out)
-    figures = {
-        "study": without_paths(study),
-        "provenance": origin,
-        **as_figures(verdicts, paragraph),
-        "scorers": [_plain(one) for one in found],
-    }
-    lines = [
-        f"# True credit: {study.task}",
-        "",
-        _what(study, rows),
-        "",
-        *_table([*ordered, found[-1]]),
-        "",
-        paragraph,
-        "",
-        provenance_line(origin),
-    ]
-    return write_table(out, lines, figures, draw_agreement(found, RATIOS[-1]))
+    return write_judged(
+        study,
+        out,
+        command=command,
+        title="True credit",
+        what=_what(study, rows),
+        table=_table([*ordered, found[-1]]),
+        verdicts=verdicts,
+        paragraph=paragraph,
+        figures={"scorers": [_plain(one) for one in found]},
+        figure=draw_agreement(found, RATIOS[-1]),
+    )
 
 
 def write_values(rows: Sequence[dict[str, Any]], path: Path) -> None:
