@@ -150,11 +150,6 @@ def test_flags_of_a_compiled_pattern_are_kept():
     assert found("y=Á1", re.compile(r"y=\W(\w)", re.A)) == ["1"]
 
 
-def test_a_new_rule_is_one_function_and_one_line_of_the_table(monkeypatch):
-    monkeypatch.setitem(ANSWER_RULES, "first-word", lambda text: [Span(0, text.index(" "))])
-    assert found("forty two", "first-word") == ["forty"]
-
-
 def test_functions_and_spans_are_rules_too():
     text = "call(3, 4)"
     assert find_answer(text, lambda t: None) == []

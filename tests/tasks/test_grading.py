@@ -22,7 +22,8 @@ from flowtracer.tasks.sources import Hub
 pytest.importorskip("math_verify", reason="math-verify (flowtracer[train]) is not installed")
 
 SAME_NUMBER = ["18", "18.0", "$18", r"\$18.00", "18 dollars", r"18\text{ eggs}", "x = 18", "2 * 9 = 18",
-               "36/2", r"\frac{36}{2}", "+18", "018", "1.8e1", " 18. ", "18%"]  # fmt: skip
+               "36/2", r"\frac{36}{2}", "+18", "018", "1.8e1", " 18. ", "18%", "18°",
+               r"18^\circ"]  # fmt: skip
 DIFFERENT_NUMBER = ["", "81", "-18", "18, 19", "eighteen", "18x", "1 8", "18e400", "18/0", "--18", "１８",
                     "9" * 5000, "18e99999999999", "1e-9999"]  # fmt: skip
 

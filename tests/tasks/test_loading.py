@@ -8,10 +8,8 @@ import sys
 
 import pytest
 
-from flowtracer.tasks import TASKS, Example, Task, grade_number, load_task
+from flowtracer.tasks import TASKS, Example, Task, load_task
 from flowtracer.tasks.countdown import Problem, attempts, is_solution, reachable
-from flowtracer.tasks.loading import Source
-from flowtracer.tasks.sources import Hub
 
 
 def folder_with(tmp_path, name, rows, split="test"):
@@ -249,13 +247,6 @@ def test_reachable_is_what_attempts_find():
         found = reachable(numbers)
         assert set(found) == {attempt.value for attempt in attempts(numbers)}
         assert all(is_solution(text, Problem(numbers, value)) for value, text in found.items())
-
-
-def test_a_new_task_is_one_line_of_the_table(tmp_path, monkeypatch):
-    monkeypatch.setitem(TASKS, "sums", Source("\n\nBox it.", grade_number, Hub("nobody/sums")))
-    task = load_task("sums", source=folder_with(tmp_path, "sums", ROWS), limit=2)
-    assert task.reward(["\\boxed{1}", "\\boxed{3}"], answer=["1", "2"]) == [1.0, 0.0]
-    assert task.prompt(task.examples[0])[0]["content"] == "0 + 1?\n\nBox it."
 
 
 def test_every_task_says_how_it_is_asked_and_graded():
