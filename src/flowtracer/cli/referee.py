@@ -17,6 +17,7 @@ from flowtracer.cli.study_options import (
     SOURCE,
     SPLIT,
     TASK,
+    TRUST,
     command_line,
 )
 
@@ -55,6 +56,7 @@ def value(
     seed: Annotated[int, SEED] = 0,
     dtype: Annotated[str, DTYPE] = "auto",
     device: Annotated[str, DEVICE] = "auto",
+    trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> None:
     """True credit by Monte Carlo: which tokens changed the chance of being right?
 
@@ -83,7 +85,7 @@ def value(
     )
     questions = load_task(task, split=split, source=source, seed=seed)
     with progress_bar() as progress:
-        loaded = load(model, dtype=dtype, device=device)
+        loaded = load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
         rows = run_value(study, loaded, questions, out, progress=progress)
     brought = {path.stem: read_scores(path, rows) for path in scores or []}
     table = write_report(
@@ -132,6 +134,7 @@ def gradient(
     seed: Annotated[int, SEED] = 0,
     dtype: Annotated[str, DTYPE] = "float32",
     device: Annotated[str, DEVICE] = "auto",
+    trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> None:
     """Alignment: does a rule's gradient point where the reward's own does?
 
@@ -154,7 +157,7 @@ def gradient(
     figures = {}
     for policy in checkpoint or [model]:
         folder = out / Path(policy).name if checkpoint else out
-        loaded = load(policy, dtype=dtype, device=device)
+        loaded = load(policy, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
         groups = None
         if rollouts is not None:
             groups = read_groups(loaded, rollouts, most_tokens=32_768)

@@ -22,6 +22,7 @@ from flowtracer.cli.study_options import (
     SOURCE,
     SPLIT,
     TASK,
+    TRUST,
     command_line,
 )
 
@@ -66,7 +67,7 @@ def training(
         from flowtracer.studies.training.report import write_report
         from flowtracer.studies.training.study import TrainingStudy, run_training
         from flowtracer.studies.training.variants import variants
-        from flowtracer.training.arguments import read_settings
+        from flowtracer.training.arguments import read_settings, trusts_code
     chosen = variants(method or ["grpo", "flow"], vary or [])
     for variant in chosen:  # a wrong setting is found now, not hours later
         settings = read_settings(config, [*context.args, *variant.overrides])
@@ -85,6 +86,7 @@ def training(
         temperature=temperature,
         max_new_tokens=settings.trainer.max_completion_length or 1024,
         batch=batch,
+        trust_remote_code=trusts_code(settings.trainer, settings.model),
     )
     results = run_training(study, out, jobs=jobs, say=lambda line: print(line, flush=True))
     print(write_report(study, results, out, command=command_line()).read_text(encoding="utf-8"))
@@ -135,6 +137,7 @@ def causal(
     seed: Annotated[int, SEED] = 0,
     dtype: Annotated[str, DTYPE] = "auto",
     device: Annotated[str, DEVICE] = "auto",
+    trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> None:
     """Knock out the tokens that a scorer takes: does the answer change?
 
@@ -156,7 +159,8 @@ def causal(
         regenerate=regenerate,
         batch=batch,
     )
-    _run(run_causal, write_report, study, out, source=source, solutions=solutions, device=device)
+    loading = {"device": device, "trust_remote_code": trust_remote_code}
+    _run(run_causal, write_report, study, out, source, solutions, loading)
 
 
 @app.command()
@@ -175,6 +179,7 @@ def formats(
     seed: Annotated[int, SEED] = 0,
     dtype: Annotated[str, DTYPE] = "auto",
     device: Annotated[str, DEVICE] = "auto",
+    trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> None:
     """Reword the answers of a model's solutions: are the same tokens chosen?
 
@@ -185,7 +190,8 @@ def formats(
         from flowtracer.studies.solutions import SolutionSettings
     settings = SolutionSettings(model, task, split, max_new_tokens, seed, dtype)
     study = FormatStudy(settings, problems, scorer)
-    _run(run_formats, write_report, study, out, source=source, solutions=solutions, device=device)
+    loading = {"device": device, "trust_remote_code": trust_remote_code}
+    _run(run_formats, write_report, study, out, source, solutions, loading)
 
 
 @app.command()
@@ -204,6 +210,7 @@ def shape(
     seed: Annotated[int, SEED] = 0,
     dtype: Annotated[str, DTYPE] = "auto",
     device: Annotated[str, DEVICE] = "auto",
+    trust_remote_code: Annotated[bool, TRUST] = False,
 ) -> None:
     """Which tokens carry the flow, how much of it, and how far hubs are apart.
 
@@ -215,7 +222,8 @@ def shape(
         from flowtracer.studies.solutions import SolutionSettings
     settings = SolutionSettings(model, task, split, max_new_tokens, seed, dtype)
     study = ShapeStudy(settings, problems, scorer)
-    _run(run_shape, write_report, study, out, source=source, solutions=solutions, device=device)
+    loading = {"device": device, "trust_remote_code": trust_remote_code}
+    _run(run_shape, write_report, study, out, source, solutions, loading)
 
 
 @app.command()
@@ -234,19 +242,21 @@ def _run(
     write_report: Callable[..., Path],
     study: Any,
     out: Path,
-    *,
     source: str | None,
     solutions: Path | None,
-    device: str,
+    loading: dict[str, Any],
 ) -> None:
-    """Run a study of a model's solutions, write its report and print the table."""
+    """Run a study of a model's solutions, write its report and print the table.
+
+    loading: further options of `load`.
+    """
     from flowtracer.models import load
     from flowtracer.tasks import load_task
 
     settings = study.solutions
     task = load_task(settings.task, split=settings.split, source=source, seed=settings.seed)
     with progress_bar() as progress:
-        model = load(settings.model, dtype=settings.dtype, device=device)
+        model = load(settings.model, dtype=settings.dtype, **loading)
         rows = run_study(study, model, task, out, solutions_folder=solutions, progress=progress)
     try:
         table = write_report(study, rows, out, command=command_line())

@@ -17,6 +17,7 @@ LENGTH = typer.Option(min=1, help="Tokens of a response.")
 SEED = typer.Option(help="Of generated tasks and of random controls.")
 DTYPE = typer.Option(help="auto, float32, bfloat16 or float16.")
 DEVICE = typer.Option(help="auto, cpu, cuda, ...")
+TRUST = typer.Option("--trust-remote-code", help="Run code that comes with the model.")
 
 
 def command_line() -> str:

@@ -50,6 +50,7 @@ class TrainingStudy:
     temperature: float = 1.0
     max_new_tokens: int = 128
     batch: int = 250
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ def _evaluation(study: TrainingStudy, model: str, out: Path) -> list[str]:
     options += ["--samples", str(study.samples), "--temperature", str(study.temperature)]
     options += ["--max-new-tokens", str(study.max_new_tokens), "--batch", str(study.batch)]
     options += ["--dtype", "float32", "--out", str(out)]
+    if study.trust_remote_code:
+        options += ["--trust-remote-code"]
     if study.source:
         options += ["--source", study.source]
     if study.problems:
