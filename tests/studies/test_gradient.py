@@ -9,7 +9,7 @@ from helpers.tiny_world import LIMIT, completions, log_probability, tiny_loaded,
 
 from flowtracer.studies.gradient.backward import chosen_parameters
 from flowtracer.studies.gradient.report import write_checkpoints, write_report
-from flowtracer.studies.gradient.rollouts import draw_groups, read_groups
+from flowtracer.studies.gradient.rollouts import Group, batches_in, draw_groups, read_groups
 from flowtracer.studies.gradient.study import GradientStudy, gradient_file, run_gradient
 from flowtracer.studies.gradient.summary import alignments, effective_batch, read_gradients
 from flowtracer.studies.rules import parse_rules
@@ -187,6 +187,19 @@ def test_rollouts_that_cannot_be_used_are_refused(tmp_path, line, message):
     path.write_text(line + "\n")
     with pytest.raises(ValueError, match=message):
         read_groups(tiny_loaded(), path, most_tokens=100)
+
+
+def test_too_few_rollouts_are_refused():
+    group = Group("p", (1,), ((2,), (3,)), (0.0, 1.0))
+    assert batches_in([group] * 9, 4, 16) == 2 and batches_in([group] * 9, 1, 5) == 5
+    with pytest.raises(ValueError, match="9 prompts with several responses"):
+        batches_in([group] * 9, 5, 16)
+
+
+def test_token_ids_do_not_say_what_the_user_wrote(tmp_path):
+    study = study_of(rules=("uniform", "random@question=user"), rollouts="a file")
+    with pytest.raises(ValueError, match="token ids do not say what the user wrote"):
+        run_gradient(study, tiny_loaded(), tiny_task(), tmp_path, groups=[], progress=silent)
 
 
 def test_batches_are_the_same_for_the_same_seed():

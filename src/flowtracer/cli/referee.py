@@ -147,7 +147,7 @@ def gradient(
         from flowtracer.scorers.table import SCORERS
         from flowtracer.storage import fingerprint
         from flowtracer.studies.gradient.report import write_checkpoints, write_report
-        from flowtracer.studies.gradient.rollouts import read_groups
+        from flowtracer.studies.gradient.rollouts import batches_in, read_groups
         from flowtracer.studies.gradient.study import GradientStudy, run_gradient
         from flowtracer.studies.rules import parse_rules
         from flowtracer.tasks import load_task
@@ -161,7 +161,7 @@ def gradient(
         groups = None
         if rollouts is not None:
             groups = read_groups(loaded, rollouts, most_tokens=32_768)
-            batches = min(batches, len(groups) // problems)
+            batches = batches_in(groups, problems, batches)
         study = GradientStudy(
             policy,
             task,

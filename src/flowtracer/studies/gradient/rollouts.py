@@ -125,6 +125,20 @@ def read_groups(loaded: Loaded, source: Path, *, most_tokens: int) -> list[Group
     return groups
 
 
+def batches_in(groups: Sequence[Group], problems: int, most: int) -> int:
+    """Batches of so many problems that groups make, at most `most`; what is left over is not used.
+
+    Raises ValueError if there are fewer than two.
+    """
+    count = min(most, len(groups) // problems)
+    if count < 2:
+        raise ValueError(
+            f"the rollouts have {len(groups)} prompts with several responses, which is less than two "
+            f"batches of {problems}; lower --problems or bring more"
+        )
+    return count
+
+
 @dataclass(frozen=True)
 class RolloutBatch:
     """N responses ready for scoring and for gradients; rewards and groups (N,)."""

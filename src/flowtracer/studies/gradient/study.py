@@ -149,23 +149,30 @@ class _Work:
     parameters: Sequence[nn.Parameter]
     coordinates: Tensor
     groups: Sequence[Group] | None
+    answer: str  # the rule by which answers are found, where a credit rule names none
 
 
 def _prepare(
     study: GradientStudy, loaded: Loaded, task: Task, groups: Sequence[Group] | None
 ) -> _Work:
     rules = parse_rules(study.rules)
+    answer = task.answer_rule if groups is None else "auto"  # a file may hold answers of any task
+    credits = [rule.credit(answer=answer) for rule in rules]
+    for credit in credits:
+        if groups is not None and credit is not None:
+            credit.check_token_ids()
     parameters = chosen_parameters(loaded.model, study.parameters)
     return _Work(
         study,
         loaded,
         task,
         rules,
-        [rule.credit(answer=task.answer_rule) for rule in rules],
+        credits,
         structural_vocabulary(loaded.tokenizer),
         parameters,
         sampled_coordinates(parameters, study.coordinates, seed=study.seed),
         groups,
+        answer,
     )
 
 
@@ -204,7 +211,7 @@ def _make_rows(work: _Work, folder: Path, batches: Sequence[int]) -> Iterator[di
             rollouts = batch_of(
                 work.loaded,
                 informative,
-                answer=work.task.answer_rule,
+                answer=work.answer,
                 delimiters=work.delimiters,
             )
             weights = _rule_weights(work, rollouts, informative)
@@ -229,7 +236,7 @@ def _rule_weights(work: _Work, rollouts: RolloutBatch, groups: Sequence[Group]) 
     weights: dict[int, Tensor] = {}
     for (options, question, answer), members in by_graph.items():
         batch = rollouts.scored
-        if question == "user" or answer != work.task.answer_rule:
+        if question == "user" or answer != work.answer:
             examples = [work.task.examples[group.problem] for group in groups]
             conversations = [work.task.prompt(example) for example in examples]
             batch = batch_of(
