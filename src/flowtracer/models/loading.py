@@ -139,8 +139,9 @@ def _check_weights(name: str, path: str) -> None:
                 f"model {name} names {weight!r} for its weights; only safetensors files inside its "
                 "folder are read"
             )
-    if adapter and not config:
-        _check_weights(name, str(adapter["base_model_name_or_path"]))
+    base = str(adapter.get("base_model_name_or_path") or path)
+    if not config and base != path:
+        _check_weights(name, base)
 
 
 def _json_file(path: str, name: str) -> dict[str, Any]:
