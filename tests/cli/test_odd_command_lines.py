@@ -165,7 +165,15 @@ def kind_of(option):
 def command_lines():
     """Lists of words."""
     for line in CONTRADICTIONS:
-        yield line.split(" ")
+        words = line.split(" ")
+        small = {"eval": ["--limit", "2"], "study": ["--problems", "2"]}.get(words[0], [])
+        if words[-1] in ("--split", "study", "magic") or set(small[:1]) & set(words):
+            small = []
+        elif line.startswith(("eval", "study causal", "study shape", "study formats")):
+            small = [*small, "--max-new-tokens", "4"]
+        elif words[0] == "study":
+            small = []
+        yield [*words[: 1 + (words[0] == "study")], *small, *words[1 + (words[0] == "study") :]]
     tried = set()  # studies share most of their options
     for name, command in commands():
         short = SHORT.get(name, "--problems 2 --max-new-tokens 4").split()
