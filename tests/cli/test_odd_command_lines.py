@@ -15,15 +15,17 @@ pytest.importorskip("pyarrow", reason="needs the extra flowtracer[score]")
 
 from flowtracer.cli.main import app
 
+STUDY = "--task task.jsonl --problems 2 --max-new-tokens 4"
+SHORT_BY_OPTIONS = ("eval", "study causal", "study shape", "study formats")
 # A short run of each command, to which one wrong thing is added.
 SHORT = {
     "trace": "--problem absent --no-figures",
     "show": "trace.json --no-figures",
     "score": "rows.jsonl",
     "eval": "--limit 2 --max-new-tokens 4",
-    "study causal": "--problems 2 --max-new-tokens 4",
-    "study shape": "--problems 2 --max-new-tokens 4",
-    "study formats": "--problems 2 --max-new-tokens 4",
+    "study causal": STUDY,
+    "study shape": STUDY,
+    "study formats": STUDY,
     "study training": "absent.yaml",
     "study report": "empty",
     "train": "good.yaml --output_dir out --max_steps 1",
@@ -166,17 +168,12 @@ def command_lines():
     """Lists of words."""
     for line in CONTRADICTIONS:
         words = line.split(" ")
-        small = {"eval": ["--limit", "2"], "study": ["--problems", "2"]}.get(words[0], [])
-        if words[-1] in ("--split", "study", "magic") or set(small[:1]) & set(words):
-            small = []
-        elif line.startswith(("eval", "study causal", "study shape", "study formats")):
-            small = [*small, "--max-new-tokens", "4"]
-        elif words[0] == "study":
-            small = []
-        yield [*words[: 1 + (words[0] == "study")], *small, *words[1 + (words[0] == "study") :]]
+        name = " ".join(words[: 1 + (words[0] == "study")])
+        small = SHORT[name].split() if len(words) > 1 and name in SHORT_BY_OPTIONS else []
+        yield [*name.split(), *small, *words[len(name.split()) :]]
     tried = set()  # studies share most of their options
     for name, command in commands():
-        short = SHORT.get(name, "--problems 2 --max-new-tokens 4").split()
+        short = SHORT.get(name, STUDY).split()
         if name != "train":
             for option in command.params:
                 spelling = next((one for one in option.opts if one.startswith("--")), None)
@@ -212,6 +209,8 @@ def folder(tmp_path):
     (tmp_path / "file.txt").write_text("Make 33 from 3, 7, 18.")
     (tmp_path / "bytes.bin").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "rows.jsonl").write_text(json.dumps(record(0)) + "\n")
+    task = json.dumps({"question": "Make 33 from 3, 7, 18.", "answer": "33"})
+    (tmp_path / "task.jsonl").write_text(f"{task}\n{task}\n")
     (tmp_path / "good.yaml").write_text(CONFIG)
     (tmp_path / "keys.yaml").write_text("sorcery: 1\n")
     for name in ("folder", "empty"):
