@@ -18,6 +18,7 @@ def call(*arguments, cwd):
         chdir(cwd),
         mock.patch.object(sys, "argv", ["flowtracer", *map(str, arguments)]),
         mock.patch.dict(os.environ, {"HF_HUB_OFFLINE": "1"}),
+        mock.patch("huggingface_hub.constants.HF_HUB_OFFLINE", True),  # read once, at import
         redirect_stdout(output),
         redirect_stderr(errors),
     ):
