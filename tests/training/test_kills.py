@@ -60,10 +60,11 @@ def test_twenty_kills_change_nothing(tmp_path, bar):
             process = start(folder, *WORDS)
             wait_for_settings(folder, process)
             process.join(draw.uniform(0, seconds))
-            if process.is_alive():
-                process.kill()
-                kills += 1
+            if not process.is_alive():
+                break
+            process.kill()
             process.join()
+            kills += 1
         finish(folder)
         again, again_steps = results(folder)
         assert again_steps == steps
