@@ -45,6 +45,7 @@ def test_the_file_gives_defaults_and_the_command_line_wins(tmp_path):
         ("trust_remote_code: true\n", "pass --trust-remote-code on the command line"),
         ("- 1\n", "is not a mapping of settings"),
         ("task: [1\n", "cannot be read as YAML"),
+        ("[" * 5000, "cannot be read as YAML: maximum recursion"),
     ],
 )
 def test_a_wrong_file_gets_one_sentence(tmp_path, text, message):

@@ -24,7 +24,7 @@ def read_defaults(context: typer.Context, file: Path | None) -> Path | None:
 
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{file}: cannot be read as YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{file}: is not a mapping of settings such as `task: gsm8k`")

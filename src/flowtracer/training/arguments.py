@@ -136,7 +136,7 @@ def _refuse_environment(config: Path) -> None:
     """TRL sets the variables while it reads the file, so the file is read once before."""
     try:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return  # TRL's parser says what is wrong
     if isinstance(settings, dict) and "env" in settings:
         raise ValueError(
