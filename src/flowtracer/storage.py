@@ -160,12 +160,6 @@ def check_settings(
     write_json(path, settings)
 
 
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file's contents, in hexadecimal; read in parts, whatever its size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextmanager
 def lock(folder: Path, what: str, *, option: str = "--out") -> Iterator[None]:
     """The folder, made if it is missing, for this process only. Raises ValueError if it is in use."""

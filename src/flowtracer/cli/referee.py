@@ -145,7 +145,7 @@ def gradient(
 
         from flowtracer.models import load
         from flowtracer.scorers.table import SCORERS
-        from flowtracer.storage import fingerprint
+        from flowtracer.storage import sha256
         from flowtracer.studies.gradient.report import write_checkpoints, write_report
         from flowtracer.studies.gradient.rollouts import batches_in, read_groups
         from flowtracer.studies.gradient.study import GradientStudy, run_gradient
@@ -176,7 +176,7 @@ def gradient(
             coordinates=coordinates,
             seed=seed,
             dtype=dtype,
-            rollouts=None if rollouts is None else fingerprint(rollouts),
+            rollouts=None if rollouts is None else sha256(rollouts),
         )
         with progress_bar() as progress:
             rows = run_gradient(study, loaded, questions, folder, groups=groups, progress=progress)
