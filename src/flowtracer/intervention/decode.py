@@ -7,11 +7,11 @@ at once, and texts of different lengths, each already prefilled under its condit
 from collections.abc import Callable, Collection, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from flowtracer.intervention.knockout import Knockout
 from flowtracer.intervention.prefill import Prefilled
-from flowtracer.models.cache import cache_of
+from flowtracer.models.cache import cache_of, joined
 
 Finished = Callable[[int, list[int]], bool]  # row, its new tokens
 
@@ -32,7 +32,7 @@ def decode(
     `attention_knockout(model)`, which gives `knockout`.
     """
     rows = len(limits)
-    layers = [_joined(parts) for parts in zip(*(text.layers for text in texts), strict=True)]
+    layers = [joined(parts) for parts in zip(*(text.layers for text in texts), strict=True)]
     width = layers[0][0].shape[2]
     device = layers[0][0].device
     lengths = [text.length for text in texts for _ in range(len(text.hidden))]
@@ -79,15 +79,3 @@ def decode(
         positions = positions + 1
     knockout.hidden = None
     return new
-
-
-def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Keys and values of texts of different lengths as one batch, padded on the left."""
-    width = max(keys.shape[2] for keys, _ in parts)
-
-    def join(index: int) -> Tensor:
-        return torch.cat(
-            [nn.functional.pad(p[index], (0, 0, width - p[index].shape[2], 0)) for p in parts]
-        )
-
-    return join(0), join(1)

@@ -1,8 +1,10 @@
 """Keys and values of many rows that grow by a token at a time, without a copy of all at each."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
 ROOM = 64  # tokens that are made room for at once, our choice
@@ -56,3 +58,15 @@ def layers_of(cache: Cache) -> Layers:
     """Keys and values of every layer of a cache."""
     layers: list[Any] = cache.layers
     return [(layer.keys, layer.values) for layer in layers]
+
+
+def joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Keys and values of texts of different lengths as one batch, padded on the left."""
+    width = max(keys.shape[2] for keys, _ in parts)
+
+    def join(index: int) -> Tensor:
+        return torch.cat(
+            [nn.functional.pad(p[index], (0, 0, width - p[index].shape[2], 0)) for p in parts]
+        )
+
+    return join(0), join(1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from flowtracer.models.cache import Layers, cache_of, layers_of
+from flowtracer.models.cache import Layers, cache_of, joined, layers_of
 from flowtracer.models.decoder import device_of, find_decoder
 
 LOGITS_AT_ONCE = 256  # positions, our choice
@@ -44,6 +44,15 @@ class ReadText:
         """Its first tokens, 1 to T; a view."""
         layers = [(keys[:, :, :length], values[:, :, :length]) for keys, values in self.layers]
         return Prefix(layers, self.logits[length - 1])
+
+
+@torch.no_grad()
+def read_prefix(model: nn.Module, ids: Sequence[int]) -> Prefix:
+    """Run a text once, to go on from its end; logits of its last position only."""
+    text = torch.tensor([list(ids)], device=device_of(find_decoder(model)))
+    cache = cache_of([], 1)
+    logits = model(text, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+    return Prefix(layers_of(cache), logits[0, -1])
 
 
 @torch.no_grad()
@@ -84,7 +93,7 @@ def continue_prefixes(
     limit has no end-of-text token. The order in which `choose` sees the rows depends only on the
     arguments, so that a seeded generator gives the same tokens again.
     """
-    layers = [_joined(parts) for parts in zip(*(one.layers for one in prefixes), strict=True)]
+    layers = [joined(parts) for parts in zip(*(one.layers for one in prefixes), strict=True)]
     device = layers[0][0].device
     width = layers[0][0].shape[2]
     lengths = torch.tensor([one.length for one in prefixes], device=device)
@@ -133,17 +142,3 @@ def _by_row(drawn: list[tuple[Tensor, Tensor]], count: int) -> list[list[int]]:
         for row, token in zip(rows.tolist(), step.tolist(), strict=True):
             tokens[row].append(token)
     return tokens
-
-
-def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Keys and values of prefixes of different lengths as one batch, padded on the left."""
-    width = max(keys.shape[2] for keys, _ in parts)
-
-    def join(index: int) -> Tensor:
-        padded = [
-            nn.functional.pad(part[index], (0, 0, width - part[index].shape[2], 0))
-            for part in parts
-        ]
-        return torch.cat(padded)
-
-    return join(0), join(1)

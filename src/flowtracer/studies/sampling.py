@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from flowtracer.evaluation.run import reward_of
 from flowtracer.models import Loaded
-from flowtracer.models.continuation import Prefix, continue_prefixes, read_text, sampled
+from flowtracer.models.continuation import Prefix, continue_prefixes, read_prefix, sampled
 from flowtracer.models.generation import end_tokens
 from flowtracer.regions import decode_text
 from flowtracer.tasks import Example, Task
@@ -53,7 +53,7 @@ def draw_responses(
     """`count` responses to each prompt; a prompt runs once for all of its responses."""
     model = loaded.model
     ends = end_tokens(model, loaded.tokenizer)
-    prefixes = [read_text(model, ids).prefix(len(ids)) for ids in prompts]
+    prefixes = [read_prefix(model, ids) for ids in prompts]
     limits = [drawing.limit] * len(prompts)
     rows = _continued(model, prefixes, limits, drawing, copies=count, ends=ends, seed=seed)
     responses = [
