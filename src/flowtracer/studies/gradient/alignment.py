@@ -1,7 +1,6 @@
 """How gradients of batches agree: cosine, cosine of signs, signal-to-noise. Pure functions.
 
-Everything but the signs is read off inner products of B batches, so that intervals over batches cost
-nothing: g_b is the gradient of a rule on batch b, r_b that of the reference.
+g_b is the gradient of a rule on batch b of B, r_b that of the reference.
 """
 
 import torch
@@ -20,7 +19,9 @@ def cosines(gradients: Tensor, references: Tensor) -> Tensor:
     """`g_b . r_b / (|g_b| |r_b|)`, (B,); 0 where a gradient is 0. Shapes (B, P)."""
     products = (gradients * references).sum(1)
     lengths = gradients.norm(dim=1) * references.norm(dim=1)
-    return torch.where(lengths > 0, products / lengths.clamp(min=1e-300), 0.0)
+    return torch.where(
+        lengths > 0, products / lengths.clamp(min=torch.finfo(lengths.dtype).tiny), 0.0
+    )
 
 
 def sign_cosines(gradients: Tensor, references: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.forward import apply_head, head_slices, predicted, read_states
 
 TOKENS = 1 << 11  # of one forward pass with a graph, our choice: more is no faster on a CPU
-COORDINATES = 1 << 18  # our choice: a cosine out of so many is within a few thousandths of all's
+COORDINATES = 1 << 18  # our choice: a batch's gradients of 24 rules are then 26 MB
 
 
 def chosen_parameters(model: nn.Module, choice: str) -> list[nn.Parameter]:
@@ -139,23 +139,18 @@ def _parts(batch: ScoreBatch, tokens: int) -> Iterator[tuple[Tensor, slice]]:
     """Rows of similar length that fit one forward pass, and the columns that they need."""
     real = batch.attention_mask > 0
     place = torch.arange(1, real.shape[1] + 1, device=real.device)
-    first, stop = real.int().argmax(1), (real * place).amax(1)
-    order = (stop - first).argsort(stable=True).tolist()
+    first, stop = real.int().argmax(1).tolist(), (real * place).amax(1).tolist()
     group: list[int] = []
-    for row in order:
-        begin = min(int(first[other]) for other in [*group, row])
-        end = max(int(stop[other]) for other in [*group, row])
-        if group and (len(group) + 1) * (end - begin) > tokens:
-            yield _part(group, first, stop)
+    begin = end = 0
+    for row in sorted(range(len(first)), key=lambda row: stop[row] - first[row]):
+        wider = min(begin, first[row]), max(end, stop[row])
+        if group and (len(group) + 1) * (wider[1] - wider[0]) > tokens:
+            yield torch.tensor(group, device=real.device), slice(begin, end)
             group = []
+        begin, end = wider if group else (first[row], stop[row])
         group.append(row)
     if group:
-        yield _part(group, first, stop)
-
-
-def _part(group: list[int], first: Tensor, stop: Tensor) -> tuple[Tensor, slice]:
-    rows = torch.tensor(group, device=first.device)
-    return rows, slice(int(first[rows].min()), int(stop[rows].max()))
+        yield torch.tensor(group, device=real.device), slice(begin, end)
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class GradientStudy:
     coordinates: int = COORDINATES
     seed: int = 0
     dtype: str = "float32"  # gradients in less lose what small differences are made of
-    rollouts: str | None = None  # a file's fingerprint, if they are not drawn
+    rollouts: str | None = None  # SHA-256 of a file of them, if they are not drawn
 
     def __post_init__(self) -> None:
         if self.batches < LEAST_BATCHES:
@@ -237,14 +237,16 @@ def _rule_weights(work: _Work, rollouts: RolloutBatch, groups: Sequence[Group]) 
     for (options, question, answer), members in by_graph.items():
         batch = rollouts.scored
         if question == "user" or answer != work.answer:
-            examples = [work.task.examples[group.problem] for group in groups]
-            conversations = [work.task.prompt(example) for example in examples]
+            conversations = None
+            if question == "user":
+                examples = [work.task.examples[group.problem] for group in groups]
+                conversations = [work.task.prompt(example) for example in examples]
             batch = batch_of(
                 work.loaded,
                 groups,
                 answer=answer,
                 delimiters=work.delimiters,
-                conversations=conversations if question == "user" else None,
+                conversations=conversations,
             ).scored
         names = sorted({credit.scorer for credit in members})
         scores = token_scores(work.loaded.model, batch, names, options)

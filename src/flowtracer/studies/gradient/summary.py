@@ -121,11 +121,8 @@ def effective_batch(rule: Array, uniform: Array, *, seed: int = 0) -> Interval |
     Shapes: (B, B) inner products. A resampled batch is never paired with itself. None if uniform
     weights show no signal in more than the tails of the resamples: then the ratio means nothing.
     """
-    whole = (
-        _signals(rule[None], np.ones((1, *rule.shape))),
-        _signals(uniform[None], np.ones((1, *rule.shape))),
-    )
-    if whole[1][0] <= 0:
+    signal, plain = (signal_to_noise(torch.from_numpy(each)) for each in (rule, uniform))
+    if plain <= 0:
         return None
     generator = np.random.default_rng(seed)
     count = len(rule)
@@ -137,7 +134,7 @@ def effective_batch(rule: Array, uniform: Array, *, seed: int = 0) -> Interval |
         return None
     ratios = own / np.where(base > 0, base, np.nan)
     low, high = np.nanquantile(ratios, [tails, 1 - tails])
-    return Interval(float(whole[0][0] / whole[1][0]), float(low), float(high))
+    return Interval(signal / plain, float(low), float(high))
 
 
 def _signals(products: Array, pairs: Array) -> Array:
