@@ -21,6 +21,8 @@ from flowtracer.cli.study_options import (
     command_line,
 )
 
+MOST = 1_000_000  # of what is counted, our choice: more is a slip of the keyboard
+
 
 def value(
     *,
@@ -120,9 +122,9 @@ def gradient(
             "Default: the paper's rule, its bottom, and every scorer."
         ),
     ] = None,
-    batches: Annotated[int, typer.Option(min=2, help="Batches of rollouts.")] = 16,
-    problems: Annotated[int, typer.Option(min=1, help="Problems of a batch.")] = 24,
-    responses: Annotated[int, typer.Option(min=2, help="Responses a problem.")] = 8,
+    batches: Annotated[int, typer.Option(min=2, max=MOST, help="Batches of rollouts.")] = 16,
+    problems: Annotated[int, typer.Option(min=1, max=MOST, help="Problems of a batch.")] = 24,
+    responses: Annotated[int, typer.Option(min=2, max=MOST, help="Responses a problem.")] = 8,
     temperature: Annotated[float, typer.Option(help="Of responses.")] = 1.0,
     max_new_tokens: Annotated[int, LENGTH] = 512,
     parameters: Annotated[
