@@ -117,7 +117,9 @@ study causal --scorer flow@
 study causal --scorer flow@end=middle
 study causal --ratio 0
 study causal --ratio 2
-study causal --protocol rest --no-regenerate
+study causal --cut 0
+study causal --scorer flashtrace
+study causal --side tool
 study causal --protocol magic
 study causal --excluded -1
 study causal --cut 7

@@ -25,7 +25,9 @@ CHANCE = ("random@seed=0", "random@seed=1")
         {"cuts": (1.5,)},
         {"excluded": (-1,)},
         {"scorers": ("nothing",)},
-        {"protocol": "rest", "regenerate": False},
+        {"cuts": (0.0,)},
+        {"side": "tool"},
+        {"scorers": ("flashtrace",)},
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(change):

@@ -39,4 +39,4 @@ def test_a_config_has_options_of_a_study(path):
     commands = typer.main.get_command(app).commands.values()
     assert any(settings.keys() <= {option.name for option in one.params} for one in commands)
     if "scorer" in settings:
-        parse_scorers(settings["scorer"])
+        parse_scorers(settings["scorer"], side="prompt" if "side" in settings else "response")

@@ -129,8 +129,14 @@ def causal(
         list[int] | None,
         typer.Option(help="Last tokens that are never knocked out; repeat it. Default: 0."),
     ] = None,
+    side: Annotated[
+        str,
+        typer.Option(
+            help="Whose tokens are knocked out: response, prompt, or user (what the user wrote of it)."
+        ),
+    ] = "response",
     regenerate: Annotated[
-        bool, typer.Option(help="Regenerate answers; without it, only their log-probability drops.")
+        bool, typer.Option(help="Regenerate; without it, only log-probabilities are taken.")
     ] = True,
     max_new_tokens: Annotated[int, LENGTH] = 512,
     batch: Annotated[int, typer.Option(min=1, help="Problems generated together.")] = 4,
@@ -158,6 +164,7 @@ def causal(
         excluded=tuple(excluded or [0]),
         regenerate=regenerate,
         batch=batch,
+        side=side,  # type: ignore[arg-type]
     )
     loading = {"device": device, "trust_remote_code": trust_remote_code}
     _run(run_causal, write_report, study, out, source, solutions, loading)

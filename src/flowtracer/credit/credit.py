@@ -49,7 +49,7 @@ class Credit:
     question: Question = "prompt"
 
     def __post_init__(self) -> None:
-        find_scorer(self.scorer)
+        find_scorer(self.scorer, side="response")
         if isinstance(self.answer, str):
             find_answer("", self.answer)  # refuses an unknown rule
         check_choice("question", self.question, Question)

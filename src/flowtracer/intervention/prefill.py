@@ -26,7 +26,7 @@ class Prefilled(NamedTuple):
     length: int
     hidden: Tensor  # (C, length) bool
     logits: Tensor  # (C, V) float32, of the token that comes next
-    log_probability: Tensor  # (C,) float32, of the target, summed over its tokens
+    log_probability: Tensor  # (C, S) float32, of each token of the target
 
 
 def prefill(
@@ -41,7 +41,7 @@ def prefill(
     """Run `ids` under each condition and say how probable `target` is as what follows.
 
     Shapes: ids T tokens, hidden (C, T) bool. Equal conditions share a row of work. Must run inside
-    `attention_knockout(model)`, which gives `knockout`. A target of no tokens has log-probability 0.
+    `attention_knockout(model)`, which gives `knockout`. S is 0 for a target of no tokens.
     keep: whether `decode` is to go on from here, which takes the keys and values of every condition.
     """
     device = device_of(find_decoder(model))
@@ -60,7 +60,7 @@ def prefill(
         for layer in (common if keep else ())
     ]
     logits = torch.empty(count, vocabulary, dtype=torch.float32, device=plain.device)
-    log_probability = torch.zeros(count, device=plain.device)
+    log_probability = torch.zeros(count, len(target), device=plain.device)
     most = max(1, min(ROWS, LOGITS // (steps * vocabulary)))
     for rows, start in _forwards(conditions, most):
         if start == length:  # hides nothing: the text as it ran already
@@ -79,7 +79,7 @@ def prefill(
         if len(target):
             logs = output.float().log_softmax(-1)
             at_target = logs.gather(2, following.expand(len(output), -1)[..., None])
-            log_probability[rows] = at_target.sum((1, 2))
+            log_probability[rows] = at_target[..., 0]
     knockout.hidden = None
     return Prefilled(
         [(keys[inverse], values[inverse]) for keys, values in layers],

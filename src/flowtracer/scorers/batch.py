@@ -4,11 +4,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
 class ScoreBatch:
-    """B sequences of prompt and response, T tokens long with padding on either side; all (B, T)."""
+    """B sequences of prompt and response, T tokens long with padding on either side; tensors (B, T)."""
 
     input_ids: Tensor
     attention_mask: Tensor  # 0 at padding
@@ -17,13 +18,14 @@ class ScoreBatch:
     answer: Tensor  # float, weight of each answer token, 0 elsewhere
     structural: Tensor | None = None  # bool, delimiters, for scorers and selections that ask
     steps: Tensor | None = None  # float, score of the step a token belongs to, 1 outside of steps
+    tokenizer: PreTrainedTokenizerBase | None = None  # of the ids, for scorers that read text
 
     def take(self, rows: Tensor, columns: slice = slice(None)) -> "ScoreBatch":
         """Some rows (indices or bool) and a range of columns."""
         taken: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            taken[field.name] = None if value is None else value[rows, columns]
+            taken[field.name] = value[rows, columns] if isinstance(value, Tensor) else value
         return ScoreBatch(**taken)
 
     @property

@@ -55,6 +55,8 @@ def gather_evidence(
         evidence |= {kind: attention, "layers": layers}
     if needs & {"hidden", "alignment", "entropy"}:
         evidence |= _read_hidden_states(model, batch, needs)
+    if "model" in needs:
+        evidence["model"] = model
     if "gradient" in needs:
         effect, embedding = answer_gradient(model, batch)
         evidence |= {"gradient": effect, "embedding": embedding}

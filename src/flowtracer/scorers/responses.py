@@ -86,6 +86,7 @@ def sequence_batch(
         answer=find_answers(tokenizer, input_ids, completion_mask, response_mask, answer),
         steps=None if steps is None else step_scores(tokenizer, input_ids, completion_mask, steps),
         structural=None if delimiters is None else is_structural(delimiters, input_ids),
+        tokenizer=tokenizer,
     )
 
 

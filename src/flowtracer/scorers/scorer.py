@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowtracer.attention.layers import Layers, check_layers
 from flowtracer.attention.mean import Edges
@@ -18,7 +18,8 @@ from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.head_statistics import HeadStatistics
 
 Heads = Literal["all", "near", "middle", "far"]
-Need = Literal["attention", "heads", "hidden", "alignment", "entropy", "gradient"]
+Side = Literal["response", "prompt"]
+Need = Literal["attention", "heads", "hidden", "alignment", "entropy", "gradient", "model"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Evidence:
     entropy: Tensor | None = None  # (B, T), of the distribution that a candidate came from
     gradient: Tensor | None = None  # (B, T, D), of the answer's log-probability
     embedding: Tensor | None = None  # (B, T, D), the inputs that `gradient` belongs to
+    model: nn.Module | None = None  # itself, for a scorer of another package
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,13 @@ class Scorer:
 
     needs: the evidence it reads; nothing else is computed.
     after_answer: whether tokens behind the last answer token can score or matter. tiles: whether it
-    can read attention from `tiles`.
+    can read attention from `tiles`. side: whose tokens it scores; "response" scorers may score both.
+    check: raises ValueError if an optional package that it calls is not installed.
     """
 
     score: Callable[[Evidence, ScoreOptions], Tensor]
     needs: frozenset[Need] = frozenset()
     after_answer: bool = True
     tiles: bool = False
+    side: Side = "response"
+    check: Callable[[], object] | None = None

@@ -1,4 +1,4 @@
-"""The table of scorers."""
+"""The tables of scorers."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,12 @@ from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.controls import delimiters, position, random
 from flowtracer.scorers.entropy import entropy
 from flowtracer.scorers.evidence import gather_evidence
+from flowtracer.scorers.flashtrace import flashtrace, flashtrace_span, load_package
 from flowtracer.scorers.flow import flow
 from flowtracer.scorers.gradients import gradient, gradient_input
 from flowtracer.scorers.head_rhythm import fai, rhythm, waad
 from flowtracer.scorers.hidden_states import aligned, correlation
-from flowtracer.scorers.scorer import Need, ScoreOptions, Scorer
+from flowtracer.scorers.scorer import Need, ScoreOptions, Scorer, Side
 
 DEFAULTS = ScoreOptions()
 
@@ -34,13 +35,39 @@ SCORERS: dict[str, Scorer] = {
     "position": Scorer(position),
     "delimiters": Scorer(delimiters),
 }
+# Scorers of other packages: found by name, and never part of "all scorers".
+EXTRA_SCORERS: dict[str, Scorer] = {
+    name: Scorer(score, frozenset({"model"}), False, side="prompt", check=load_package)
+    for name, score in {"flashtrace": flashtrace, "flashtrace_span": flashtrace_span}.items()
+}
 
 
-def find_scorer(name: str) -> Scorer:
-    """The scorer of this name; ValueError with the known names."""
-    if name not in SCORERS:
-        raise ValueError(f"scorer {name!r} is unknown; use one of {', '.join(SCORERS)}")
-    return SCORERS[name]
+def find_scorer(name: str, side: Side | None = None) -> Scorer:
+    """The scorer of this name.
+
+    side: whose tokens it has to score; None for any.
+
+    Raises ValueError for an unknown name, and for a scorer of the prompt's tokens where the response's
+    are asked for.
+    """
+    scorer = SCORERS.get(name) or EXTRA_SCORERS.get(name)
+    if scorer is None:
+        known = ", ".join([*SCORERS, *EXTRA_SCORERS])
+        raise ValueError(f"scorer {name!r} is unknown; use one of {known}")
+    if side == "response" and scorer.side == "prompt":
+        raise ValueError(
+            f"scorer {name!r} scores tokens of the prompt only; use it with "
+            "`flowtracer study causal --side prompt` or user"
+        )
+    return scorer
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """Raise ValueError if a scorer calls a package that is not installed."""
+    for name in names:
+        check = find_scorer(name).check
+        if check is not None:
+            check()
 
 
 def score_tokens(

@@ -15,8 +15,8 @@ from flowtracer.attention import depth_of, select_layers
 from flowtracer.attention.mean import Edges
 from flowtracer.credit import ScoreBatch, ScoreOptions, Selection, score_batch, score_tokens, select
 from flowtracer.regions.prompts import Message
-from flowtracer.scorers.scorer import Heads
-from flowtracer.scorers.table import DEFAULTS, find_scorer
+from flowtracer.scorers.scorer import Heads, Side
+from flowtracer.scorers.table import DEFAULTS, check_installed, find_scorer
 from flowtracer.studies.solutions import Solution, SolutionSet
 
 VALUES: dict[str, tuple[str, ...]] = {
@@ -36,7 +36,8 @@ class ScorerChoice:
     """A scorer, its options, and which of its scores are taken.
 
     end: whether the highest or the lowest scores are taken. among: see `Selection`. shuffled: scores
-    are permuted at random among a response's tokens, a control that must do as chance does.
+    are permuted at random among a response's tokens, and among a prompt's, a control that must do as
+    chance does.
     """
 
     name: str  # as it was written
@@ -49,19 +50,26 @@ class ScorerChoice:
 
     @property
     def label(self) -> str:
-        """Its name without the seed: draws of one label are averaged."""
-        scorer, _, settings = self.name.partition("@")
-        kept = [part for part in settings.split(",") if part and not part.startswith("seed=")]
-        return "@".join([scorer, *([",".join(kept)] if kept else [])])
+        """See `label_of`."""
+        return label_of(self.name)
 
 
-def parse_scorer(text: str) -> ScorerChoice:
+def label_of(name: str) -> str:
+    """A choice's name without the seed: draws of one label are averaged."""
+    scorer, _, settings = name.partition("@")
+    kept = [part for part in settings.split(",") if part and not part.startswith("seed=")]
+    return "@".join([scorer, *([",".join(kept)] if kept else [])])
+
+
+def parse_scorer(text: str, side: Side = "response") -> ScorerChoice:
     """Read SCORER[@KEY=VALUE,...]; keys: layers, seed, and those of `VALUES`.
+
+    side: whose tokens it has to score.
 
     Raises ValueError for what is unknown.
     """
     scorer, _, settings = text.strip().partition("@")
-    find_scorer(scorer)
+    find_scorer(scorer, side)
     choice = ScorerChoice(text.strip(), scorer)
     for setting in filter(None, settings.split(",")):
         key, _, written = setting.partition("=")
@@ -84,13 +92,17 @@ def parse_scorer(text: str) -> ScorerChoice:
 
 
 def parse_scorers(
-    texts: Sequence[str], model: PreTrainedModel | None = None
+    texts: Sequence[str], model: PreTrainedModel | None = None, *, side: Side = "response"
 ) -> tuple[ScorerChoice, ...]:
-    """All scorers, each named once; with a model, their layers are checked against its depth."""
-    choices = tuple(map(parse_scorer, texts))
+    """All scorers, each named once; with a model it is checked that they can run on it.
+
+    That is, their layers against its depth, and the packages that they call.
+    """
+    choices = tuple(parse_scorer(text, side) for text in texts)
     if not choices or len({choice.name for choice in choices}) < len(choices):
         raise ValueError("a study needs at least one scorer, each named once")
     if model is not None:
+        check_installed([choice.scorer for choice in choices])
         for choice in choices:
             select_layers(choice.options.layers, depth_of(model))
     return choices
@@ -165,8 +177,10 @@ def _batch_of(
 
 
 def _shuffled(scores: Tensor, candidates: Tensor, seed: int) -> Tensor:
-    positions = candidates.nonzero()[:, 0]
-    order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(seed))
+    """Permuted among a response's tokens, and among those in front of it."""
+    generator = torch.Generator().manual_seed(seed)
     mixed = scores.clone()
-    mixed[positions] = scores[positions[order]]
+    for positions in (candidates.nonzero()[:, 0], (~candidates).nonzero()[:, 0]):
+        order = torch.randperm(len(positions), generator=generator)
+        mixed[positions] = scores[positions[order]]
     return mixed

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from flowtracer.intervention import Prefilled, prefill
 from flowtracer.intervention.knockout import Knockout
+from flowtracer.scorers.responses import user_tokens
 from flowtracer.studies.causal.settings import CausalStudy
 from flowtracer.studies.scorer_choices import choose, parse_scorers
 from flowtracer.studies.solutions import Solution, SolutionSet
@@ -50,20 +51,21 @@ def prepare_text(
 
     scores: of each scorer choice by its name, (T,) over prompt and response.
     """
-    kept = solution.before if cut is None else max(1, round(cut * solution.before))
+    least = 1 if study.side == "response" else 0  # something to knock out
+    kept = solution.before if cut is None else max(least, round(cut * solution.before))
     ids = [*solution.prompt_ids, *solution.response_ids[:kept]]
     conditions: list[Condition | None] = [None]
     masks = [torch.zeros(len(ids), dtype=torch.bool)]
     for condition, taken in _knocked_out(study, within, solution, scores, ids):
         conditions.append(condition)
         masks.append(taken)
-    target = solution.response_ids[kept : kept + solution.answer_tokens]
+    target = solution.response_ids[kept : solution.before + solution.answer_tokens]
     prefilled = prefill(
         within.model,
         knockout,
         ids,
         torch.stack(masks),
-        target=() if study.protocol == "rest" else target,
+        target=() if study.protocol == "rest" and study.regenerate else target,
         keep=study.regenerate,
     )
     return PreparedText(solution, cut, kept, tuple(conditions), prefilled)
@@ -77,11 +79,28 @@ def _knocked_out(
     ids: list[int],
 ) -> Iterator[tuple[Condition, Tensor]]:
     """Each condition with the tokens that it knocks out, (T,) bool over `ids`."""
-    position = torch.arange(len(ids))
     structural = within.structural[torch.tensor(ids)]
+    choices = parse_scorers(study.scorers, side=study.scored_side)
     for excluded in study.excluded:
-        eligible = (position >= len(solution.prompt_ids)) & (position < len(ids) - excluded)
+        eligible = _eligible(study, within, solution, len(ids), excluded)
         for ratio in study.ratios:
-            for choice in parse_scorers(study.scorers):
+            for choice in choices:
                 taken = choose(scores[choice.name][: len(ids)], eligible, choice, ratio, structural)
                 yield Condition(choice.name, ratio, excluded, int(taken.sum())), taken
+
+
+def _eligible(
+    study: CausalStudy, within: SolutionSet, solution: Solution, length: int, excluded: int
+) -> Tensor:
+    """Tokens of the study's side, without the last `excluded` of them, (length,) bool."""
+    position, begin = torch.arange(length), len(solution.prompt_ids)
+    if study.side == "response":
+        return (position >= begin) & (position < length - excluded)
+    eligible = position < begin
+    if study.side == "user":
+        prompt = torch.tensor([solution.prompt_ids])
+        messages = within.task.prompt(within.task.examples[solution.problem])
+        user = user_tokens(within.tokenizer, prompt, torch.ones_like(prompt), [messages])[0]
+        eligible[:begin] = user
+    behind = eligible.flip(0).cumsum(0).flip(0)  # eligible tokens from here on
+    return eligible & (behind > excluded)

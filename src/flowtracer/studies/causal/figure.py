@@ -13,7 +13,7 @@ FIXED = {"flow": "#083370", CHANCE: "#555555"}  # always the same tint
 FEW = 6  # lines whose intervals one panel can show apart
 
 
-def draw(cells: Sequence[Cell]) -> Figure:
+def draw(cells: Sequence[Cell], side: str = "response") -> Figure:
     """A panel for each cut and number of excluded tokens: curves over ratios, or bars of one ratio."""
     several = len({cell.ratio for cell in cells}) > 1
     metric = "drop" if "drop" in cells[0].values else "changed"
@@ -37,7 +37,7 @@ def draw(cells: Sequence[Cell]) -> Figure:
         else:
             _draw_bars(axes, shown, labels, metric, scale)
             axes.set_xlabel(unit, fontsize=8)
-        axes.set_title(which_tokens(cut, excluded), fontsize=8, loc="left")
+        axes.set_title(which_tokens(cut, excluded, side), fontsize=8, loc="left")
         axes.tick_params(labelsize=7)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
@@ -46,9 +46,14 @@ def draw(cells: Sequence[Cell]) -> Figure:
     return figure
 
 
-def which_tokens(cut: float | None, excluded: int) -> str:
+def which_tokens(cut: float | None, excluded: int, side: str = "response") -> str:
     """Which tokens can be knocked out, as a title."""
     end = "up to the answer" if cut is None else f"up to {100 * cut:g}% of the way to the answer"
+    if side != "response":
+        then = (
+            "" if cut is None else f" in front of a cut at {100 * cut:g}% of the way to the answer"
+        )
+        end = ("in the prompt" if side == "prompt" else "in the user's words") + then
     return f"Knocked out {end}" + (f", the last {excluded} tokens excluded" if excluded else "")
 
 

@@ -35,18 +35,20 @@ def judge(
 
     responses: new token ids by condition; None if nothing was regenerated.
     """
-    log_probabilities = text.prefilled.log_probability.tolist()
-    plain_log_probability = log_probabilities[0]
+    logs = text.prefilled.log_probability
     judged: list[dict[str, Any]] = [{} for _ in text.conditions]
-    for index, log_probability in enumerate(log_probabilities):
-        if text.cut is None:
-            judged[index]["drop"] = round(plain_log_probability - log_probability, 5)
+    for index, drops in enumerate(logs[:1] - logs):
+        if len(drops):
+            judged[index]["drop"] = round(float(drops.sum()), 5)
+        if len(drops) > text.solution.answer_tokens:  # more than the answer was asked for
+            answer = drops[-text.solution.answer_tokens :]
+            judged[index]["answer_drop"] = round(float(answer.sum()), 5)
         if responses is not None:
             judged[index] |= _judge_answer(within, text, responses[index])
     plain, *knocked_out = judged
     return {
         "cut": text.cut,
-        "log_probability": None if text.cut is not None else round(plain_log_probability, 5),
+        "log_probability": round(float(logs[0].sum()), 5) if logs.shape[1] else None,
         "reproduced": not plain.get("changed", False),
         "plain_answer": plain.get("answer"),
         "conditions": [

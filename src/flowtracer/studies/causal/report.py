@@ -10,6 +10,7 @@ from flowtracer.studies.causal.figure import draw, which_tokens
 from flowtracer.studies.causal.settings import CausalStudy
 from flowtracer.studies.causal.summary import (
     CHANCE,
+    DROPS,
     PAPER_TABLE_1,
     Area,
     Cell,
@@ -31,6 +32,12 @@ NAMES = {
     "unread": "no answer left",
     "reversed": "correctness reversed",
     "drop": "drop, nats",
+    "answer_drop": "drop of the answer's tokens, nats",
+}
+SIDES = {
+    "response": "Tokens of the response",
+    "prompt": "Tokens of the prompt",
+    "user": "Tokens of the prompt that the user wrote",
 }
 COMPARED = ("changed", "another")  # with chance; the drop where nothing is generated
 
@@ -41,13 +48,15 @@ def write_report(
     """Write `table.md`, `figures.json` and `figure.png` into `out`; returns the table's path."""
     all_cells = cells(rows)
     several = len({cell.ratio for cell in all_cells}) > 1
-    curves = areas(all_cells, "drop" if study.protocol == "answer" else "changed")
+    curves = areas(
+        all_cells, "drop" if study.protocol == "answer" or not study.regenerate else "changed"
+    )
     curves = curves if several else []
     origin = provenance(study.solutions.model, command, out)
     lines = [_heading(study, rows), ""]
     for cut in cuts_of(rows):
         for excluded in study.excluded:
-            lines += [f"### {which_tokens(cut, excluded)}", ""]
+            lines += [f"### {which_tokens(cut, excluded, study.side)}", ""]
             if study.regenerate:
                 lines += [_reproduced_line(len(reproduced(rows, cut)), len(rows)), ""]
             shown = [cell for cell in all_cells if (cell.cut, cell.excluded) == (cut, excluded)]
@@ -74,10 +83,11 @@ def write_report(
             for area in curves
         ],
     }
-    return write_table(out, lines, figures, draw(all_cells) if all_cells else None)
+    return write_table(out, lines, figures, draw(all_cells, study.side) if all_cells else None)
 
 
 def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
+    whole = study.protocol == "rest" and not study.regenerate
     right = sum(row["correct"] for row in rows)
     skipped = max(row["problem"] for row in rows) + 1 - len(rows)
     what = (
@@ -87,13 +97,15 @@ def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
     )
     if not study.regenerate:
         what = "the old answer's log-probability is taken"
-    settings = study.solutions
+        if whole:
+            what = "the old response's log-probability from the cut to its answer's end is taken"
+    settings, old = study.solutions, "response" if whole else "answer"
     return (
-        "Tokens of the response are knocked out: no later token attends to them, in any layer or head; "
+        f"{SIDES[study.side]} are knocked out: no later token attends to them, in any layer or head; "
         f"{what}. {len(rows)} {settings.task} problems (the first of split {settings.split} whose "
         f"solutions have an answer with at least {LEAST_BEFORE} tokens in front of it; {skipped} between "
         f"them do not), {right} of them solved; greedy; seed {settings.seed}. In percent, and nats of the "
-        f"old answer's log-probability; 95% intervals over problems ({KINDS}); differences are paired."
+        f"old {old}'s log-probability; 95% intervals over problems ({KINDS}); differences are paired."
     )
 
 
@@ -108,9 +120,9 @@ def _reproduced_line(count: int, problems: int) -> str:
 
 def _table(study: CausalStudy, shown: Sequence[Cell]) -> list[str]:
     metrics = list(shown[0].values)
-    paper = study.solutions.task == "gsm8k" and "changed" in metrics
+    paper = study.solutions.task == "gsm8k" and "changed" in metrics and study.side == "response"
     paper = paper and any(cell.label in PAPER_TABLE_1 and cell.ratio == 0.2 for cell in shown)
-    compared = [metric for metric in metrics if metric in COMPARED] or ["drop"]
+    compared = [metric for metric in metrics if metric in COMPARED] or metrics
     columns = ["scorer", "ratio", "tokens", *(NAMES[metric] for metric in metrics)]
     columns += [f"{NAMES[metric]}, over {CHANCE}" for metric in compared]
     columns += ["paper's table 1"] if paper else []
@@ -146,11 +158,11 @@ def _area_table(curves: Sequence[Area]) -> list[str]:
 
 
 def _written(metric: str, interval: Interval) -> str:
-    return nats(interval) if metric == "drop" else percent(interval)
+    return nats(interval) if metric in DROPS else percent(interval)
 
 
 def _difference(metric: str, interval: Interval | None) -> str:
-    return nats(interval, "+") if metric == "drop" else points(interval)
+    return nats(interval, "+") if metric in DROPS else points(interval)
 
 
 def _plain(cell: Cell, all_cells: Sequence[Cell]) -> dict[str, Any]:

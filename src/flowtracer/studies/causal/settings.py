@@ -1,11 +1,14 @@
 """The settings of a causal study."""
 
 from dataclasses import dataclass
+from typing import Literal
 
+from flowtracer.scorers.scorer import Side, check_choice
 from flowtracer.studies.resume import SolutionStudy
 from flowtracer.studies.scorer_choices import parse_scorers
 
 SCORERS = ("flow", "flow@end=bottom", "random@seed=0", "random@seed=1", "random@seed=2")  # ours
+Knocked = Literal["response", "prompt", "user"]
 
 
 @dataclass(frozen=True)
@@ -14,8 +17,10 @@ class CausalStudy(SolutionStudy):
 
     ratios: of the tokens that may be knocked out; 20%, table 1 of the paper. cuts: where protocol "rest"
     cuts, of the way to the answer; half-way, our choice. excluded: last tokens before the answer or the
-    cut that are never knocked out. regenerate: False measures only the drop in log-probability, protocol
-    "answer". batch: problems whose new texts are generated together, our choice.
+    cut, or of the prompt, that are never knocked out. side: whose tokens can be knocked out: the
+    response's (the paper's), the whole prompt's, or those of it that the user wrote. regenerate: False
+    measures only the drop in log-probability, of the answer or of all from the cut to the answer's end.
+    batch: problems whose new texts are generated together, our choice.
     """
 
     scorers: tuple[str, ...] = SCORERS
@@ -25,19 +30,26 @@ class CausalStudy(SolutionStudy):
     excluded: tuple[int, ...] = (0,)
     regenerate: bool = True
     batch: int = 4
+    side: Knocked = "response"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.protocol not in ("answer", "rest"):
             raise ValueError(f"protocol is {self.protocol!r}; use answer or rest")
-        if self.protocol == "rest" and not self.regenerate:
-            raise ValueError("protocol 'rest' is about what is generated; leave regenerate on")
-        for name in ("ratios", "cuts"):
-            values = getattr(self, name)
-            if not values or not all(0 < value <= 1 for value in values):
-                raise ValueError(f"{name} must be above 0 and at most 1")
+        if not self.ratios or not all(0 < ratio <= 1 for ratio in self.ratios):
+            raise ValueError("ratios must be above 0 and at most 1")
+        if not self.cuts or not all(0 <= cut <= 1 for cut in self.cuts):
+            raise ValueError("cuts must be from 0 to 1")
+        if self.side == "response" and 0 in self.cuts:
+            raise ValueError("cut 0 leaves no token of the response to knock out; use one above 0")
         if not self.excluded or any(count < 0 for count in self.excluded):
             raise ValueError("excluded is a number of tokens, 0 or more")
         if self.batch < 1:
             raise ValueError("batch must be at least 1")
-        parse_scorers(self.scorers)
+        check_choice("side", self.side, Knocked)
+        parse_scorers(self.scorers, side=self.scored_side)
+
+    @property
+    def scored_side(self) -> Side:
+        """Whose tokens the scorers have to score."""
+        return "response" if self.side == "response" else "prompt"

@@ -3,8 +3,9 @@
 Protocol "answer": everything before the answer's first token stays as it was written, some of its
 tokens knocked out, and the answer alone is regenerated. Protocol "rest": the response is cut part of
 the way to its answer, tokens before the cut are knocked out, and all the rest is regenerated. Tokens
-that are knocked out are the response's own. Always greedy; each text also runs with nothing knocked
-out, and one whose answer is then not reproduced (numerics of another batch) is reported and left out.
+that are knocked out are the response's own, or the prompt's. Always greedy; each text also runs with
+nothing knocked out, and one whose answer is then not reproduced (numerics of another batch) is
+reported and left out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,7 @@ def run_causal(
     **run: Unpack[StudyRun],
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a problem; see `run_over_solutions`."""
-    parse_scorers(study.scorers, loaded.model)
+    parse_scorers(study.scorers, loaded.model, side=study.scored_side)
     make_rows = partial(_make_rows, study)
     return run_over_solutions(
         study, loaded, task, folder, make_rows, stage="knocking out", batch=study.batch, **run
@@ -46,7 +47,7 @@ def run_causal(
 def _make_rows(
     study: CausalStudy, within: SolutionSet, batch: Sequence[Solution]
 ) -> Iterator[dict[str, Any]]:
-    scorers = parse_scorers(study.scorers)
+    scorers = parse_scorers(study.scorers, side=study.scored_side)
     scores = [
         score_solution(within, solution, scorers, seed=study.solutions.seed + solution.problem)
         for solution in batch

@@ -13,7 +13,7 @@ from flowtracer.evaluation.intervals import (
     difference_interval,
     rate_interval,
 )
-from flowtracer.studies.scorer_choices import parse_scorer
+from flowtracer.studies.scorer_choices import label_of
 
 CHANCE = "random"
 # From a condition's fields. An answer is changed if it is another one, or if none can be read any more.
@@ -23,7 +23,9 @@ METRICS: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
     "unread": ("answer", lambda row: row["answer"] is None),
     "reversed": ("reversed", lambda row: row["reversed"]),
     "drop": ("drop", lambda row: row["drop"]),
+    "answer_drop": ("answer_drop", lambda row: row["answer_drop"]),
 }
+DROPS = ("drop", "answer_drop")  # nats; the others are rates
 
 # Table 1 of the paper: Qwen3-4B-Base on GSM8K, 20% hidden; answer changed, correctness reversed.
 PAPER_TABLE_1 = {
@@ -77,7 +79,7 @@ def cells(rows: Sequence[dict[str, Any]]) -> list[Cell]:
         groups: dict[tuple[int, str, float], list[list[dict[str, Any]]]] = {}
         for index, row in enumerate(kept):
             for condition in _text(row, cut)["conditions"]:
-                label = parse_scorer(condition["scorer"]).label
+                label = label_of(condition["scorer"])
                 key = (condition["excluded"], label, condition["ratio"])
                 draws_by_problem = groups.setdefault(key, [])
                 if len(draws_by_problem) <= index:
@@ -119,13 +121,13 @@ def areas(all_cells: Sequence[Cell], metric: str) -> list[Area]:
 
 def metric_interval(metric: str, values: Values) -> Interval:
     """A metric's mean over problems: the drop is no rate, the others are."""
-    return bootstrap(values) if metric == "drop" else rate_interval(values)
+    return bootstrap(values) if metric in DROPS else rate_interval(values)
 
 
 def metric_difference(metric: str, values: Values, others: Values) -> Interval:
     """The paired difference of a metric over the same problems."""
     paired = values - others
-    return bootstrap(paired) if metric == "drop" else difference_interval(paired)
+    return bootstrap(paired) if metric in DROPS else difference_interval(paired)
 
 
 def against(
