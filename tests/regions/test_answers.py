@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowtracer.regions import ANSWER_RULES, Span, find_answer
+from flowtracer.regions import ANSWER_RULES, Span, find_answer, opened_thought
 
 SOLUTION = """We try \\boxed{1}.
 
@@ -133,6 +133,24 @@ def test_a_thought_is_not_searched(rule):
         assert found(f"{opened}{answer}{closed}\n", rule) == []
     assert found(f"<think>{answer}", rule) == []
     assert found(f"{answer}<think>Wait", rule) == []
+    assert find_answer(answer, rule, thinking=True) == []
+    assert find_answer(f"{answer}</think>\n", rule, thinking=True) == []
+    behind = f"1</think>\n{answer}"
+    assert find_answer(behind, rule, thinking=True) == find_answer(behind, rule) != []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tag"),
+    [
+        ("<|assistant|><think>\n", "<think>"),
+        ("[/INST][THINK]", "[THINK]"),
+        ("Write <think> first.<|assistant|>", ""),
+        ("<think>\n\n</think>\n\n", ""),
+        ("", ""),
+    ],
+)
+def test_a_prompt_opens_a_thought_at_its_end_only(prompt, tag):
+    assert opened_thought(prompt) == tag
 
 
 def test_a_pattern_that_takes_too_long_finds_nothing_and_is_warned_of():

@@ -130,6 +130,17 @@ def test_the_answer_of_a_thinking_model_stands_behind_its_thought(grade, referen
     assert grade(f"{right}<think>Or not", asked) == 0.0
 
 
+def test_a_thought_that_the_prompt_opened_has_to_be_closed():
+    """Also in training, and for graders of the user's own."""
+    seen = []
+    for grade in (grade_math, lambda text, example: seen.append(text) or grade_math(text, example)):
+        task = Task("maths", (example("7"),), "", grade).behind("<|assistant|><think>\n")
+        closed, cut_off = f"{box('1')}</think>{box('7')}", f"Let me see. {box('7')}"
+        assert task.reward([closed, cut_off], answer=["7", "7"]) == [1.0, 0.0]
+        assert task.behind("<|assistant|>").reward([cut_off], answer=["7"]) == [1.0]
+    assert seen == [f"<think>{closed}", f"<think>{cut_off}", cut_off]
+
+
 def test_countdown_is_graded_exactly_and_may_be_written_in_latex():
     problem = example("(18 - 7) * 3", {"numbers": [3, 7, 18], "target": 33})
     for text in (

@@ -78,9 +78,9 @@ def _evaluate(
 
     def make_rows(number: int, batch: Sequence[Pair]) -> Iterator[dict[str, Any]]:
         responses = respond([problem for problem, _ in batch], settings.seed + 1_000_003 * number)
-        for (problem, sample), response in zip(batch, responses, strict=True):
+        for (problem, sample), (prompt, response) in zip(batch, responses, strict=True):
             example = task.examples[problem]
-            reward = reward_of(task, response, example)
+            reward = reward_of(task.behind(prompt), response, example)
             row = {"problem": problem, "id": example.id, "sample": sample, "reward": reward}
             yield row | {"answer": example.answer, "response": response}
 
@@ -111,7 +111,7 @@ def read_rewards(folder: Path) -> Rewards:
 
 def reward_of(task: Task, response: str, example: Example) -> float:
     """The reward of a response. Raises ValueError if the grading process died twice."""
-    reward = float(task.grade(response, example))
+    reward = task.grade_response(response, example)
     if math.isnan(reward):
         raise ValueError(
             f"problem {example.id}: the process that compares answers ended twice while it graded a "
@@ -151,8 +151,10 @@ def _batches(task: Task, settings: EvalSettings) -> list[list[Pair]]:
     return [pairs[start : start + settings.batch] for start in range(0, len(pairs), settings.batch)]
 
 
-def _responder(settings: EvalSettings, task: Task) -> Callable[[Sequence[int], int], Sequence[str]]:
-    """From numbers of problems and a seed to responses; the model is loaded at the first call."""
+def _responder(
+    settings: EvalSettings, task: Task
+) -> Callable[[Sequence[int], int], Sequence[tuple[str, str]]]:
+    """From numbers of problems and a seed to prompts and responses; the first call loads the model."""
 
     @cache
     def load() -> tuple[list[str], Complete]:
@@ -165,9 +167,10 @@ def _responder(settings: EvalSettings, task: Task) -> Callable[[Sequence[int], i
         )
         return _prompts(task, settings), complete
 
-    def respond(problems: Sequence[int], seed: int) -> Sequence[str]:
+    def respond(problems: Sequence[int], seed: int) -> Sequence[tuple[str, str]]:
         prompts, complete = load()
-        return complete([prompts[problem] for problem in problems], seed)
+        asked = [prompts[problem] for problem in problems]
+        return list(zip(asked, complete(asked, seed), strict=True))
 
     return respond
 

@@ -1,6 +1,13 @@
 """Where the question, the response and the answer are: on the text, and on tokens."""
 
-from flowtracer.regions.answers import ANSWER_RULES, AnswerRule, Span, find_answer, rule_name
+from flowtracer.regions.answers import (
+    ANSWER_RULES,
+    AnswerRule,
+    Span,
+    find_answer,
+    opened_thought,
+    rule_name,
+)
 from flowtracer.regions.offsets import (
     TokenizedText,
     decode_all_with_offsets,
@@ -24,6 +31,7 @@ __all__ = [
     "decode_with_offsets",
     "encode_with_offsets",
     "find_answer",
+    "opened_thought",
     "render_prompt",
     "rule_name",
     "token_weights",

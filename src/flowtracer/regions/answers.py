@@ -19,10 +19,11 @@ AnswerRule = str | re.Pattern[str] | Callable[[str], object] | Sequence[Span]
 _GSM8K = re.compile(r"####[ \t]*([^\s#][^\n]*)")
 _TOOL_CALL = re.compile(r"<tool_call>((?:(?!<tool_call>).){0,20000}?)</tool_call>", re.DOTALL)
 _ARGUMENTS = re.compile(r'"arguments"\s{0,3}:\s{0,3}')
+_OPENING_TAGS = ("<think>", "<thinking>", "[THINK]")
 _THOUGHT = re.compile(r"<(/?)think(?:ing)?>|\[(/?)THINK\]")
 
 
-def find_answer(text: str, rule: AnswerRule = "auto") -> list[Span]:
+def find_answer(text: str, rule: AnswerRule = "auto", *, thinking: bool = False) -> list[Span]:
     """Spans of the answer in a response; empty if the rule finds none.
 
     rule: a name out of `ANSWER_RULES` (default "auto", our choice; the paper's is "boxed"),
@@ -30,16 +31,17 @@ def find_answer(text: str, rule: AnswerRule = "auto") -> list[Span]:
     text to None, one span or several, or the spans themselves. A span is (start, stop) or
     (start, stop, weight).
 
+    thinking: whether the prompt opened a thought in which the response begins, see `opened_thought`.
+
     Rules and patterns look behind the last `</think>` only; a thought that is not closed has no
-    answer. A pattern that takes longer than
-    `spans.REGEX_LIMIT` finds none, which is warned of.
+    answer. A pattern that takes longer than `spans.REGEX_LIMIT` finds none, which is warned of.
 
     Raises ValueError for an unknown rule or a span outside the text.
     """
     if not isinstance(rule, str | re.Pattern):
         return _checked(rule(text) if callable(rule) else rule, text)
     function = _named(rule)
-    start = 0 if rule in _EVERY_TURN else _after_thinking(text)
+    start = 0 if rule in _EVERY_TURN else _after_thinking(text, thinking)
     if start is None:
         return []
     return [
@@ -72,11 +74,17 @@ def _named(rule: str | re.Pattern[str]) -> Callable[[str], list[Span]]:
         raise ValueError(f"answer rule {rule!r} is not a valid pattern: {error}") from None
 
 
-def _after_thinking(text: str) -> int | None:
+def opened_thought(prompt: str) -> str:
+    """The tag at the end of a prompt that opens a thought, in which the response begins; else ""."""
+    end = prompt.rstrip()
+    return next((tag for tag in _OPENING_TAGS if end.endswith(tag)), "")
+
+
+def _after_thinking(text: str, thinking: bool) -> int | None:
     """Where the text behind the last thought starts; None if a thought is not closed."""
     last = max(_THOUGHT.finditer(text), key=lambda match: match.start(), default=None)
     if last is None:
-        return 0
+        return None if thinking else 0
     return last.end() if "/" in last.groups() else None
 
 

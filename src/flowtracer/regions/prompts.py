@@ -3,7 +3,7 @@
 import ctypes
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -68,8 +68,11 @@ def render_template(
     messages: Sequence[Message],
     *,
     seconds: float = TEMPLATE_LIMIT,
+    options: Mapping[str, Any] | None = None,
 ) -> str:
     """The conversation as the tokenizer's template writes it, up to where the model is to answer.
+
+    options: the template's own, such as `enable_thinking`.
 
     Raises ValueError if the template fails on it or takes longer than so many seconds.
     """
@@ -80,7 +83,7 @@ def render_template(
         try:
             text.append(
                 tokenizer.apply_chat_template(  # type: ignore[arg-type]
-                    list(messages), add_generation_prompt=True, tokenize=False
+                    list(messages), add_generation_prompt=True, tokenize=False, **(options or {})
                 )
             )
         except BaseException as error:

@@ -17,14 +17,18 @@ class TokenPositions:
     positions: tuple[int, ...]
 
 
-def answer_weights(rule: AnswerRule | TokenPositions, response: TokenizedText) -> Tensor:
+def answer_weights(
+    rule: AnswerRule | TokenPositions, response: TokenizedText, *, thinking: bool = False
+) -> Tensor:
     """Weight of every response token as answer, (T,) float; all 0 if the rule finds no answer.
+
+    thinking: see `find_answer`.
 
     Raises ValueError for an unknown rule or a position outside the response.
     """
     count = len(response.ids)
     if not isinstance(rule, TokenPositions):
-        return token_weights(find_answer(response.text, rule), response.offsets)
+        return token_weights(find_answer(response.text, rule, thinking=thinking), response.offsets)
     weights = torch.zeros(count)
     for position in rule.positions:
         if not -count <= position < count:

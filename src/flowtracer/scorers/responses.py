@@ -1,7 +1,8 @@
 """From sampled token ids to a batch that can be scored: where the answers and the delimiters are."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -13,13 +14,19 @@ from flowtracer.regions import (
     TokenizedText,
     answer_weights,
     decode_all_with_offsets,
+    decode_text,
     decode_with_offsets,
     find_answer,
+    opened_thought,
     token_weights,
     user_spans,
 )
 from flowtracer.regions.prompts import Message
 from flowtracer.scorers.batch import ScoreBatch
+
+LONGEST_TAG = (
+    16  # tokens of a tag and the blanks behind it; our choice, a byte each for the longest
+)
 
 
 def score_batch(
@@ -100,15 +107,19 @@ def find_answers(
     """Weight of each completion token as answer, (B, T) float; a row without an answer is all 0.
 
     A rule reads what the policy wrote, with tool output blanked: most take the last match, and one in
-    later tool output would hide the policy's own. A row on which the user's own function fails is all 0
+    later tool output would hide the policy's own. Where the prompt opens a thought, the response begins
+    in it. A row on which the user's own function fails is all 0
     and warned of.
     """
     weights = torch.zeros(ids.shape, dtype=torch.float32)
     written = response_mask.tolist()
+    opened = _opened_thoughts(tokenizer, ids)
     for row, positions, text in _texts(tokenizer, ids, completion_mask, response_mask):
         by_policy = [written[row][position] for position in positions]
         try:
-            found = answer_weights(rule, _blanked(text, by_policy))
+            found = answer_weights(
+                rule, _blanked(text, by_policy), thinking=opened(row, positions[0])
+            )
             weights[row, positions] = found * torch.tensor(by_policy)
         except Exception as error:
             if isinstance(rule, str):  # a fault of ours, and of no single response
@@ -138,6 +149,18 @@ def step_scores(
             _warn("steps", error)
             scores[row] = 1.0
     return scores.to(ids.device)
+
+
+def _opened_thoughts(tokenizer: PreTrainedTokenizerBase, ids: Tensor) -> Callable[[int, int], bool]:
+    """Whether the prompt in a row, which ends before a position, opens a thought."""
+
+    rows = ids.tolist()
+
+    @cache
+    def opens(end: tuple[int, ...]) -> bool:
+        return bool(opened_thought(decode_text(tokenizer, list(end))))
+
+    return lambda row, stop: opens(tuple(rows[row][max(0, stop - LONGEST_TAG) : stop]))
 
 
 def _blanked(text: TokenizedText, kept: Sequence[bool]) -> TokenizedText:

@@ -54,10 +54,11 @@ def draw_responses(
     model = loaded.model
     ends = end_tokens(model, loaded.tokenizer)
     prefixes = [read_prefix(model, ids) for ids in prompts]
+    tasks = [task.behind(decode_text(loaded.tokenizer, list(ids))) for ids in prompts]
     limits = [drawing.limit] * len(prompts)
     rows = _continued(model, prefixes, limits, drawing, copies=count, ends=ends, seed=seed)
     responses = [
-        _graded(loaded.tokenizer, task, examples[number // count], row, ends)
+        _graded(loaded.tokenizer, tasks[number // count], examples[number // count], row, ends)
         for number, row in enumerate(rows)
     ]
     return [responses[start : start + count] for start in range(0, len(responses), count)]
@@ -77,8 +78,8 @@ def continuation_rewards(
 ) -> Tensor:
     """Rewards of K = `copies` continuations from each of n points of one response, (n, K) float32.
 
-    prefixes: the prompt with the response's first `points[j]` tokens. Equal continuations are graded
-    once.
+    task: for this prompt, see `Task.behind`. prefixes: the prompt with the response's first `points[j]`
+    tokens. Equal continuations are graded once.
     """
     ends = end_tokens(loaded.model, loaded.tokenizer)
     limits = [drawing.limit - point for point in points]

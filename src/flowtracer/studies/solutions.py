@@ -17,6 +17,7 @@ from flowtracer.models.generation import end_tokens
 from flowtracer.regions import (
     TokenizedText,
     answer_weights,
+    decode_text,
     decode_with_offsets,
     find_answer,
     render_prompt,
@@ -124,11 +125,15 @@ def read_solution(
     """A response to a problem with its answer and its reward; prompt and response as token ids."""
     example = task.examples[problem]
     text = decode_with_offsets(loaded.tokenizer, list(ids))
-    weights = answer_weights(task.answer_rule, text) if ids else torch.zeros(0)
+    task = task.behind(decode_text(loaded.tokenizer, list(prompt_ids)))
+    thinking = bool(task.opening)
+    weights = torch.zeros(0)
+    if ids:
+        weights = answer_weights(task.answer_rule, text, thinking=thinking)
     answer_tokens = weights.nonzero()[:, 0].tolist()
     first, last = (answer_tokens[0], answer_tokens[-1]) if answer_tokens else (-1, -2)
     # By its characters: its first token can begin in front of it, as in `{-`.
-    spans = find_answer(text.text, task.answer_rule)
+    spans = find_answer(text.text, task.answer_rule, thinking=thinking)
     return Solution(
         problem=problem,
         id=example.id,

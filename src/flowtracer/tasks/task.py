@@ -4,10 +4,11 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from flowtracer.math_answers.symbolic import clock, time_limit
+from flowtracer.regions.answers import opened_thought
 
 if TYPE_CHECKING:
     import datasets
@@ -36,7 +37,7 @@ class Task:
     instruction: put behind the question, blank lines included. grade: from a response and its
     example to a number, 1.0 or 0.0 for the graders of this package, NaN for not graded.
     answer_rule: where the answer stands in a response, a name out of
-    `flowtracer.regions.ANSWER_RULES`.
+    `flowtracer.regions.ANSWER_RULES`. opening: see `behind`.
     """
 
     name: str
@@ -44,6 +45,19 @@ class Task:
     instruction: str
     grade: Callable[[str, Example], float]
     answer_rule: str = "boxed"
+    opening: str = ""
+
+    def behind(self, prompt: str) -> "Task":
+        """The task for responses to prompts that end as this one, which may open a thought.
+
+        `opening` is then that thought's tag. Graders get it in front of the response, so that one which
+        never closes the thought has no answer.
+        """
+        return replace(self, opening=opened_thought(prompt))
+
+    def grade_response(self, response: str, example: Example) -> float:
+        """What `grade` says of a response behind the `opening`."""
+        return float(self.grade(self.opening + response, example))
 
     def prompt(self, example: Example) -> list[dict[str, str]]:
         """The conversation that asks the example: one user message."""
@@ -117,7 +131,7 @@ class Task:
             open_rows = [row for row, grade in enumerate(grades) if math.isnan(grade)]
             for done, row in enumerate(open_rows):
                 with time_limit((deadline - clock()) / (len(open_rows) - done)):
-                    grades[row] = float(self.grade(texts[row], examples[row]))
+                    grades[row] = self.grade_response(texts[row], examples[row])
         return grades
 
     reward = accuracy  # TRL logs a reward under its __name__, so that one is "accuracy"

@@ -24,6 +24,7 @@ from flowtracer.regions import (
     answer_weights,
     decode_with_offsets,
     encode_with_offsets,
+    opened_thought,
     render_prompt,
     rule_name,
     tokenize_prompt,
@@ -99,10 +100,11 @@ def trace(
         answered = decode_with_offsets(tokenizer, list(response))
     if not answered.ids:
         raise ValueError("the response is empty; give its text, or leave it out to have one made")
-    weights = answer_weights(answer, answered)
+    thinking = bool(opened_thought(asked.text))
+    weights = answer_weights(answer, answered, thinking=thinking)
     if answer == "auto" and not bool(weights.any()):
         answer = "last-line"
-        weights = answer_weights(answer, answered)
+        weights = answer_weights(answer, answered, thinking=thinking)
     if not bool(weights.any()):
         raise AnswerNotFound(_not_found(answer, answered.text))
 

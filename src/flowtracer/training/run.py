@@ -5,13 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import GRPOTrainer, get_peft_config
 
 from flowtracer.integrations.trl import FlowGRPOTrainer
 from flowtracer.models import EMBEDDED, model_path
+from flowtracer.regions.prompts import render_template
 from flowtracer.storage import check_settings, lock
-from flowtracer.tasks import load_task
+from flowtracer.tasks import Task, load_task
 from flowtracer.training.arguments import RunSettings, trusts_code
 from flowtracer.training.checkpoints import (
     CheckpointManifest,
@@ -105,14 +106,14 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
         options["attn_implementation"] = settings.model.attn_implementation
     given = args.model_init_kwargs if isinstance(args.model_init_kwargs, dict) else {}
     args.model_init_kwargs = given | options
+    tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=trust)
+    task = task.behind(_first_prompt(tokenizer, task, args.chat_template_kwargs))
     common: dict[str, Any] = {
         "model": source,
         "args": args,
         "reward_funcs": task.reward,
         "train_dataset": task.dataset(),
-        "processing_class": AutoTokenizer.from_pretrained(
-            source, padding_side="left", trust_remote_code=trust
-        ),
+        "processing_class": tokenizer,
         "peft_config": get_peft_config(settings.model),
         "callbacks": [MetricsFile(folder), CheckpointManifest()],
     }
@@ -127,6 +128,14 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
             save_curves({settings.credit.method: rows}, folder / CURVES_FILE)
     _save(trainer, folder)
     return folder
+
+
+def _first_prompt(tokenizer: PreTrainedTokenizerBase, task: Task, options: object) -> str:
+    """The first problem as the template writes it, "" without a template."""
+    if not tokenizer.chat_template:
+        return ""
+    named = options if isinstance(options, dict) else None
+    return render_template(tokenizer, task.prompt(task.examples[0]), options=named)
 
 
 def _save(trainer: GRPOTrainer, folder: Path) -> None:

@@ -9,6 +9,7 @@ from flowtracer.math_answers.equality import same_answer
 from flowtracer.regions import Span, decode_text, find_answer
 from flowtracer.studies.causal.conditions import PreparedText
 from flowtracer.studies.solutions import SolutionSet
+from flowtracer.tasks import Task
 
 
 def new_answer(
@@ -17,9 +18,15 @@ def new_answer(
     """The response and its answer, if that reaches into what is new: the kept part may hold another."""
     kept = list(text.solution.response_ids[: text.kept])
     response = decode_text(within.tokenizer, [*kept, *new])
-    spans = find_answer(response, within.task.answer_rule)
+    task = _task_of(within, text)
+    spans = find_answer(response, task.answer_rule, thinking=bool(task.opening))
     reaches = bool(spans) and spans[-1].stop > len(decode_text(within.tokenizer, kept))
     return response, spans if reaches else []
+
+
+def _task_of(within: SolutionSet, text: PreparedText) -> Task:
+    """The task behind the text's prompt."""
+    return within.task.behind(decode_text(within.tokenizer, list(text.solution.prompt_ids)))
 
 
 def is_complete(within: SolutionSet, text: PreparedText, new: Sequence[int]) -> bool:
@@ -60,7 +67,7 @@ def judge(
 
 
 def _judge_answer(within: SolutionSet, text: PreparedText, new: Sequence[int]) -> dict[str, Any]:
-    solution, task = text.solution, within.task
+    solution, task = text.solution, _task_of(within, text)
     response, spans = new_answer(within, text, new)
     answer = response[spans[0].start : spans[-1].stop] if spans else None
     right = reward_of(task, response, task.examples[solution.problem]) > 0

@@ -14,7 +14,7 @@ import torch
 from flowtracer.credit import structural_vocabulary
 from flowtracer.models import Loaded
 from flowtracer.models.continuation import read_text
-from flowtracer.regions import decode_with_offsets
+from flowtracer.regions import decode_text, decode_with_offsets
 from flowtracer.storage import check_settings, lock, read_rows, resume_rows
 from flowtracer.studies.provenance import note_environment
 from flowtracer.studies.resume import ROWS_FILE, STUDY_FILE, Progress
@@ -151,7 +151,7 @@ def _measured(
         points = unit_starts(decoded.text, decoded.offsets)
     rewards = continuation_rewards(
         loaded,
-        within.task,
+        within.task.behind(decode_text(loaded.tokenizer, list(prompt))),
         within.task.examples[solution.problem],
         [text.prefix(len(prompt) + point) for point in points],
         ids,
