@@ -60,14 +60,20 @@ def test_verl_compares_the_mode_with_sync():
     assert "trainer_mode" in source(PPOTrainer.__init__)
 
 
-def test_the_two_methods_that_are_overridden():
+def test_the_methods_that_are_overridden():
     assert parameters(PPOTrainer._compute_advantage) == ["self", "batch", "metrics"]
     assert parameters(PPOTrainer._init_resource_pool_mgr) == ["self"]
+    assert parameters(PPOTrainer._init_tokenizer) == ["self"]
+    setup = source(PPOTrainer._setup)
+    assert setup.index("_init_tokenizer") < setup.index("create_resource_pool")
+    assert "omega_conf_to_dataclass(self.config.actor_rollout_ref.model)" in source(
+        PPOTrainer._init_tokenizer
+    )
     assert "_compute_advantage" not in vars(PPOTrainerSync), "the synchronous trainer has its own"
     step = source(PPOTrainer._step_once)
     assert step.index("_compute_advantage") < step.index("_update_actor")
     own = {name for name in vars(FlowPPOTrainerSync) if not name.startswith(("__", "_abc"))}
-    assert own == {"_init_resource_pool_mgr", "_compute_advantage"}
+    assert own == {"_init_tokenizer", "_init_resource_pool_mgr", "_compute_advantage"}
 
 
 def test_nothing_touches_the_advantages_between_there_and_the_loss():

@@ -198,6 +198,15 @@ def test_the_mode_is_sync_for_verl(trainer):
     assert check_settings(one.config) == Credit()
 
 
+def test_layers_that_the_model_does_not_have_are_refused_before_any_worker_is_started(trainer):
+    one = trainer("+flow_credit={layers: 20-30}")
+    with pytest.raises(ValueError, match="layers: 20 does not exist; this model has layers 0 to"):
+        one._init_tokenizer()
+    one = trainer("+flow_credit={layers: 1-2}")
+    one._init_tokenizer()
+    assert one.tokenizer.vocab_size
+
+
 def test_a_step_of_verl_trains_on_the_credited_advantages(trainer, workers, batch, data):
     """Its log-probabilities, advantages and actor update, one after the other as in its own step."""
     one = trainer(

@@ -8,8 +8,12 @@ The key `flow_credit` has the options of `flowtracer.credit.arguments.CreditArgu
 from collections.abc import Mapping
 from typing import Any
 
+from transformers import PreTrainedConfig
+
+from flowtracer.attention import select_layers
 from flowtracer.credit import Credit
 from flowtracer.credit.arguments import CreditArguments
+from flowtracer.models.decoder import check_text_only
 from flowtracer.scorers.scorer import Need
 from flowtracer.scorers.table import find_scorer
 
@@ -64,6 +68,12 @@ def check_settings(config: Any) -> Credit:
             f"its loss; use one of {', '.join(TOKEN_LOSSES)}"
         )
     return credit
+
+
+def check_model(credit: Credit, config: PreTrainedConfig) -> None:
+    """Refuse a model, by its config, that cannot be read or has none of the credit's layers."""
+    check_text_only(config, str(config.model_type))
+    select_layers(credit.options.layers, config.get_text_config().num_hidden_layers)
 
 
 def check_engine(strategy: str, sequence_parallel: int) -> None:

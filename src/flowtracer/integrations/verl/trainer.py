@@ -19,10 +19,11 @@ from torch.nn.utils.rnn import pad_sequence
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+from verl.utils.config import omega_conf_to_dataclass
 
 from flowtracer.credit import apply_credit
 from flowtracer.credit.summary import credit_metrics, warn_without_answers
-from flowtracer.integrations.verl.settings import KEY, check_settings
+from flowtracer.integrations.verl.settings import KEY, check_model, check_settings
 from flowtracer.integrations.verl.weights import FIELDS, jagged
 from flowtracer.integrations.verl.worker import SUMS, WEIGHTS, FlowActorWorker
 
@@ -45,6 +46,12 @@ class FlowPPOTrainerSync(PPOTrainerSync):
             # verl compares this name with "sync" in many places and takes any other for asynchronous.
             config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
+
+    def _init_tokenizer(self) -> None:
+        """verl's own, which reads the model's config before any worker is started, then a look at it."""
+        super()._init_tokenizer()
+        model = omega_conf_to_dataclass(self.config.actor_rollout_ref.model)
+        check_model(self.credit, model.hf_config)
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
