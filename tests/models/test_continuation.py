@@ -4,9 +4,14 @@ import pytest
 import torch
 from helpers.models import ARCHITECTURES, random_model
 
-from flowtracer.models.continuation import continue_prefixes, read_text, sampled
+from flowtracer.models.branching import Prefix
+from flowtracer.models.continuation import continue_prefixes, draw, read_text, sampled
 
 TEXT = torch.randint(3, 97, (20,), generator=torch.Generator().manual_seed(3)).tolist()
+
+
+def greedy(logits, rows):
+    return logits.argmax(-1)[rows]
 
 
 def prefixes_of(model, lengths):
@@ -28,9 +33,7 @@ def test_prefixes_of_different_lengths_go_on_as_if_each_ran_alone(name):
     model = random_model(name)
     lengths, limits = [4, 11, 20], [6, 1, 12]
     prefixes = prefixes_of(model, lengths)
-    rows = continue_prefixes(
-        model, prefixes, copies=2, limits=limits, ends={2}, choose=lambda x: x.argmax(-1)
-    )
+    rows = continue_prefixes(model, prefixes, copies=2, limits=limits, ends={2}, choose=greedy)
     for number, (length, limit) in enumerate(zip(lengths, limits, strict=True)):
         alone = greedy_by_rerunning(model, TEXT[:length], limit, {2})
         assert rows[2 * number] == rows[2 * number + 1] == alone
@@ -106,7 +109,55 @@ def test_the_same_seed_gives_the_same_tokens():
 def test_a_prefix_without_room_gets_no_tokens():
     model = random_model("qwen3")
     prefixes = prefixes_of(model, [9, 12])
-    rows = continue_prefixes(
-        model, prefixes, copies=1, limits=[0, 3], ends=set(), choose=lambda x: x.argmax(-1)
-    )
+    rows = continue_prefixes(model, prefixes, copies=1, limits=[0, 3], ends=set(), choose=greedy)
     assert rows[0] == [] and len(rows[1]) == 3
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama", "phi3"])
+def test_a_shared_text_gives_the_tokens_of_copied_prefixes(name):
+    model = random_model(name)
+    prefixes = prefixes_of(model, [4, 11, 20])
+    copied = [Prefix(list(prefix.text), prefix.length, prefix.logits) for prefix in prefixes]
+
+    def run(prefixes):
+        choose = sampled(1.5, torch.Generator().manual_seed(5))
+        return continue_prefixes(
+            model, prefixes, copies=20, limits=[25, 18, 9], ends={2, 3, 4, 5}, choose=choose
+        )
+
+    assert run(prefixes) == run(copied)
+
+
+def test_copies_with_the_same_tokens_run_as_one_row():
+    model = random_model("qwen3")
+    prefixes = prefixes_of(model, [4, 11])
+    rows = []
+    handle = model.register_forward_hook(
+        lambda module, inputs, kwargs, output: rows.append(len(kwargs["position_ids"])),
+        with_kwargs=True,
+    )
+    continue_prefixes(model, prefixes, copies=50, limits=[6, 6], ends=set(), choose=greedy)
+    handle.remove()
+    assert rows == [2] * 5
+
+
+def test_drawing_follows_the_probabilities_and_never_takes_what_has_none():
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.rand(5, 12, dtype=torch.float64, generator=generator)
+    probabilities[:, [0, 4, 11]] = 0
+    probabilities /= probabilities.sum(1, keepdim=True)
+    rows = torch.arange(5).repeat_interleave(40_000)
+    uniform = torch.rand(len(rows), dtype=torch.float64, generator=generator)
+    tokens = draw(probabilities, rows, uniform)
+    counts = torch.zeros(5, 12).index_put_((rows, tokens), torch.ones(()), accumulate=True)
+    assert not counts[:, [0, 4, 11]].any()
+    expected = probabilities * 40_000
+    likely = probabilities > 0
+    statistic = ((counts - expected).square() / expected)[likely].sum()
+    assert float(statistic) < 68  # 40 degrees of freedom, a chance of 0.4% to be above
+
+
+def test_drawing_at_the_ends_of_the_unit_interval():
+    probabilities = torch.tensor([[0.0, 0.5, 0.5, 0.0], [0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
+    ends = torch.tensor([0.0, 1 - 2**-53, 0.0, 1 - 2**-53], dtype=torch.float64)
+    assert draw(probabilities, torch.tensor([0, 0, 1, 1]), ends).tolist() == [1, 2, 2, 2]

@@ -1,7 +1,8 @@
 """Sampled continuations of many prefixes together; what a prefix and its copies share runs once.
 
-Not transformers' `generate`, for three reasons: the copies of a prefix start from one set of keys and
-values, prefixes of different texts and lengths go on in one batch, and finished rows leave it.
+Not transformers' `generate`, for four reasons: the copies of a prefix run as one row for as long as they
+drew the same tokens, prefixes of one text keep that text's keys and values once, prefixes of different
+texts and lengths go on in one batch, and finished rows leave it.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -10,26 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from flowtracer.models.cache import Layers, cache_of, joined, layers_of
+from flowtracer.models.branching import Prefix, growing_texts
+from flowtracer.models.cache import Layers, cache_of, layers_of
 from flowtracer.models.decoder import device_of, find_decoder
 
 LOGITS_AT_ONCE = 256  # positions, our choice
-COMPACT = 0.75  # our choice: copying the cache pays off once a quarter of its rows is finished
 
-Choose = Callable[[Tensor], Tensor]  # logits (rows, V) to the next token of each row (rows,)
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """A text that the model has read, ready to go on from."""
-
-    layers: Layers  # of each layer keys and values, (1, heads, length, D)
-    logits: Tensor  # (V,), of the next token
-
-    @property
-    def length(self) -> int:
-        """Its number of tokens."""
-        return self.layers[0][0].shape[2]
+# Logits (rows, V) and the row of each copy (n,) to the next token of each copy (n,).
+Choose = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,8 +31,7 @@ class ReadText:
 
     def prefix(self, length: int) -> Prefix:
         """Its first tokens, 1 to T; a view."""
-        layers = [(keys[:, :, :length], values[:, :, :length]) for keys, values in self.layers]
-        return Prefix(layers, self.logits[length - 1])
+        return Prefix(self.layers, length, self.logits[length - 1])
 
 
 @torch.no_grad()
@@ -52,7 +40,7 @@ def read_prefix(model: nn.Module, ids: Sequence[int]) -> Prefix:
     text = torch.tensor([list(ids)], device=device_of(find_decoder(model)))
     cache = cache_of([], 1)
     logits = model(text, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-    return Prefix(layers_of(cache), logits[0, -1])
+    return Prefix(layers_of(cache), len(ids), logits[0, -1])
 
 
 @torch.no_grad()
@@ -71,10 +59,35 @@ def read_text(model: nn.Module, ids: Sequence[int]) -> ReadText:
 def sampled(temperature: float, generator: torch.Generator) -> Choose:
     """Draw from the softmax of `logits / temperature`, nothing cut off; temperature 0 takes the best."""
     if temperature == 0:
-        return lambda logits: logits.argmax(-1)
-    return lambda logits: torch.multinomial(
-        (logits.float() / temperature).softmax(-1), 1, generator=generator
-    )[:, 0]
+        return lambda logits, rows: logits.argmax(-1)[rows]
+
+    def choose(logits: Tensor, rows: Tensor) -> Tensor:
+        probabilities = (logits.double() / temperature).softmax(-1)
+        uniform = torch.rand(
+            len(rows), dtype=torch.float64, device=logits.device, generator=generator
+        )
+        return draw(probabilities, rows, uniform)
+
+    return choose
+
+
+def draw(probabilities: Tensor, rows: Tensor, uniform: Tensor) -> Tensor:
+    """Tokens by inversion: the first whose cumulative probability in its row is above `uniform`, (n,).
+
+    One sorted search for any number of draws from a row. probabilities: (R, V) float64. rows: (n,), the
+    row of each draw. uniform: (n,) float64, of [0, 1).
+    """
+    vocabulary = probabilities.shape[1]
+    cumulative = probabilities.cumsum(-1)
+    cumulative /= cumulative[:, -1:].clone()
+    cumulative += torch.arange(len(cumulative), device=cumulative.device)[
+        :, None
+    ]  # sorted as a whole
+    # Closer to 1 than that, rounding would carry the sum into the next row.
+    index = torch.searchsorted(
+        cumulative.view(-1), rows + uniform.clamp(max=1 - 2**-32), right=True
+    )
+    return (index - rows * vocabulary).clamp(0, vocabulary - 1)
 
 
 @torch.no_grad()
@@ -90,55 +103,33 @@ def continue_prefixes(
     """New tokens of `copies` rows of every prefix, prefix by prefix, the end-of-text token included.
 
     limits: new tokens at most, one number a prefix. ends: ids that end a text. A row that reached its
-    limit has no end-of-text token. The order in which `choose` sees the rows depends only on the
+    limit has no end-of-text token. The order in which `choose` sees the copies depends only on the
     arguments, so that a seeded generator gives the same tokens again.
     """
-    layers = [joined(parts) for parts in zip(*(one.layers for one in prefixes), strict=True)]
-    device = layers[0][0].device
-    width = layers[0][0].shape[2]
-    lengths = torch.tensor([one.length for one in prefixes], device=device)
-    gap = torch.arange(width, device=device)[None] < (width - lengths)[:, None]
+    device = prefixes[0].logits.device
+    stops = torch.tensor(sorted(ends), device=device)
     every = torch.arange(len(prefixes), device=device).repeat_interleave(copies)
     limit = torch.tensor(list(limits), device=device)[every]
-    padded = bool(gap.any())
-    mask = nn.functional.pad((~gap).long(), (0, max(limits, default=0)), value=1)[every]
-    positions = lengths[every]
-    logits = torch.stack([one.logits for one in prefixes])[every]
-    cache = cache_of([(keys[every], values[every]) for keys, values in layers], len(every))
-    del layers
-    stops = torch.tensor(sorted(ends), device=device)
-
-    active = limit > 0
-    rows = torch.arange(len(every), device=device)
-    drawn: list[tuple[Tensor, Tensor]] = []  # rows and their tokens, step by step
-    for step in range(max(limits, default=0)):
-        tokens = choose(logits)
-        drawn.append((rows[active], tokens[active]))
-        active = active & ~torch.isin(tokens, stops) & (step + 1 < limit)
-        left = int(active.sum())
-        if not left:
-            break
-        if left < COMPACT * len(rows):
-            kept = active.nonzero()[:, 0]
-            cache.batch_select_indices(kept)
-            rows, tokens, positions, limit = rows[kept], tokens[kept], positions[kept], limit[kept]
-            mask, active = mask[kept], active[kept]
-        output = model(
-            tokens[:, None],
-            past_key_values=cache,
-            attention_mask=mask[:, : width + step + 1] if padded else None,
-            position_ids=positions[:, None],
-            use_cache=True,
-        )
-        logits = output.logits[:, -1]
-        positions = positions + 1
-    return _by_row(drawn, len(every))
+    copy = (limit > 0).nonzero()[:, 0]
+    row = every[copy]
+    logits = torch.stack([prefix.logits for prefix in prefixes])
+    drawn: list[tuple[Tensor, Tensor]] = []  # copies and their tokens, step by step
+    with growing_texts(model, prefixes, max(limits, default=0)) as texts:
+        for step in range(max(limits, default=0)):
+            tokens = choose(logits, row)
+            drawn.append((copy, tokens))
+            active = ~torch.isin(tokens, stops) & (step + 1 < limit[copy])
+            copy, row, tokens = copy[active], row[active], tokens[active]
+            if not len(copy):
+                break
+            row, logits = texts.grow(row, tokens)
+    return _by_copy(drawn, len(every))
 
 
-def _by_row(drawn: list[tuple[Tensor, Tensor]], count: int) -> list[list[int]]:
-    """Tokens of each row, out of steps that hold the rows still active."""
+def _by_copy(drawn: list[tuple[Tensor, Tensor]], count: int) -> list[list[int]]:
+    """Tokens of each copy, out of steps that hold the copies still active."""
     tokens: list[list[int]] = [[] for _ in range(count)]
-    for rows, step in drawn:
-        for row, token in zip(rows.tolist(), step.tolist(), strict=True):
-            tokens[row].append(token)
+    for copies, step in drawn:
+        for copy, token in zip(copies.tolist(), step.tolist(), strict=True):
+            tokens[copy].append(token)
     return tokens

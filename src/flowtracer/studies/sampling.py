@@ -9,13 +9,14 @@ from transformers import PreTrainedTokenizerBase
 
 from flowtracer.evaluation.run import reward_of
 from flowtracer.models import Loaded
-from flowtracer.models.continuation import Prefix, continue_prefixes, read_prefix, sampled
+from flowtracer.models.branching import Prefix
+from flowtracer.models.continuation import continue_prefixes, read_prefix, sampled
 from flowtracer.models.generation import end_tokens
 from flowtracer.regions import decode_text
 from flowtracer.tasks import Example, Task
 
 NUMBERS = 1 << 28  # keys and values held at a time, our choice: 1 GiB in float32
-MOST_ROWS = 1024  # our choice: beyond, a step of a small model gains nothing by more rows
+MOST_ROWS = 2048  # our choice: beyond, a step of a small model gains nothing by more rows
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _groups(prefixes: Sequence[Prefix], limits: Sequence[int], copies: int) -> I
     Neighbours, whose continuations are alike in length. Depends on the settings only, so that a seed
     gives the same continuations on every machine.
     """
-    numbers_per_token = sum(2 * keys[0, :, 0].numel() for keys, _ in prefixes[0].layers)
+    numbers_per_token = sum(2 * keys[0, :, 0].numel() for keys, _ in prefixes[0].text)
     longest = max(p.length + limit for p, limit in zip(prefixes, limits, strict=True))
     rows = max(1, min(MOST_ROWS, NUMBERS // (numbers_per_token * longest)))
     step = max(1, rows // copies)

@@ -1,0 +1,145 @@
+"""Texts that grow by a token a step, each distinct one once, however many copies of it were drawn."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache
+
+from flowtracer.models.cache import Layers, RoomyLayer, cache_of, joined
+from flowtracer.models.decoder import find_decoder
+from flowtracer.models.shared_text import attending_to, can_share
+
+COMPACT = 0.75  # our choice: copying the cache pays off once a quarter of its rows is finished
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A text that the model has read, ready to go on from."""
+
+    text: Layers  # of each layer keys and values of a text that begins with it, (1, heads, T, D)
+    length: int  # its number of tokens, 1 to T
+    logits: Tensor  # (V,), of the next token
+
+    @property
+    def layers(self) -> Layers:
+        """Of each layer its own keys and values, (1, heads, length, D); views."""
+        return [
+            (keys[:, :, : self.length], values[:, :, : self.length]) for keys, values in self.text
+        ]
+
+
+@dataclass
+class Texts:
+    """Distinct texts, a row each. They begin as the prefixes."""
+
+    model: nn.Module
+    cache: Cache  # of the rows' tokens; without those of the prefixes if these share one text
+    lengths: Tensor  # (P,), tokens of each prefix
+    mask: Tensor | None  # (P, columns), which columns of a row of each prefix are tokens; None: all
+    width: int  # columns of the cache at the beginning
+    prefix: Tensor  # (rows,), which prefix each goes on from
+    steps: int = 0
+
+    @property
+    def seen(self) -> Tensor:
+        """Length of each row's prefix, (rows,)."""
+        return self.lengths[self.prefix]
+
+    def grow(self, row: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
+        """Put a token behind each copy and run what is new, (n,) and (rows, V).
+
+        row: (n,), the row of each copy. token: (n,). Returns each copy's row from now on, and logits of
+        the rows. Copies of one row with the same token stay one row; rows without a copy are given up.
+        """
+        vocabulary = find_decoder(self.model).config.get_text_config().vocab_size
+        pairs, child = torch.unique(row * vocabulary + token, return_inverse=True)
+        parent = pairs // vocabulary
+        row_of_child, rows = rows_of_children(parent, len(self.prefix))
+        moved = row_of_child != parent
+        self._copy(parent[moved], row_of_child[moved], rows)
+        if len(pairs) < COMPACT * rows:
+            row_of_child = self._compact(row_of_child)
+        tokens = torch.zeros_like(self.prefix)
+        tokens[row_of_child] = pairs % vocabulary
+        return row_of_child[child], self._run(tokens)
+
+    def _copy(self, sources: Tensor, targets: Tensor, rows: int) -> None:
+        if not len(sources):
+            return
+        for layer in self.cache.layers:
+            assert isinstance(layer, RoomyLayer)
+            layer.copy_rows(sources, targets, rows)
+        origin = self.prefix[sources]
+        self.prefix = torch.cat([self.prefix, self.prefix.new_zeros(rows - len(self.prefix))])
+        self.prefix[targets] = origin
+
+    def _compact(self, used: Tensor) -> Tensor:
+        """Keep the used rows; returns where each went."""
+        kept = used.sort().values
+        if self.cache.get_seq_length():
+            self.cache.batch_select_indices(kept)
+        self.prefix = self.prefix[kept]
+        return torch.searchsorted(kept, used)
+
+    def _run(self, tokens: Tensor) -> Tensor:
+        mask = None
+        if self.mask is not None:
+            mask = self.mask[self.prefix][:, : self.width + self.steps + 1]
+        positions = self.seen + self.steps
+        self.steps += 1
+        output = self.model(
+            tokens[:, None],
+            past_key_values=self.cache,
+            attention_mask=mask,
+            position_ids=positions[:, None],
+            use_cache=True,
+        )
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+
+def rows_of_children(parent: Tensor, rows: int) -> tuple[Tensor, int]:
+    """Where the children of rows go, (n,), and how many rows there are then.
+
+    The first child of a row stays in it, the others take rows without children, then new ones, so that
+    only they have to be copied. parent: (n,), sorted.
+    """
+    first = torch.ones_like(parent, dtype=torch.bool)
+    first[1:] = parent[1:] != parent[:-1]
+    others = (~first).nonzero()[:, 0]
+    free = torch.ones(rows, dtype=torch.bool, device=parent.device)
+    free[parent] = False
+    unused = free.nonzero()[:, 0]
+    after = rows + max(0, len(others) - len(unused))
+    target = parent.clone()
+    fresh = torch.arange(rows, after, device=parent.device)
+    target[others] = torch.cat([unused, fresh])[: len(others)]
+    return target, after
+
+
+@contextmanager
+def growing_texts(model: nn.Module, prefixes: Sequence[Prefix], steps: int) -> Iterator[Texts]:
+    """Rows that begin as the prefixes, for at most so many steps.
+
+    Prefixes of one text share its keys and values where the model's attention allows it; others are
+    copied into the cache, padded on the left.
+    """
+    decoder = find_decoder(model)
+    device = prefixes[0].logits.device
+    lengths = torch.tensor([prefix.length for prefix in prefixes], device=device)
+    rows = torch.arange(len(prefixes), device=device)
+    text, longest = prefixes[0].text, max(prefix.length for prefix in prefixes)
+    if all(prefix.text is text for prefix in prefixes) and can_share(decoder, longest + steps):
+        text = [(keys[:, :, :longest], values[:, :, :longest]) for keys, values in text]
+        cache = cache_of([], 0)
+        texts = Texts(model, cache, lengths, None, 0, rows)
+        with attending_to(decoder, text, cache, lambda: texts.seen):
+            yield texts
+        return
+    gap = torch.arange(longest, device=device) < (longest - lengths)[:, None]
+    mask = nn.functional.pad((~gap).long(), (0, steps), value=1) if bool(gap.any()) else None
+    layers = [joined(parts) for parts in zip(*(prefix.layers for prefix in prefixes), strict=True)]
+    yield Texts(model, cache_of(layers, len(rows)), lengths, mask, longest, rows)
