@@ -37,7 +37,7 @@ SCORERS: dict[str, Scorer] = {
 }
 # Scorers of other packages: found by name, and never part of "all scorers".
 EXTRA_SCORERS: dict[str, Scorer] = {
-    name: Scorer(score, frozenset({"model"}), False, side="prompt", check=load_package)
+    name: Scorer(score, frozenset({"model"}), after_answer=False, side="prompt", check=load_package)
     for name, score in {"flashtrace": flashtrace, "flashtrace_span": flashtrace_span}.items()
 }
 
