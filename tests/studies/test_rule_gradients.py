@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.models import random_model
+from helpers.models import ARCHITECTURES, random_model
 
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.studies.gradient.backward import (
@@ -10,6 +10,7 @@ from flowtracer.studies.gradient.backward import (
     rule_gradients,
     sampled_coordinates,
 )
+from flowtracer.studies.gradient.cut import cut_forward
 
 
 def made_batch():
@@ -41,17 +42,64 @@ def plain_gradients(model, batch, coefficients, parameters):
 
 @pytest.mark.parametrize("choice", ["all", "last:2", "last:6"])
 @pytest.mark.parametrize("name", ["qwen3", "gemma2"])
-@pytest.mark.parametrize("tokens", [40, 10_000])
-def test_every_rule_gets_its_gradient(name, choice, tokens):
+@pytest.mark.parametrize("most", [800, 100_000])
+def test_every_rule_gets_its_gradient(name, choice, most):
     model, batch = random_model(name), made_batch()
     coefficients = torch.randn(
         3, *batch.input_ids.shape, generator=torch.Generator().manual_seed(1)
     )
     parameters = chosen_parameters(model, choice)
     coordinates = sampled_coordinates(parameters, 1 << 30, seed=0)
-    gradients = rule_gradients(model, batch, coefficients, parameters, coordinates, tokens=tokens)
+    gradients = rule_gradients(model, batch, coefficients, parameters, coordinates, most=most)
     expected = plain_gradients(model, batch, coefficients, parameters)
     assert float(expected.abs().max()) > 0
+    torch.testing.assert_close(
+        gradients, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max())
+    )
+
+
+@pytest.mark.parametrize("choice", ["last:1", "last:3"])
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_architecture_gives_each_rule_its_gradient(name, choice):
+    """Also where two rules are sums of others, one rule is nearly another, and only part is drawn."""
+    model, batch = random_model(name), made_batch()
+    own = torch.randn(2, *batch.input_ids.shape, generator=torch.Generator().manual_seed(1))
+    near = own[:1] + 1e-3 * torch.randn(own[:1].shape, generator=torch.Generator().manual_seed(2))
+    coefficients = torch.cat([own, own.sum(0, keepdim=True), near, 0 * near, -2 * near])
+    parameters = chosen_parameters(model, choice)
+    coordinates = sampled_coordinates(parameters, 2000, seed=0)
+    gradients = rule_gradients(model, batch, coefficients, parameters, coordinates)
+    expected = plain_gradients(model, batch, coefficients, parameters)[:, coordinates]
+    assert not bool(gradients[4].any())
+    torch.testing.assert_close(
+        gradients, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max())
+    )
+
+
+@pytest.mark.parametrize(("name", "cut"), [("qwen3", True), ("gemma3", True), ("gpt-oss", False)])
+def test_a_layer_whose_experts_choose_their_tokens_is_not_cut(name, cut):
+    model = random_model(name).requires_grad_(False)
+    for parameter in chosen_parameters(model, "last:1"):
+        parameter.requires_grad_()
+    forward = cut_forward(model, made_batch())
+    assert (forward is not None) == cut
+    assert forward is None or len(forward.calls) == (4 if name == "qwen3" else 6)
+
+
+def test_lora_adapters_get_their_gradient():
+    peft = pytest.importorskip("peft", reason="needs the extra flowtracer[train]")
+    config = peft.LoraConfig(target_modules=["q_proj", "down_proj", "up_proj"], r=2)
+    model, batch = peft.get_peft_model(random_model("qwen3"), config).eval(), made_batch()
+    parameters = chosen_parameters(model, "lora")
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.normal_(0, 0.3)
+    coefficients = torch.randn(
+        2, *batch.input_ids.shape, generator=torch.Generator().manual_seed(1)
+    )
+    coordinates = sampled_coordinates(parameters, 1 << 30, seed=0)
+    gradients = rule_gradients(model, batch, coefficients, parameters, coordinates)
+    expected = plain_gradients(model, batch, coefficients, parameters)
     torch.testing.assert_close(
         gradients, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max())
     )

@@ -11,11 +11,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from flowtracer.credit.chunks import chunks
 from flowtracer.models.decoder import find_decoder, layer_stack
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.forward import apply_head, head_slices, predicted, read_states
+from flowtracer.studies.gradient.basis import independent_rows
+from flowtracer.studies.gradient.cut import cut_forward, cut_gradients
 
-TOKENS = 1 << 11  # of one forward pass with a graph, our choice: more is no faster on a CPU
+MOST = 1 << 17  # entries of (rows, T, T) of a forward pass with a graph, our choice: see `chunks`
 COORDINATES = 1 << 18  # our choice: a batch's gradients of 24 rules are then 26 MB
 
 
@@ -66,31 +69,71 @@ def rule_gradients(
     parameters: Sequence[nn.Parameter],
     coordinates: Tensor,
     *,
-    tokens: int = TOKENS,
+    most: int = MOST,
 ) -> Tensor:
     """Gradients at the coordinates, (R, C) float32, in evaluation mode.
 
     Args:
         coefficients: (R, N, T), of every token's log-probability; read at candidates only.
-        parameters: see `chosen_parameters`; coordinates: see `sampled_coordinates`.
-        tokens: rows times columns of one forward pass.
+        parameters: see `chosen_parameters`; coordinates: see `sampled_coordinates`, sorted.
+        most: entries of (rows, T, T) of one forward pass with a graph, unless it is a single row.
     """
-    total = torch.zeros(len(coefficients), len(coordinates))
+    basis, mix = independent_rows(coefficients[:, batch.candidates])
+    coefficients = coefficients[basis]
+    total = torch.zeros(len(basis), len(coordinates))
+    places = _places(parameters, coordinates)
+    cut = not _trains_head(model, parameters)
+    rows = batch.candidates.any(1).nonzero()[:, 0]
     with _only(model, parameters):
-        for rows, columns in _parts(batch, tokens):
-            part = coefficients[:, rows, columns]
-            total += _of_part(model, batch.take(rows, columns), part, parameters, coordinates)
-    return total
+        for part in chunks(batch, rows, after_answer=True, most=most) if basis else []:
+            taken = batch.take(part.rows, part.columns)
+            cotangents = coefficients[:, part.rows, part.columns]
+            by_rule = _cut(model, taken, cotangents, parameters) if cut else None
+            if by_rule is None:
+                cut, by_rule = False, _plain(model, taken, cotangents, parameters)
+            for sums, gradients in zip(total, by_rule, strict=True):
+                for (inside, index), gradient in zip(places, gradients, strict=True):
+                    if gradient is not None:
+                        taken_at = gradient.reshape(-1)[index.to(gradient.device)]
+                        sums[inside] += taken_at.float().cpu()
+    return mix.to(total) @ total
 
 
-def _of_part(
-    model: nn.Module,
-    batch: ScoreBatch,
-    coefficients: Tensor,
-    parameters: Sequence[nn.Parameter],
-    coordinates: Tensor,
-) -> Tensor:
-    """Gradients of one forward pass, (R, C)."""
+def _places(parameters: Sequence[nn.Parameter], coordinates: Tensor) -> list[tuple[slice, Tensor]]:
+    """Of each parameter, which of the coordinates are in it, and their indices inside it."""
+    ends = torch.tensor([p.numel() for p in parameters]).cumsum(0)
+    stops = torch.searchsorted(coordinates, ends).tolist()
+    starts = [0, *stops[:-1]]
+    offsets = [0, *ends[:-1].tolist()]
+    return [
+        (slice(start, stop), coordinates[start:stop] - offset)
+        for start, stop, offset in zip(starts, stops, offsets, strict=True)
+    ]
+
+
+def _cut(
+    model: nn.Module, batch: ScoreBatch, coefficients: Tensor, parameters: Sequence[nn.Parameter]
+) -> Iterator[list[Tensor | None]] | None:
+    """Gradients by rule and parameter with one backward pass for all above the last attention."""
+    forward = cut_forward(model, batch)
+    if forward is None:
+        return None
+    rows, columns = predicted(batch, batch.candidates)
+    pull = _head_pull(model, forward.final[rows, columns - 1], batch.input_ids[rows, columns])
+    return cut_gradients(
+        forward,
+        (rows, columns - 1),
+        pull,
+        coefficients[:, rows, columns].to(pull.device),
+        parameters,
+        layer_stack(model)[-1],
+    )
+
+
+def _plain(
+    model: nn.Module, batch: ScoreBatch, coefficients: Tensor, parameters: Sequence[nn.Parameter]
+) -> Iterator[Sequence[Tensor | None]]:
+    """Gradients by rule and parameter with a backward pass for each rule."""
     states = read_states(model, batch).final
     assert states is not None
     rows, columns = predicted(batch, batch.candidates)
@@ -100,24 +143,24 @@ def _of_part(
     if _trains_head(model, parameters):
         output = torch.cat(list(_log_probabilities(model, output, targets)))
     else:
-        leaf = output.detach().requires_grad_()
-        pull = torch.zeros_like(leaf)
-        for logs in _log_probabilities(model, leaf, targets):
-            pull += torch.autograd.grad(logs.sum(), leaf)[0]
-        cotangents = cotangents[:, :, None] * pull
-    gradients = []
+        cotangents = cotangents[:, :, None] * _head_pull(model, output, targets)
     for number, cotangent in enumerate(cotangents):
-        parts = torch.autograd.grad(
+        yield torch.autograd.grad(
             output,
             parameters,
             cotangent.to(output.dtype),
             retain_graph=number + 1 < len(cotangents),
             allow_unused=True,
-            materialize_grads=True,
         )
-        flat = torch.cat([part.reshape(-1) for part in parts])
-        gradients.append(flat[coordinates.to(flat.device)].float().cpu())
-    return torch.stack(gradients)
+
+
+def _head_pull(model: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
+    """Gradient of each target's log-probability with respect to the state before it, (n, D)."""
+    leaf = states.detach().requires_grad_()
+    pull = torch.zeros_like(leaf)
+    for logs in _log_probabilities(model, leaf, targets.to(leaf.device)):
+        pull += torch.autograd.grad(logs.sum(), leaf)[0]
+    return pull
 
 
 def _log_probabilities(model: nn.Module, states: Tensor, targets: Tensor) -> Iterator[Tensor]:
@@ -133,24 +176,6 @@ def _trains_head(model: nn.Module, parameters: Sequence[nn.Parameter]) -> bool:
     tied = {id(parameter) for parameter in decoder.get_input_embeddings().parameters()}
     stack = {id(parameter) for parameter in decoder.parameters()} - tied
     return any(id(parameter) not in stack for parameter in parameters)
-
-
-def _parts(batch: ScoreBatch, tokens: int) -> Iterator[tuple[Tensor, slice]]:
-    """Rows of similar length that fit one forward pass, and the columns that they need."""
-    real = batch.attention_mask > 0
-    place = torch.arange(1, real.shape[1] + 1, device=real.device)
-    first, stop = real.int().argmax(1).tolist(), (real * place).amax(1).tolist()
-    group: list[int] = []
-    begin = end = 0
-    for row in sorted(range(len(first)), key=lambda row: stop[row] - first[row]):
-        wider = min(begin, first[row]), max(end, stop[row])
-        if group and (len(group) + 1) * (wider[1] - wider[0]) > tokens:
-            yield torch.tensor(group, device=real.device), slice(begin, end)
-            group = []
-        begin, end = wider if group else (first[row], stop[row])
-        group.append(row)
-    if group:
-        yield torch.tensor(group, device=real.device), slice(begin, end)
 
 
 @contextmanager
