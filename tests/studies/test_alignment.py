@@ -11,6 +11,7 @@ from flowtracer.studies.gradient.alignment import (
     gram,
     others,
     sign_cosines,
+    signal,
     signal_to_noise,
 )
 from flowtracer.studies.gradient.objective import (
@@ -51,10 +52,7 @@ def test_signal_to_noise_is_found_back_without_bias():
     found = []
     for _ in range(600):
         gradients = mean + 2 * torch.randn(6, 20, generator=GENERATOR)
-        products = gram(gradients)
-        count = len(products)
-        signal = (products.sum() - products.trace()) / (count * (count - 1))
-        found.append(float(signal) / (20 * 4.0))
+        found.append(float(signal(gram(gradients))) / (20 * 4.0))
     assert np.mean(found) == pytest.approx(expected, rel=0.1)
     assert signal_to_noise(gram(mean + torch.randn(400, 20, generator=GENERATOR) * 2)) == (
         pytest.approx(expected, rel=0.25)

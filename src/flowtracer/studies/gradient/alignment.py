@@ -37,18 +37,22 @@ def gram(gradients: Tensor) -> Tensor:
     return gradients @ gradients.T
 
 
+def signal(products: Tensor) -> Tensor:
+    """`|mean g|^2` without bias: the mean of the products of different batches, (B, B), B >= 2."""
+    count = len(products)
+    return (products.sum() - products.diagonal().sum()) / (count * (count - 1))
+
+
 def signal_to_noise(products: Tensor) -> float:
     """`|mean g|^2 / trace(covariance of g)` of one batch's gradient, without bias.
 
-    products: (B, B) inner products, B >= 2. `|mean|^2` is the mean of the products of different
-    batches, `trace` the mean of the squares less that. The ratio of two rules' values is how many
+    products: (B, B) inner products, B >= 2. `|mean|^2` is `signal`, `trace` the mean of the squares
+    less that. The ratio of two rules' values is how many
     times the rollouts the worse one needs for the same signal. Negative where there is only noise.
     """
-    count = len(products)
-    squares = products.diagonal().sum()
-    signal = (products.sum() - squares) / (count * (count - 1))
-    noise = squares / count - signal
-    return float(signal / noise) if noise > 0 else float("inf")
+    mean = signal(products)
+    noise = products.diagonal().mean() - mean
+    return float(mean / noise) if noise > 0 else float("inf")
 
 
 def effective_ratio(weights: Tensor, candidates: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Gradients of many rules from one forward pass: `sum of c[i, t] grad log p[i, t]` for each rule's c.
 
-The layers below the chosen parameters keep no graph. Each rule costs one backward pass through the
-layers above; the language-model head, where it is not trained itself, is passed once for all rules,
-because a token's log-probability depends on its own final state alone.
+The layers below the chosen parameters keep no graph. What lies above the attention of the last layer,
+the language-model head included, is passed once for all rules where `cut` allows it; a rule then costs
+one backward pass through the rest of the chosen layers, and none if its c is a sum of other rules'.
+Where the head itself is trained, each rule costs a pass through everything.
 """
 
 from collections.abc import Iterator, Sequence
@@ -83,14 +84,14 @@ def rule_gradients(
     total = torch.zeros(len(basis), len(coordinates))
     places = _places(parameters, coordinates)
     cut = not _trains_head(model, parameters)
-    rows = batch.candidates.any(1).nonzero()[:, 0]
+    rows = predicted(batch, batch.candidates)[0].unique()
     with _only(model, parameters):
         for part in chunks(batch, rows, after_answer=True, most=most) if basis else []:
             taken = batch.take(part.rows, part.columns)
             cotangents = coefficients[:, part.rows, part.columns]
-            by_rule = _cut(model, taken, cotangents, parameters) if cut else None
-            if by_rule is None:
-                cut, by_rule = False, _plain(model, taken, cotangents, parameters)
+            shared = _cut(model, taken, cotangents, parameters) if cut else None
+            cut = shared is not None
+            by_rule = _plain(model, taken, cotangents, parameters) if shared is None else shared
             for sums, gradients in zip(total, by_rule, strict=True):
                 for (inside, index), gradient in zip(places, gradients, strict=True):
                     if gradient is not None:
@@ -113,7 +114,7 @@ def _places(parameters: Sequence[nn.Parameter], coordinates: Tensor) -> list[tup
 
 def _cut(
     model: nn.Module, batch: ScoreBatch, coefficients: Tensor, parameters: Sequence[nn.Parameter]
-) -> Iterator[list[Tensor | None]] | None:
+) -> Iterator[Sequence[Tensor | None]] | None:
     """Gradients by rule and parameter with one backward pass for all above the last attention."""
     forward = cut_forward(model, batch)
     if forward is None:

@@ -19,7 +19,8 @@ def independent_rows(rows: Tensor) -> tuple[list[int], Tensor]:
     rows = rows.double()
     length = rows.norm(dim=1)
     unit = rows / length.clamp(min=torch.finfo(torch.float64).tiny)[:, None]
-    residual, basis = unit.clone(), []
+    residual = unit.clone()
+    basis: list[int] = []
     while len(basis) < len(rows):
         left = residual.norm(dim=1)
         next_row = int(left.argmax())

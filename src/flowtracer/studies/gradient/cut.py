@@ -30,7 +30,7 @@ class Call:
     output: Tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class CutForward:
     """A forward pass in which the output of the last layer's attention is a leaf.
 
@@ -76,7 +76,7 @@ def cut_gradients(
     cotangents: Tensor,
     parameters: Sequence[nn.Parameter],
     last_layer: nn.Module,
-) -> Iterator[list[Tensor | None]] | None:
+) -> Iterator[Sequence[Tensor | None]] | None:
     """Gradient of each parameter, rule by rule; None if the cut does not part this model in two.
 
     Args:
@@ -114,14 +114,14 @@ def _of_rules(
     cotangents: Tensor,
     parameters: Sequence[nn.Parameter],
     below: Sequence[nn.Parameter],
-) -> Iterator[list[Tensor | None]]:
+) -> Iterator[Sequence[Tensor | None]]:
     grid = cut.final.new_zeros(*cut.final.shape[:2], 1)
-    branches = [(cut.attention, pulls[0]), *zip([cut.stream], pulls[1:], strict=False)]
-    branches = [(branch, pulled) for branch, pulled in branches if branch.requires_grad]
+    ends = zip((cut.attention, cut.stream), pulls, strict=False)
+    branches = [(branch, pulled) for branch, pulled in ends if branch.requires_grad]
     for number, coefficients in enumerate(cotangents):
         grid[positions] = coefficients[:, None].to(grid.dtype)
-        gradients: dict[int, Tensor | None] = {}
-        if below:
+        gradients: dict[int, Tensor | None] = dict.fromkeys(map(id, below))
+        if below and branches:
             parts = torch.autograd.grad(
                 [branch for branch, _ in branches],
                 below,
@@ -129,7 +129,7 @@ def _of_rules(
                 retain_graph=number + 1 < len(cotangents),
                 allow_unused=True,
             )
-            gradients = {id(p): part for p, part in zip(below, parts, strict=True)}
+            gradients |= {id(p): part for p, part in zip(below, parts, strict=True)}
         for token in tokens:
             gradients |= token.weighted(coefficients)
         yield [gradients[id(p)] for p in parameters]
@@ -142,10 +142,10 @@ class _TokenGradients:
     weight: a linear module's, `outer of deltas (n, out) and inputs (n, in)`. written: (n, P) of others.
     """
 
-    weight: nn.Parameter | None
+    weight: Tensor | None
     inputs: Tensor
     deltas: Tensor
-    written: Sequence[tuple[nn.Parameter, Tensor]]
+    written: Sequence[tuple[Tensor, Tensor]]
 
     def weighted(self, coefficients: Tensor) -> dict[int, Tensor | None]:
         """Sum over tokens, by the parameter's id. coefficients: (n,)."""
@@ -174,8 +174,7 @@ def _token_gradients(module: nn.Module, inputs: Tensor, deltas: Tensor) -> _Toke
         def run(values: dict[str, Tensor]) -> Any:
             return torch.func.functional_call(module, values, (state,))
 
-        _, pullback = torch.func.vjp(run, values)
-        gradients: dict[str, Tensor] = pullback(delta)[0]
+        gradients: dict[str, Tensor] = torch.func.vjp(run, values)[1](delta)[0]
         return gradients
 
     each = torch.func.vmap(at_token)(inputs, deltas)
