@@ -2,7 +2,14 @@
 
 import pytest
 
-from flowtracer.records import first_field, parse_record, read_lines, read_records
+from flowtracer.records import (
+    ANY,
+    check_kind,
+    first_field,
+    parse_record,
+    read_lines,
+    read_records,
+)
 
 DAMAGED = {
     "is not JSON": b'{"prompt": "cut of',
@@ -50,6 +57,31 @@ def test_the_first_field_with_a_value_counts():
     record = {"prompt": None, "question": "", "problem": "x"}
     assert first_field(record, ("prompt", "question", "problem")) == ""
     assert first_field(record, ("prompt",)) is None
+
+
+CONDITION = {"scorer": str, "drop?": float, "answer?": str | None}
+ROW = {"problem": int, "texts": [{"conditions": [CONDITION]}], "scores": {ANY: [float]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem": True}, "problem is True"),
+        ({"problem": 10**400}, "problem is 1000"),
+        ({"texts": {}}, "texts is {}"),
+        ({"texts": [{}]}, "texts has no conditions"),
+        ({"texts": [{"conditions": [{"scorer": "a", "drop": "1"}]}]}, "drop is '1'"),
+        ({"texts": [{"conditions": [{"scorer": None}]}]}, "scorer is None"),
+        ({"scores": {"flow": [0.5, None]}}, "scores is None"),
+        ({"scores": [1.0]}, r"scores is \[1.0\]"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(change, message):
+    conditions = [{"scorer": "flow", "drop": 1, "answer": None, "more": []}, {"scorer": "random"}]
+    row = {"problem": 3, "texts": [{"conditions": conditions}], "scores": {"flow": [0.5, 1]}}
+    check_kind(row, ROW, "the row")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_kind(row | change, ROW, "the row")
 
 
 def test_half_a_character_is_refused():

@@ -4,11 +4,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 PROMPT_FIELDS = ("prompt", "messages", "question", "problem")
 RESPONSE_FIELDS = ("response", "completion", "output")
 LONGEST_LINE = 1 << 26  # bytes, our choice: more than any text that a model reads
+
+# What a value of JSON has to be: a type (an int is a float, too), one of several, a list whose items are
+# all of one kind, or an object with these fields; one with "?" may be missing, ANY stands for all.
+Kind = type | UnionType | list["Kind"] | dict[str, "Kind"]
+ANY = "*"
+LARGEST = 1 << 63  # of whole numbers, as in arrays
 
 
 def first_field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -33,6 +40,32 @@ def parse_record(line: bytes, *, longest: int = LONGEST_LINE) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError("is not a JSON object")
     return record
+
+
+def check_kind(value: Any, kind: Kind, name: str) -> None:
+    """Raise ValueError, which names the field, if something inside a value is of another kind."""
+    if isinstance(kind, dict) and isinstance(value, dict):
+        for field, inner in kind.items():
+            key = field.removesuffix("?")
+            if field == ANY:
+                check_kind(list(value.values()), [inner], name)
+            elif key in value:
+                check_kind(value[key], inner, key)
+            elif key == field:
+                raise ValueError(f"{name} has no {key}")
+    elif isinstance(kind, list) and isinstance(value, list):
+        for item in value:
+            check_kind(item, kind[0], name)
+    elif isinstance(kind, list | dict) or not _is_a(value, kind):
+        raise ValueError(f"{name} is {value!r:.60}, which is of another type or too large")
+
+
+def _is_a(value: Any, kind: type | UnionType) -> bool:
+    """Whether a plain value is of a type; an int is a float, too, but no bool is an int."""
+    types = getattr(kind, "__args__", (kind,))
+    if type(value) is int:
+        return abs(value) < LARGEST and (int in types or float in types)
+    return type(value) in types
 
 
 def read_lines(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from flowtracer.records import parse_record, read_lines
+from flowtracer.records import Kind, check_kind, parse_record, read_lines
 
 Key = TypeVar("Key", bound=Hashable)
 Json = TypeVar("Json", dict[str, Any], list[Any])
@@ -24,11 +24,11 @@ _open_partials: set[Path] = set()
 
 
 def read_rows(
-    path: Path, fields: Collection[str] | Mapping[str, type] = ()
+    path: Path, fields: Collection[str] | Mapping[str, Kind] = ()
 ) -> list[dict[str, Any]]:
     """Complete rows of a file that have all the fields, or none if there is no file.
 
-    fields: their names, or what type each is of. Raises ValueError for a damaged line, but for a last one
+    fields: their names, or what kind each is of. Raises ValueError for a damaged line, but for a last one
     that a kill cut short.
     """
     if not path.exists():
@@ -38,7 +38,8 @@ def read_rows(
         try:
             row = parse_record(line)
             if set(fields) <= row.keys():
-                _check_types(row, fields)
+                if isinstance(fields, Mapping):
+                    check_kind(row, dict(fields), "the row")
                 rows.append(row)
         except ValueError as error:
             if not line.endswith(b"\n"):
@@ -73,7 +74,7 @@ def resume_rows(
     make: Callable[[int, Sequence[Key]], Iterable[dict[str, Any]]],
     *,
     key: Callable[[dict[str, Any]], Key],
-    fields: Collection[str] | Mapping[str, type],
+    fields: Collection[str] | Mapping[str, Kind],
     progress: Callable[[int, int], None],
 ) -> dict[Key, dict[str, Any]]:
     """The rows of a file by their key; those of the batches that are missing are made and appended.
@@ -208,12 +209,6 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, which is read as a stream, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_types(row: dict[str, Any], fields: Collection[str] | Mapping[str, type]) -> None:
-    for name, kind in fields.items() if isinstance(fields, Mapping) else ():
-        if type(row[name]) is not kind:
-            raise ValueError(f"{name} is {row[name]!r:.60}, no {kind.__name__}")
 
 
 def _line(row: dict[str, Any]) -> str:

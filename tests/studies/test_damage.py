@@ -81,6 +81,24 @@ def test_odd_values_in_any_field_name_the_file(embedded, finished):
     assert trial_of_solutions(embedded, finished, odd) == 80
 
 
+@pytest.mark.parametrize("odd", [None, "x", {}, 10**400, [[None]]])
+def test_damaged_insides_of_rows_are_named_before_anything_is_made(embedded, finished, odd):
+    path = next(path for path in finished if path.name == "rows.jsonl")
+    first, second = map(json.loads, finished[path].splitlines())
+    made = []
+    try:
+        for name in first:
+            path.write_text(json.dumps(first | {name: odd}) + "\n")  # the second is to be made
+            with pytest.raises(ValueError, match=rf"rows\.jsonl, line 1: {name} is .*; delete the"):
+                run_shape(
+                    STUDY, embedded, load_task("countdown"), path.parent,
+                    progress=lambda stage, *a: made.append(stage),
+                )  # fmt: skip
+        assert "scoring" not in made and set(second) == set(first)
+    finally:
+        path.write_bytes(finished[path])
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"null", b"\xff", b'["a"', b"7"])
 def test_environments_that_are_no_list_name_their_file(tmp_path, content):
     path = tmp_path / "environments.json"

@@ -94,6 +94,7 @@ def run_formats(
         task,
         folder,
         lambda within, batch: [_make_row(study, within, solution) for solution in batch],
+        fields={"problem": int, "overlap": dict.fromkeys(FORMATS[1:], float)},
         stage="rewording",
         **run,
     )

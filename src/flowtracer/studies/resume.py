@@ -1,12 +1,13 @@
 """One row for each solution, in fixed batches; a run that was killed goes on where it stopped."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Required, TypedDict
 
 from flowtracer.credit import structural_vocabulary
 from flowtracer.models import Loaded
+from flowtracer.records import Kind
 from flowtracer.storage import check_settings, lock, read_rows, resume_rows
 from flowtracer.studies.provenance import note_environment
 from flowtracer.studies.solutions import (
@@ -20,7 +21,6 @@ from flowtracer.tasks import Task
 
 ROWS_FILE = "rows.jsonl"
 STUDY_FILE = "study.json"
-FIELDS = {"problem": int}
 MakeRows = Callable[[SolutionSet, Sequence[Solution]], Iterable[dict[str, Any]]]
 Progress = Callable[[str, int, int], None]
 
@@ -60,6 +60,7 @@ def run_over_solutions(
     folder: Path,
     make_rows: MakeRows,
     *,
+    fields: Mapping[str, Kind],
     stage: str,
     solutions_folder: Path | None = None,
     progress: Progress,
@@ -68,10 +69,10 @@ def run_over_solutions(
     """Do what is missing and return a row a solution, in the task's order.
 
     make_rows: from all solutions and a batch of them to the rows of that batch, each with a field
-    `problem`. stage: what is being done, for the progress. solutions_folder: where the model's solutions
-    are or are put, to be shared by several studies; default: `solutions` in the folder. batch: solutions
-    of one call; batches do not depend on what is there already, so that a study that was killed goes on
-    to the same rows.
+    `problem`. fields: of a row, see `read_rows`. stage: what is being done, for the progress.
+    solutions_folder: where the model's solutions are or are put, to be shared by several studies;
+    default: `solutions` in the folder. batch: solutions of one call; batches do not depend on what
+    is there already, so that a study that was killed goes on to the same rows.
 
     Raises ValueError if the folder holds another study or is in use, or the task has too few problems.
     """
@@ -91,14 +92,14 @@ def run_over_solutions(
         by_problem = {solution.problem: solution for solution in solutions}
         problems = list(by_problem)
         path = folder / ROWS_FILE
-        if by_problem.keys() - {row["problem"] for row in read_rows(path, FIELDS)}:
+        if by_problem.keys() - {row["problem"] for row in read_rows(path, fields)}:
             note_environment(folder)
         rows = resume_rows(
             path,
             [problems[start : start + batch] for start in range(0, len(problems), batch)],
             lambda number, keys: make_rows(within, [by_problem[key] for key in keys]),
             key=lambda row: row["problem"],
-            fields=FIELDS,
+            fields=fields,
             progress=lambda done, total: progress(stage, done, total),
         )
         return [rows[problem] for problem in problems]

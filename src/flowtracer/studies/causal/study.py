@@ -18,6 +18,7 @@ from flowtracer.intervention import attention_knockout, decode
 from flowtracer.intervention.knockout import Knockout
 from flowtracer.models import Loaded
 from flowtracer.models.generation import end_tokens
+from flowtracer.records import Kind
 from flowtracer.studies.causal.conditions import PreparedText, prepare_text
 from flowtracer.studies.causal.judging import is_complete, judge
 from flowtracer.studies.causal.settings import CausalStudy
@@ -26,6 +27,14 @@ from flowtracer.studies.scorer_choices import parse_scorers, score_solution
 from flowtracer.studies.solutions import Solution, SolutionSet
 from flowtracer.tasks import Task
 
+CONDITION: dict[str, Kind] = {
+    "scorer": str, "ratio": float, "excluded": int, "knocked_out": int, "changed?": bool,
+    "answer?": str | None, "reversed?": bool, "drop?": float, "answer_drop?": float,
+}  # fmt: skip
+FIELDS: dict[str, Kind] = {
+    "problem": int,
+    "texts": [{"cut": float | None, "reproduced": bool, "conditions": [CONDITION]}],
+}
 LONGER = 24  # tokens that a new answer may have more than the old one, our choice
 
 
@@ -40,7 +49,15 @@ def run_causal(
     parse_scorers(study.scorers, loaded.model, side=study.scored_side)
     make_rows = partial(_make_rows, study)
     return run_over_solutions(
-        study, loaded, task, folder, make_rows, stage="knocking out", batch=study.batch, **run
+        study,
+        loaded,
+        task,
+        folder,
+        make_rows,
+        fields=FIELDS,
+        stage="knocking out",
+        batch=study.batch,
+        **run,
     )
 
 

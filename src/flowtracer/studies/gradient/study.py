@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from flowtracer.credit import Credit, ScoreOptions, structural_vocabulary
 from flowtracer.credit.credit import credit_of_scores, token_scores
 from flowtracer.models import Loaded
+from flowtracer.records import ANY, Kind
 from flowtracer.storage import (
     atomic_write,
     check_settings,
@@ -51,7 +52,10 @@ from flowtracer.studies.sampling import Drawing
 from flowtracer.tasks import Task
 
 GRADIENTS_FOLDER = "gradients"
-FIELDS = ("batch", "rules")
+SPREAD: dict[str, Kind] = dict.fromkeys(("gini", "effective_tokens", "mean_weight"), float)
+FIELDS: dict[str, Kind] = {
+    "batch": int, "reward": float, "responses": int, "informative": int, "rules": {ANY: SPREAD},
+}  # fmt: skip
 LEAST_BATCHES = 2
 
 
@@ -209,10 +213,7 @@ def _make_rows(work: _Work, folder: Path, batches: Sequence[int]) -> Iterator[di
         }
         if informative:
             rollouts = batch_of(
-                work.loaded,
-                informative,
-                answer=work.answer,
-                delimiters=work.delimiters,
+                work.loaded, informative, answer=work.answer, delimiters=work.delimiters
             )
             weights = _rule_weights(work, rollouts, informative)
             gradients = _gradients(work, rollouts, weights, total=len(rewards))

@@ -16,6 +16,7 @@ from torch import Tensor
 from flowtracer.credit import Selection, select
 from flowtracer.flow import find_hubs, select_backbone
 from flowtracer.models import Loaded
+from flowtracer.records import Kind
 from flowtracer.regions import decode_text
 from flowtracer.studies.resume import SolutionStudy, StudyRun, run_over_solutions
 from flowtracer.studies.scorer_choices import parse_scorer, score_solution
@@ -24,6 +25,10 @@ from flowtracer.tasks import Task
 
 RATIOS = (0.01, 0.05, 0.2, 0.4)  # of tokens whose part of the flow is reported, our choice
 SHUFFLES = 20  # of each response, our choice
+FIELDS: dict[str, Kind] = {
+    "problem": int, "texts": [str], "structural": [int], "high": [int], "top_flow": [float],
+    "top_flow_with_answer": [float], "spacing": [int], "shuffled": [[int]],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ def run_shape(
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a problem, of the response's tokens in front of the answer."""
     make_rows = partial(_make_rows, study)
-    return run_over_solutions(study, loaded, task, folder, make_rows, stage="scoring", **run)
+    return run_over_solutions(
+        study, loaded, task, folder, make_rows, fields=FIELDS, stage="scoring", **run
+    )
 
 
 def _make_rows(

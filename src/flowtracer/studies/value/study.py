@@ -14,6 +14,7 @@ import torch
 from flowtracer.credit import structural_vocabulary
 from flowtracer.models import Loaded
 from flowtracer.models.continuation import read_text
+from flowtracer.records import ANY, Kind
 from flowtracer.regions import decode_text, decode_with_offsets
 from flowtracer.storage import check_settings, lock, read_rows, resume_rows
 from flowtracer.studies.provenance import note_environment
@@ -26,7 +27,13 @@ from flowtracer.tasks import Task
 
 PLACES = ("decisions", "lines")
 DIGITS = 6  # of the figures in a row
-FIELDS = ("problem", "responses")
+RESPONSE: dict[str, Kind] = {
+    "response_ids": [int], "reward": float, "log_probability": [float], "points": [int],
+    "credit": [float], "halves": [[float]], "scores": {ANY: [float]},
+}  # fmt: skip
+FIELDS: dict[str, Kind] = {
+    "problem": int, "id": str, "prompt_ids": [int], "responses": [RESPONSE],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
