@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_world import LIMIT, exact_value, tiny_loaded, tiny_task
+from helpers.tiny_world import END, LIMIT, WORDS, exact_value, tiny_loaded, tiny_task
 
+from flowtracer.studies.page import write_report as write_page
 from flowtracer.studies.value.agreement import (
     concordance,
     credit_in_top,
@@ -42,6 +44,32 @@ def test_values_are_those_of_enumeration(tmp_path):
                 exact = exact_value(loaded, task, example, row["prompt_ids"], prefix)
                 noise = math.sqrt(max(exact * (1 - exact), 1e-4) / 1500)
                 errors.append((value - exact) / noise)
+    assert len(errors) > 10
+    assert max(map(abs, errors)) < 4.5 and np.mean(np.square(errors)) < 2.5
+
+
+def test_values_of_a_markov_chain_are_the_known_ones(tmp_path):
+    """Without attention and feed-forward output the next word depends on the last word alone."""
+    loaded, limit, count = tiny_loaded(), 6, 600
+    with torch.no_grad():
+        for layer in loaded.model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        states = loaded.model.model.norm(loaded.model.model.embed_tokens.weight)
+        chain = loaded.model.lm_head(states).softmax(-1).double()  # (from, to)
+    right = torch.tensor([word == "a" for word in WORDS], dtype=torch.float64)
+    values = [right]  # by the number of tokens left, of each last word
+    for _ in range(limit):
+        values.append(chain[:, END] * right + chain[:, END + 1 :] @ values[-1][END + 1 :])
+    task = replace(tiny_task(4), grade=lambda text, example: float(text.split()[-1:] == ["a"]))
+    study = study_of(problems=3, continuations=count, threshold=1.0, max_new_tokens=limit)
+    errors = []
+    for row in run_value(study, loaded, task, tmp_path, progress=silent):
+        for response in row["responses"]:
+            ids = [row["prompt_ids"][-1], *response["response_ids"]]
+            for point, value in zip(response["points"], response["value"], strict=True):
+                exact = float(values[limit - point][ids[point]])
+                errors.append((value - exact) / math.sqrt(exact * (1 - exact) / count))
     assert len(errors) > 10
     assert max(map(abs, errors)) < 4.5 and np.mean(np.square(errors)) < 2.5
 
@@ -220,6 +248,8 @@ def test_the_report_holds_a_users_own_scores_and_a_table_of_values(tmp_path):
     assert values[0]["credit"] == rows[0]["responses"][0]["credit"] and len(values) == len(own)
     for name in ("figure.png", "response.png", "against.png"):
         assert (tmp_path / name).stat().st_size > 1000
+    _, page = write_page(tmp_path)
+    assert page.read_text().count("data:image/png;base64,") == 3
     path.write_text(json.dumps(own[0]) + "\n")
     with pytest.raises(ValueError, match="has no scores for response 1 of 'p0'"):
         read_scores(path, rows)

@@ -12,7 +12,7 @@ from flowtracer.storage import atomic_write, read_json
 from flowtracer.studies.provenance import shortened
 
 TABLE_FILE = "table.md"
-FIGURES = ("figure.png", "curves.png")
+FIGURES = ("figure.png", "curves.png", "against.png", "response.png")
 
 
 def find_studies(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from flowtracer.studies.value.truth import spread
 
 LINE = 92  # characters of a line of the coloured response
 MOST_TOKENS = 240  # of the coloured response
+TRUTH = "true credit: blue raised the chance of being right, red lowered it"
 
 
 def draw_agreement(agreements: Sequence[Agreement], ratio: float) -> Figure:
@@ -49,7 +50,7 @@ def draw_response(
     credit = np.array(row["credit"])
     truth = spread(torch.tensor(credit), row["points"], len(texts), evenly=evenly).numpy()[:count]
     bands: list[tuple[str, np.ndarray[Any, Any], str]] = [
-        ("true credit", truth / max(abs(truth).max(), 1e-12) / 2 + 0.5, "RdBu")
+        (TRUTH, truth / max(abs(truth).max(), 1e-12) / 2 + 0.5, "RdBu")
     ]
     for name in names:
         scores = np.array(row["scores"][name])[:count]

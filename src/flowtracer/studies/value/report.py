@@ -60,10 +60,17 @@ def write_report(
     names = [one.name for one in ordered if one.name in stored]
     shown = list(dict.fromkeys([*[n for n in names if n == "flow"], *names[:1], *names[-1:]]))
     pictures = {"against.png": draw_against(rows, names, evenly=evenly)}
+    captions = [
+        "![Credit that each scorer's top tokens hold](figure.png)",
+        "",
+        "![Credit of every unit over the rank of its score](against.png)",
+        "",
+    ]
     if tokenizer is not None:
         response = _typical(rows)
         texts = [one_line(tokenizer.decode([token])) or "∅" for token in response["response_ids"]]
         pictures["response.png"] = draw_response(response, shown[:COLOURED], texts, evenly=evenly)
+        captions += ["![A response coloured by true credit and by scores](response.png)", ""]
     for name, figure in pictures.items():
         with atomic_write(out / name) as partial:
             figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
@@ -73,7 +80,7 @@ def write_report(
         command=command,
         title="True credit",
         what=_what(study, rows),
-        table=_table([*ordered, found[-1]]),
+        table=[*_table([*ordered, found[-1]]), "", *captions[:-1]],
         verdicts=verdicts,
         paragraph=paragraph,
         figures={"scorers": [_plain(one) for one in found]},
