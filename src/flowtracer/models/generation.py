@@ -13,6 +13,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from flowtracer.models.decoding import can_decode, decode
 from flowtracer.models.loading import Loaded
 from flowtracer.models.padding import pad_rows
 
@@ -123,6 +124,7 @@ def _sample(
             stopping_criteria=StoppingCriteriaList(
                 [_Report(ids.shape[1], progress)] if progress else []
             ),
+            custom_generate=decode if can_decode(model) else None,
             **sampling.options(),
         )
     return output[:, ids.shape[1] :]

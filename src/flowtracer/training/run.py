@@ -9,7 +9,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import GRPOTrainer, get_peft_config
 
 from flowtracer.integrations.trl import FlowGRPOTrainer
+from flowtracer.integrations.trl_parts import LengthSortedMixin
 from flowtracer.models import EMBEDDED, model_path
+from flowtracer.models.decoding import decode_fast
 from flowtracer.regions.prompts import render_template
 from flowtracer.storage import check_settings, lock
 from flowtracer.tasks import Task, load_task
@@ -29,6 +31,14 @@ from flowtracer.training.metrics import METRICS_FILE, MetricsFile, read_metrics
 SETTINGS_FILE = "run.json"
 CURVES_FILE = "curves.png"
 BESIDE = ".model"  # folder of a save that is not finished
+
+
+class PlainTrainer(LengthSortedMixin, GRPOTrainer):
+    """GRPO without credit."""
+
+
+class CreditTrainer(LengthSortedMixin, FlowGRPOTrainer):
+    """GRPO with credit."""
 
 
 def train(settings: RunSettings, *, restart: bool = False) -> Path:
@@ -120,7 +130,10 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     # "auto" looks for a box first, then for the other forms that the graders accept.
     answer = "auto" if task.answer_rule == "boxed" else task.answer_rule
     credit = settings.credit.credit_of_run(answer=answer, seed=args.seed)
-    trainer = GRPOTrainer(**common) if credit is None else FlowGRPOTrainer(**common, credit=credit)
+    trainer = PlainTrainer(**common) if credit is None else CreditTrainer(**common, credit=credit)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    adapted = getattr(model, "get_base_model", None)  # of PEFT
+    decode_fast(adapted() if adapted else model)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if trainer.is_world_process_zero():
         rows = read_metrics(folder / METRICS_FILE)

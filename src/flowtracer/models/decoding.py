@@ -1,0 +1,122 @@
+"""The decoding loop of transformers' `generate` without the work that its result does not need.
+
+Handed to `generate` as its `custom_generate`: preparation of inputs, logits processors and stopping
+criteria stay transformers' own, and so do the random numbers, drawn for all rows at every step. Rows
+that are the same so far run once, rows that have ended no longer run, and keys and values are written
+in place.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, PreTrainedModel
+
+from flowtracer.models.branching import Texts
+from flowtracer.models.cache import cache_of, layers_of
+from flowtracer.models.decoder import find_decoder, is_sharded
+
+# What `generate` may be told beside its config for the loop to take over.
+PLAIN = {"input_ids", "attention_mask", "generation_config", "disable_compile"}
+_KINDS = {
+    "full_attention",
+    "sliding_attention",
+}  # of layers whose keys and values are a plain cache
+_NOT_PLAIN = ("assistant_early_exit", "prompt_lookup_num_tokens", "return_dict_in_generate")
+
+
+def decode_fast(model: PreTrainedModel) -> None:
+    """Let the model's `generate` use `decode` wherever it can; everything else runs as before."""
+    generate: Any = model.generate
+
+    def chosen(*args: Any, **kwargs: Any) -> Any:
+        takes_over = not args and set(kwargs) <= PLAIN and can_decode(model)
+        if takes_over and _is_plain(kwargs.get("generation_config") or model.generation_config):
+            kwargs["custom_generate"] = decode
+        return generate(*args, **kwargs)
+
+    # As transformers itself replaces it for models that bring a `generate` of their own.
+    model.generate = chosen  # type: ignore[assignment]
+
+
+def can_decode(model: nn.Module) -> bool:
+    """Whether every layer keeps plain keys and values, and no other process waits for this one."""
+    if is_sharded(model):
+        return False
+    decoder = find_decoder(model)
+    config = decoder.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return kinds <= _KINDS and not config.is_encoder_decoder
+
+
+def _is_plain(config: GenerationConfig) -> bool:
+    beams = (config.num_beams or 1) == 1 and (config.num_return_sequences or 1) == 1
+    caches = config.use_cache is not False and config.cache_implementation is None
+    return beams and caches and not any(getattr(config, name, None) for name in _NOT_PLAIN)
+
+
+def decode(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    logits_processor: Callable[[Tensor, Tensor], Tensor],
+    stopping_criteria: Callable[[Tensor, Tensor], Tensor],
+    generation_config: GenerationConfig,
+    synced_gpus: bool = False,
+    streamer: Any = None,
+    **model_kwargs: Any,
+) -> Tensor:
+    """`GenerationMixin._sample` for one sequence a row: the prompts with new tokens, padded, (B, T).
+
+    input_ids: (B, P), with `attention_mask` among `model_kwargs`, padded on the left.
+    """
+    if synced_gpus or streamer is not None:
+        raise ValueError("decode serves one process without a streamer")
+    config: Any = generation_config
+    mask = model_kwargs.get("attention_mask")
+    mask = torch.ones_like(input_ids) if mask is None else mask
+    steps = int(config.max_length) - input_ids.shape[1]
+    texts, row, logits = _read_prompts(model, input_ids, mask, steps)
+    pad = config._pad_token_tensor
+    unfinished = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    every = torch.zeros(len(input_ids), logits.shape[1], device=input_ids.device)
+    while True:
+        # Rows that have ended draw from stale logits, so that the others' random numbers stay theirs.
+        every[unfinished] = logits[row].float()
+        scores = logits_processor(input_ids, every.clone())
+        if config.do_sample:
+            tokens = torch.multinomial(scores.softmax(-1), num_samples=1)[:, 0]
+        else:
+            tokens = scores.argmax(-1)
+        if pad is not None:
+            tokens = torch.where(unfinished, tokens, pad.to(tokens.device))
+        input_ids = torch.cat([input_ids, tokens[:, None]], 1)
+        ended = stopping_criteria(input_ids, scores)
+        row = row[~ended[unfinished]]
+        unfinished = unfinished & ~ended
+        if not len(row):
+            return input_ids
+        row, logits = texts.grow(row, tokens[unfinished])
+
+
+def _read_prompts(
+    model: nn.Module, input_ids: Tensor, mask: Tensor, steps: int
+) -> tuple[Texts, Tensor, Tensor]:
+    """Distinct prompts as the first rows, each copy's row (B,), and logits (rows, V) behind them."""
+    both = torch.cat([input_ids, mask.to(input_ids.dtype)], 1)
+    distinct, row = both.unique(dim=0, return_inverse=True)
+    ids, real = distinct.split(input_ids.shape[1], 1)
+    padded = not bool(real.all())
+    cache = cache_of([], 1)
+    logits = model(
+        ids,
+        attention_mask=real if padded else None,
+        position_ids=(real.cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    columns = nn.functional.pad(real, (0, steps), value=1) if padded else None
+    rows = torch.arange(len(ids), device=ids.device)
+    kept = cache_of(layers_of(cache), len(ids))
+    return Texts(model, kept, real.sum(1), columns, ids.shape[1], rows), row, logits
