@@ -66,7 +66,7 @@ def three_numbers(held_out: bool, limit: int | None, seed: int) -> tuple[Example
         problems = [problem for problem in all_problems() if not problem.held_out]
         random.Random(seed).shuffle(problems)
         problems = problems[:limit]
-    solutions = {numbers: reachable(numbers) for numbers in map(_sorted, problems)}
+    solutions = {numbers: reachable(numbers) for numbers in {*map(_sorted, problems)}}
     return tuple(
         _countdown(problem, solutions[_sorted(problem)][problem.target]) for problem in problems
     )
