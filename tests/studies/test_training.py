@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 from helpers.settings import CONFIG
 
+from flowtracer.studies.training.learning import early_reward, over_seeds, steps_to_reach
 from flowtracer.studies.training.report import mean_rows, write_report
 from flowtracer.studies.training.study import TrainingResults, TrainingStudy, VariantResult
 from flowtracer.studies.training.variants import Variant, variants
@@ -69,6 +70,49 @@ def test_the_report_pairs_methods_by_seed_and_problem(tmp_path):
     assert 0 < difference["low"] < difference["value"] < difference["high"] < 0.1
     assert f"{100 * figures['grpo']['accuracy']['value']:.1f}%" in text
     assert (tmp_path / "curves.png").stat().st_size > 5000
+
+
+def test_the_primary_measure_is_the_reward_while_it_learns(tmp_path):
+    def run(rise):
+        return tuple(
+            {"step": step, "reward": min(0.9, 0.4 + rise * step), "step_time": 3.0}
+            for step in range(1, 41)
+        )
+
+    start = np.zeros((20, 1))
+    results = (
+        VariantResult("grpo", (start, start), (run(0.01), run(0.012))),
+        VariantResult("flow", (start, start), (run(0.02), run(0.021))),
+    )
+    settings = {"start_model": "m", "task": "t", "early_steps": 20, "reach": 0.75}
+    study = TrainingStudy("c.yaml", variants(["grpo", "flow"], []), (0, 1), **settings)
+    text = write_report(study, TrainingResults(start, results), tmp_path).read_text()
+    figures = json.loads((tmp_path / "figures.json").read_text())["results"]
+    assert figures["grpo"]["early_reward_each_seed"] == pytest.approx([0.505, 0.526])
+    difference = figures["flow"]["early_reward_over_grpo"]
+    assert difference["value"] == pytest.approx(0.09975) and difference["low"] > 0.03
+    assert figures["flow"]["steps_to_reach_each_seed"] == [22, 22]
+    assert "| flow | 61.5" in text and "22, 22" in text and "40, 34" in text
+
+
+def test_steps_to_reach_wait_for_a_whole_window():
+    rows = [{"step": step, "reward": 1.0 if step > 3 else 0.0} for step in range(1, 11)]
+    assert steps_to_reach(rows, 0.0, window=4) == 4
+    assert steps_to_reach(rows, 1.0, window=4) == 7
+    assert steps_to_reach(rows, 1.5, window=4) is None
+    with pytest.raises(ValueError, match="no reward of the first 2 steps"):
+        early_reward([{"step": 3, "reward": 1.0}], 2)
+
+
+def test_an_interval_over_seeds_is_students():
+    values = [0.61, 0.64, 0.6, 0.67]
+    half = (
+        3.182446 * np.std(values, ddof=1) / 2
+    )  # t of 3 degrees of freedom, out of a printed table
+    interval = over_seeds(values)
+    expected = (np.mean(values) - half, np.mean(values) + half)
+    assert (interval.low, interval.high) == pytest.approx(expected, abs=1e-5)
+    assert over_seeds([0.5]) is None
 
 
 @pytest.mark.slow

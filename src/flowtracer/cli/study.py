@@ -55,6 +55,12 @@ def training(
     test_task: Annotated[str | None, typer.Option(help="Default: the task of the config.")] = None,
     split: Annotated[str, typer.Option(help="Split of the held-out test.")] = "test",
     batch: Annotated[int, typer.Option(min=1, help="Responses made together in the test.")] = 250,
+    early_steps: Annotated[
+        int, typer.Option(min=1, help="Steps whose mean reward is the primary measure.")
+    ] = 60,
+    reach: Annotated[
+        float | None, typer.Option(help="Report the step at which this mean reward is reached.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; they share the cores.")] = 1,
 ) -> None:
     """Train every method with every seed on one budget, test them, write a table and a figure.
@@ -87,6 +93,8 @@ def training(
         max_new_tokens=settings.trainer.max_completion_length or 1024,
         batch=batch,
         trust_remote_code=trusts_code(settings.trainer, settings.model),
+        early_steps=early_steps,
+        reach=reach,
     )
     results = run_training(study, out, jobs=jobs, say=lambda line: print(line, flush=True))
     print(write_report(study, results, out, command=command_line()).read_text(encoding="utf-8"))

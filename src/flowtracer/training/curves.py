@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from flowtracer.storage import atomic_write
 
+Rows = Sequence[Mapping[str, Any]]  # of a metrics file
+
 PANELS = {
     "reward": "mean reward of the sampled responses",
     "completions/mean_length": "tokens per response",
@@ -18,10 +20,13 @@ SMOOTHING = 10  # steps of the running mean drawn over the raw line, our choice
 TINTS = ("#6b7280", "#083370", "#b45309", "#047857", "#7c3aed", "#be123c")
 
 
-def training_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def training_curves(
+    runs: Mapping[str, Rows], seeds: Mapping[str, Sequence[Rows]] | None = None
+) -> Figure:
     """One panel per metric that some run has; raw values thin, their running mean thick.
 
-    runs: name of a run to the rows of its metrics file.
+    runs: name of a run to the rows of its metrics file, or to their means over seeds. seeds: rows of
+    each seed, for a band from the lowest running mean to the highest.
     """
     present = [key for key in PANELS if any(key in row for rows in runs.values() for row in rows)]
     if not present:
@@ -37,6 +42,9 @@ def training_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             tint = TINTS[number % len(TINTS)]
             axes.plot(steps, values, color=tint, linewidth=0.6, alpha=0.35)
             axes.plot(steps, running_mean(values), color=tint, linewidth=1.6, label=name)
+            band = _band((seeds or {}).get(name, ()), key, steps)
+            if band is not None:
+                axes.fill_between(steps, *band, color=tint, alpha=0.15, linewidth=0)
         axes.set_title(PANELS[key], fontsize=9, loc="left")
         axes.set_xlabel("optimizer step", fontsize=8)
         axes.tick_params(labelsize=8)
@@ -56,8 +64,26 @@ def running_mean(values: Sequence[float], window: int = SMOOTHING) -> list[float
     return means
 
 
-def save_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Draw and write one PNG, whole or not at all."""
-    figure = training_curves(runs)
+def _band(
+    runs: Sequence[Rows], key: str, steps: Sequence[int]
+) -> tuple[list[float], list[float]] | None:
+    """Lowest and highest running mean at each step; None of fewer than two runs."""
+    curves = []
+    for rows in runs:
+        by_step = {row["step"]: row[key] for row in rows if isinstance(row.get(key), float)}
+        if all(step in by_step for step in steps):
+            curves.append(running_mean([by_step[step] for step in steps]))
+    if len(curves) < 2:
+        return None
+    return [min(at) for at in zip(*curves, strict=True)], [
+        max(at) for at in zip(*curves, strict=True)
+    ]
+
+
+def save_curves(
+    runs: Mapping[str, Rows], path: Path, *, seeds: Mapping[str, Sequence[Rows]] | None = None
+) -> None:
+    """Draw and write one PNG, whole or not at all; see `training_curves`."""
+    figure = training_curves(runs, seeds)
     with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=140, metadata={"Software": None})

@@ -8,7 +8,8 @@ from typing import Any
 
 from flowtracer.evaluation.intervals import difference_interval, rate_interval, runs_interval
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
-from flowtracer.studies.table import points, table_lines, write_table
+from flowtracer.studies.table import percent, points, table_lines, write_table
+from flowtracer.studies.training.learning import early_reward, over_seeds, steps_to_reach
 from flowtracer.studies.training.study import Rows, TrainingResults, TrainingStudy, VariantResult
 from flowtracer.training.curves import save_curves
 
@@ -19,15 +20,24 @@ def write_report(
     """Write `table.md`, `figures.json` and `curves.png` into `out`; returns the table's path."""
     start, first = results.start, results.variants[0]
     begin = rate_interval(start.mean(1))
-    entries = [["start", str(begin), *[""] * 6]]
+    primary = f"reward, first {study.early_steps} steps"
+    columns = ["method", primary, f"{primary}, over {first.name}", "accuracy", "each seed"]
+    columns += ["over the start", f"over {first.name}", "reward, last 10 steps"]
+    columns += [f"steps to {study.reach:g}"] if study.reach is not None else []
+    columns += ["credit's ratio of a step", "minutes a run"]
+    entries = [["start", "", "", str(begin), *[""] * (len(columns) - 4)]]
     figures: dict[str, Any] = {"start": asdict(begin)}
     for variant in results.variants:
-        entry, figures[variant.name] = _compare(variant, start.mean(1)[None], first)
-        entries.append(entry)
+        cells, figures[variant.name] = _learned(study, variant, first)
+        entry, compared = _compare(variant, start.mean(1)[None], first)
+        figures[variant.name] |= compared
+        reached = cells[2:]
+        entries.append([variant.name, *cells[:2], *entry[:5], *reached, *entry[5:]])
     origin = provenance(study.start_model, command, out)
-    columns = ["method", "accuracy", "each seed", "over the start", f"over {first.name}"]
-    columns += ["reward, last 10 steps", "credit's ratio of a step", "minutes a run"]
     lines = [
+        f"Primary measure, named before the runs: mean reward over the first {study.early_steps} steps; "
+        "95% over seeds (Student's t), differences paired by seed.",
+        "",
         f"Held-out accuracy, {start.shape[0]} problems x {start.shape[1]} samples at temperature "
         f"{study.temperature:g}, seeds {', '.join(map(str, study.seeds))}. Intervals: 95%, "
         "over seeds (Student's t) and problems; differences are paired by seed and problem.",
@@ -36,9 +46,14 @@ def write_report(
         "",
         f"Task {study.task}, config {study.config}. {provenance_line(origin)}",
         "",
-        "![mean over seeds of the metrics, by optimizer step](curves.png)",
+        "![mean over seeds of the metrics, by optimizer step; bands from lowest to highest seed]"
+        "(curves.png)",
     ]
-    save_curves({one.name: mean_rows(one.metrics) for one in results.variants}, out / "curves.png")
+    save_curves(
+        {one.name: mean_rows(one.metrics) for one in results.variants},
+        out / "curves.png",
+        seeds={one.name: one.metrics for one in results.variants},
+    )
     return write_table(
         out, lines, {"study": without_paths(study), "origin": origin, "results": figures}
     )
@@ -60,6 +75,29 @@ def mean_rows(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     return means
 
 
+def _learned(
+    study: TrainingStudy, variant: VariantResult, first: VariantResult
+) -> tuple[list[str], dict[str, Any]]:
+    """The cells of the primary measure and of the steps to a reward, and their figures."""
+    each = [early_reward(rows, study.early_steps) for rows in variant.metrics]
+    against = [early_reward(rows, study.early_steps) for rows in first.metrics]
+    differences = [one - other for one, other in zip(each, against, strict=True)]
+    reward, over_first = over_seeds(each), over_seeds(differences)
+    paired = points(over_first) if over_first else f"{100 * fmean(differences):+.1f}"
+    cells = [percent(reward) if reward else f"{100 * fmean(each):.1f}"]
+    cells.append("" if variant is first else paired)
+    figures: dict[str, Any] = {
+        "early_reward_each_seed": each,
+        "early_reward": asdict(reward) if reward else None,
+        f"early_reward_over_{first.name}": asdict(over_first) if over_first else None,
+    }
+    if study.reach is not None:
+        steps = [steps_to_reach(rows, study.reach) for rows in variant.metrics]
+        cells.append(", ".join("never" if one is None else str(one) for one in steps))
+        figures["steps_to_reach_each_seed"] = steps
+    return cells, figures
+
+
 def _compare(
     variant: VariantResult, start: Any, first: VariantResult
 ) -> tuple[list[str], dict[str, Any]]:
@@ -72,7 +110,6 @@ def _compare(
     ratio = _mean_of(variant.metrics, "credit/ratio_of_step")
     minutes = median(_seconds(rows) for rows in variant.metrics) / 60
     entry = [
-        variant.name,
         str(accuracy),
         ", ".join(f"{100 * value:.1f}" for value in each),
         points(gain),

@@ -19,6 +19,7 @@ from flowtracer.evaluation.run import read_rewards
 from flowtracer.storage import atomic_write, check_settings, lock
 from flowtracer.studies.provenance import PACKAGES, note_environment
 from flowtracer.studies.training.child import run_command
+from flowtracer.studies.training.learning import EARLY_STEPS
 from flowtracer.studies.training.variants import Variant
 from flowtracer.training.metrics import METRICS_FILE, read_metrics
 
@@ -51,6 +52,12 @@ class TrainingStudy:
     max_new_tokens: int = 128
     batch: int = 250
     trust_remote_code: bool = False
+    early_steps: int = EARLY_STEPS  # of the primary measure
+    reach: float | None = None  # a mean reward whose first step is reported
+
+    def __post_init__(self) -> None:
+        if self.early_steps < 1:
+            raise ValueError(f"early_steps is {self.early_steps}; it must be at least 1")
 
 
 @dataclass(frozen=True)
