@@ -125,3 +125,11 @@ def test_a_training_run(folder):
     train(read_settings(folder / "c.yaml", ["--output_dir", str(folder / "out")]))
     rows = read_metrics(folder / "out" / "metrics.jsonl")
     assert [row["reward"] for row in rows if "reward" in row] == [1.0]
+
+
+def test_a_closing_tag_that_is_not_decoded_leaves_responses_as_they_are():
+    task = Task("t", (), "", lambda text, example: float(text.startswith("<think>")))
+    opened = task.behind("Q\n<think>\n")
+    assert opened.grade_response("a</think>b", Example("x", "q", "a")) == 1.0
+    dropped = task.behind("Q\n<think>\n", dropped=["<think>", "</think>"])
+    assert dropped.grade_response("ab", Example("x", "q", "a")) == 0.0

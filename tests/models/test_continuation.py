@@ -157,6 +157,18 @@ def test_drawing_follows_the_probabilities_and_never_takes_what_has_none():
     assert float(statistic) < 68  # 40 degrees of freedom, a chance of 0.4% to be above
 
 
+def test_drawing_in_parts_is_drawing_at_once(monkeypatch):
+    logits = torch.randn(7, 30, generator=torch.Generator().manual_seed(0))
+    rows = torch.tensor([6, 0, 3, 3, 5, 1, 2, 4, 0])
+
+    def run():
+        return sampled(0.8, torch.Generator().manual_seed(1))(logits, rows)
+
+    at_once = run()
+    monkeypatch.setattr("flowtracer.models.continuation.PROBABILITIES_AT_ONCE", 60)
+    assert torch.equal(run(), at_once)
+
+
 def test_drawing_at_the_ends_of_the_unit_interval():
     probabilities = torch.tensor([[0.0, 0.5, 0.5, 0.0], [0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
     ends = torch.tensor([0.0, 1 - 2**-53, 0.0, 1 - 2**-53], dtype=torch.float64)

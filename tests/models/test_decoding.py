@@ -1,9 +1,11 @@
 """Our decoding loop against transformers' own: the same tokens from the same random numbers."""
 
+import copy
+
 import pytest
 import torch
 from helpers.models import ARCHITECTURES, random_model
-from transformers import GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig, MambaConfig
 
 from flowtracer.models.decoding import can_decode, decode, decode_fast
 
@@ -125,3 +127,23 @@ def test_tokens_follow_the_models_distribution():
     freedom = len(bins) - 1
     statistic = float(((seen - bins).square() / bins.clamp(min=1e-9)).sum())
     assert statistic < freedom + 4 * (2 * freedom) ** 0.5
+
+
+def test_a_copy_of_the_model_decodes_with_its_own_weights():
+    model = random_model("qwen3")
+    decode_fast(model)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        twin.lm_head.weight.neg_()
+    settings = config(do_sample=False, temperature=None, top_p=None, top_k=None)
+    expected = twin.generate(**prompts(), generation_config=settings, custom_generate=decode)
+    assert torch.equal(twin.generate(**prompts(), generation_config=settings), expected)
+    assert not torch.equal(model.generate(**prompts(), generation_config=settings), expected)
+
+
+def test_models_that_prepare_inputs_in_their_own_way_are_left_to_it():
+    assert not can_decode(random_model("phi3"))
+    state_space = AutoModelForCausalLM.from_config(
+        MambaConfig(vocab_size=99, hidden_size=16, num_hidden_layers=1, state_size=4)
+    )
+    assert not can_decode(state_space)

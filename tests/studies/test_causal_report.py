@@ -128,6 +128,8 @@ def test_bars_of_all_panels_are_at_their_own_label():
             one["changed"] = one["scorer"] != "flow"
         row["texts"] = [early, row["texts"][0] | {"cut": 0.75}]
     figure = draw(cells(rows))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert all("answer" in title and "words" not in title for title in titles), titles
     for axes, flow, chance in zip(figure.axes, (0.0, 100.0), (100.0, 50.0), strict=True):
         names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
         places = {

@@ -1,6 +1,8 @@
 """The study of gradients against a policy small enough to enumerate, and against planted rules."""
 
 import json
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from flowtracer.studies.gradient.summary import alignments, effective_batch, rea
 from flowtracer.studies.rules import parse_rules
 from flowtracer.studies.sampling import Drawing
 from flowtracer.studies.verdicts import judge
+from flowtracer.tasks import Example
 
 RULES = ("uniform", "random", "position@emphasis=3")
 
@@ -119,9 +122,13 @@ def test_effective_batch_is_none_where_there_is_only_noise():
 
 
 def test_random_rules_cannot_be_told_from_uniform(tmp_path):
-    loaded, task = tiny_loaded(), tiny_task()
-    # Normalised: of one to three tokens, top 40% is a larger part of the shorter responses.
-    rules = ("uniform", *(f"random@seed={seed},normalise=yes" for seed in range(3)))
+    """Random scores follow from the tokens, so no prompt may come twice, or they would be a rule."""
+    words = product("abc", repeat=5)
+    examples = [Example(f"p{i}", " ".join(text), "abc"[i % 3]) for i, text in enumerate(words)]
+    loaded, task = tiny_loaded(), replace(tiny_task(), examples=tuple(examples))
+    # Normalised: of one to three tokens, top 40% is a larger part of the shorter responses. A small
+    # emphasis: what noise costs a gradient grows with its square.
+    rules = ("uniform", *(f"random@seed={n},normalise=yes,emphasis=1.1" for n in range(3)))
     study = study_of(rules=rules, batches=24, responses=12)
     rows = run_gradient(study, loaded, task, tmp_path, progress=silent)
     found = alignments(rows, rules, tmp_path)

@@ -92,7 +92,7 @@ def test_the_primary_measure_is_the_reward_while_it_learns(tmp_path):
     difference = figures["flow"]["early_reward_over_grpo"]
     assert difference["value"] == pytest.approx(0.09975) and difference["low"] > 0.03
     assert figures["flow"]["steps_to_reach_each_seed"] == [22, 22]
-    assert "| flow | 61.5" in text and "22, 22" in text and "40, 34" in text
+    assert "| flow | 0.615 [" in text and "22, 22" in text and "40, 34" in text
 
 
 def test_steps_to_reach_wait_for_a_whole_window():

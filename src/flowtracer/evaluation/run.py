@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from flowtracer.evaluation.backends import BACKENDS, Complete
 from flowtracer.evaluation.intervals import Interval, Rewards, mean_accuracy, pass_at
@@ -78,9 +79,9 @@ def _evaluate(
 
     def make_rows(number: int, batch: Sequence[Pair]) -> Iterator[dict[str, Any]]:
         responses = respond([problem for problem, _ in batch], settings.seed + 1_000_003 * number)
-        for (problem, sample), (prompt, response) in zip(batch, responses, strict=True):
+        for (problem, sample), (asked, response) in zip(batch, responses, strict=True):
             example = task.examples[problem]
-            reward = reward_of(task.behind(prompt), response, example)
+            reward = reward_of(asked, response, example)
             row = {"problem": problem, "id": example.id, "sample": sample, "reward": reward}
             yield row | {"answer": example.answer, "response": response}
 
@@ -153,11 +154,14 @@ def _batches(task: Task, settings: EvalSettings) -> list[list[Pair]]:
 
 def _responder(
     settings: EvalSettings, task: Task
-) -> Callable[[Sequence[int], int], Sequence[tuple[str, str]]]:
-    """From numbers of problems and a seed to prompts and responses; the first call loads the model."""
+) -> Callable[[Sequence[int], int], Sequence[tuple[Task, str]]]:
+    """From numbers of problems and a seed to responses, each with the task behind its prompt.
+
+    The first call loads the model.
+    """
 
     @cache
-    def load() -> tuple[list[str], Complete]:
+    def load() -> tuple[list[str], list[Task], Complete]:
         complete = BACKENDS[settings.backend](
             settings.model,
             settings.sampling,
@@ -165,18 +169,20 @@ def _responder(
             device=settings.device,
             trust_remote_code=settings.trust_remote_code,
         )
-        return _prompts(task, settings), complete
+        tokenizer = load_tokenizer(settings.model, trust_remote_code=settings.trust_remote_code)
+        prompts = _prompts(task, tokenizer)
+        dropped = tokenizer.all_special_tokens
+        return prompts, [task.behind(prompt, dropped=dropped) for prompt in prompts], complete
 
-    def respond(problems: Sequence[int], seed: int) -> Sequence[tuple[str, str]]:
-        prompts, complete = load()
-        asked = [prompts[problem] for problem in problems]
-        return list(zip(asked, complete(asked, seed), strict=True))
+    def respond(problems: Sequence[int], seed: int) -> Sequence[tuple[Task, str]]:
+        prompts, asked, complete = load()
+        responses = complete([prompts[problem] for problem in problems], seed)
+        return list(zip([asked[problem] for problem in problems], responses, strict=True))
 
     return respond
 
 
-def _prompts(task: Task, settings: EvalSettings) -> list[str]:
-    tokenizer = load_tokenizer(settings.model, trust_remote_code=settings.trust_remote_code)
+def _prompts(task: Task, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     chat = bool(getattr(tokenizer, "chat_template", None))
     conversations = [task.prompt(example) for example in task.examples]
     prompts = [messages if chat else messages[-1]["content"] for messages in conversations]

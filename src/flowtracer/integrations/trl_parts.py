@@ -16,8 +16,10 @@ RELIED_ON = ("model", "input_ids", "attention_mask", "logits_to_keep", "batch_si
 class LengthSortedMixin:
     """Runs the policy on rows of like length; put it before a GRPO trainer of TRL.
 
-    Results agree to rounding with those of one padded batch. One process only, because processes would
-    have to agree on the number of parts; others run as before, as do models with pictures.
+    Results agree to rounding with those of one padded batch, without dropout. Only the padding on the
+    right is left out, because TRL passes no positions and these would move with the left. One process
+    only, because processes would have to agree on the number of parts; others run as before, as do
+    models with pictures.
     """
 
     def _get_per_token_logps_and_entropies(
@@ -47,12 +49,12 @@ class LengthSortedMixin:
             return plain
         parts = parts_by_length(attention_mask, logits_to_keep)
         logs, entropies = [], []
-        for rows, columns in parts:
-            behind = input_ids.shape[1] - columns.stop
+        for rows, stop in parts:
+            behind = input_ids.shape[1] - stop
             log, entropy, _ = compute(
                 model,
-                input_ids[rows, columns],
-                attention_mask[rows, columns],
+                input_ids[rows, :stop],
+                attention_mask[rows, :stop],
                 logits_to_keep - behind,
                 compute_entropy=compute_entropy,
             )
@@ -65,25 +67,21 @@ class LengthSortedMixin:
 
 def parts_by_length(
     attention_mask: Tensor, completion: int, *, tokens: int = PART_TOKENS
-) -> list[tuple[Tensor, slice]]:
-    """Rows by length in parts of at most so many tokens, and the columns that a part needs.
+) -> list[tuple[Tensor, int]]:
+    """Rows by length in parts of at most so many tokens, and the number of columns that a part needs.
 
-    attention_mask: (B, P + C), prompts padded on the left, completions of `completion` columns on the
-    right. The last prompt token and one completion token are among the columns.
+    attention_mask: (B, P + C), completions of `completion` columns padded on the right. The prompt and
+    one completion token are among the columns.
     """
-    real = attention_mask > 0
-    column = torch.arange(real.shape[1], device=real.device)
-    start = real.int().argmax(1).clamp(max=real.shape[1] - completion - 1).tolist()
-    stop = (real * (column + 1)).amax(1).clamp(min=real.shape[1] - completion + 1).tolist()
-    parts: list[tuple[Tensor, slice]] = []
-    rows: list[int] = []
-    begin = end = 0
-    for row in sorted(range(len(start)), key=lambda row: stop[row] - start[row]):
-        wider = min(begin, start[row]), max(end, stop[row])
-        if rows and (len(rows) + 1) * (wider[1] - wider[0]) > tokens:
-            parts.append((torch.tensor(rows, device=real.device), slice(begin, end)))
-            rows = []
-        begin, end = wider if rows else (start[row], stop[row])
-        rows.append(row)
-    parts.append((torch.tensor(rows, device=real.device), slice(begin, end)))
+    column = torch.arange(1, attention_mask.shape[1] + 1, device=attention_mask.device)
+    least = attention_mask.shape[1] - completion + 1
+    stop = ((attention_mask > 0) * column).amax(1).clamp(min=least)
+    order = stop.argsort(stable=True)
+    parts: list[tuple[Tensor, int]] = []
+    begin = 0
+    widths = stop[order].tolist()
+    for end in range(1, len(widths) + 1):
+        if end == len(widths) or (end + 1 - begin) * widths[end] > tokens:
+            parts.append((order[begin:end], widths[end - 1]))
+            begin = end
     return parts

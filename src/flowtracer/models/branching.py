@@ -11,7 +11,9 @@ from transformers import Cache
 from flowtracer.models.cache import Layers, RoomyLayer, cache_of, joined
 from flowtracer.models.decoder import find_decoder
 from flowtracer.models.shared_text import attending_to, can_share
+from flowtracer.models.swap import evaluating
 
+TOKENS = 1 << 32  # more than any vocabulary has
 COMPACT = 0.75  # our choice: copying the cache pays off once a quarter of its rows is finished
 
 
@@ -54,16 +56,15 @@ class Texts:
         row: (n,), the row of each copy. token: (n,). Returns each copy's row from now on, and logits of
         the rows. Copies of one row with the same token stay one row; rows without a copy are given up.
         """
-        vocabulary = find_decoder(self.model).config.get_text_config().vocab_size
-        pairs, child = torch.unique(row * vocabulary + token, return_inverse=True)
-        parent = pairs // vocabulary
+        pairs, child = torch.unique(row * TOKENS + token, return_inverse=True)
+        parent = pairs // TOKENS
         row_of_child, rows = rows_of_children(parent, len(self.prefix))
         moved = row_of_child != parent
         self._copy(parent[moved], row_of_child[moved], rows)
         if len(pairs) < COMPACT * rows:
             row_of_child = self._compact(row_of_child)
         tokens = torch.zeros_like(self.prefix)
-        tokens[row_of_child] = pairs % vocabulary
+        tokens[row_of_child] = pairs % TOKENS
         return row_of_child[child], self._run(tokens)
 
     def _copy(self, sources: Tensor, targets: Tensor, rows: int) -> None:
@@ -142,4 +143,5 @@ def growing_texts(model: nn.Module, prefixes: Sequence[Prefix], steps: int) -> I
     gap = torch.arange(longest, device=device) < (longest - lengths)[:, None]
     mask = nn.functional.pad((~gap).long(), (0, steps), value=1) if bool(gap.any()) else None
     layers = [joined(parts) for parts in zip(*(prefix.layers for prefix in prefixes), strict=True)]
-    yield Texts(model, cache_of(layers, len(rows)), lengths, mask, longest, rows)
+    with evaluating(model):
+        yield Texts(model, cache_of(layers, len(rows)), lengths, mask, longest, rows)

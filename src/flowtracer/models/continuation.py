@@ -16,6 +16,7 @@ from flowtracer.models.cache import Layers, cache_of, layers_of
 from flowtracer.models.decoder import device_of, find_decoder
 
 LOGITS_AT_ONCE = 256  # positions, our choice
+PROBABILITIES_AT_ONCE = 1 << 24  # our choice: 128 MiB in float64
 
 # Logits (rows, V) and the row of each copy (n,) to the next token of each copy (n,).
 Choose = Callable[[Tensor, Tensor], Tensor]
@@ -62,11 +63,19 @@ def sampled(temperature: float, generator: torch.Generator) -> Choose:
         return lambda logits, rows: logits.argmax(-1)[rows]
 
     def choose(logits: Tensor, rows: Tensor) -> Tensor:
-        probabilities = (logits.double() / temperature).softmax(-1)
-        uniform = torch.rand(
-            len(rows), dtype=torch.float64, device=logits.device, generator=generator
-        )
-        return draw(probabilities, rows, uniform)
+        exact = logits.device.type != "mps"  # which has no float64
+        home = logits.device if exact else torch.device("cpu")
+        dtype = torch.float64 if exact else torch.float32
+        uniform = torch.rand(len(rows), dtype=dtype, device=logits.device, generator=generator)
+        uniform, index = uniform.to(home).double(), rows.to(home)
+        tokens = torch.zeros_like(index)
+        # In parts: float64 of all rows can be larger than the model.
+        step = max(1, PROBABILITIES_AT_ONCE // logits.shape[1])
+        for start in range(0, len(logits), step):
+            part = (logits[start : start + step].to(home).double() / temperature).softmax(-1)
+            inside = ((index >= start) & (index < start + step)).nonzero()[:, 0]
+            tokens[inside] = draw(part, index[inside] - start, uniform[inside])
+        return tokens.to(rows.device)
 
     return choose
 

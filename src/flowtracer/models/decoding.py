@@ -1,48 +1,73 @@
 """The decoding loop of transformers' `generate` without the work that its result does not need.
 
-Handed to `generate` as its `custom_generate`: preparation of inputs, logits processors and stopping
-criteria stay transformers' own, and so do the random numbers, drawn for all rows at every step. Rows
+Handed to `generate` as its `custom_generate`: logits processors and stopping criteria stay transformers'
+own, and so do the random numbers, drawn for all rows at every step. Models that prepare their inputs in
+a way of their own are left to theirs. Rows
 that are the same so far run once, rows that have ended no longer run, and keys and values are written
 in place.
 """
 
+import inspect
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 
 from flowtracer.models.branching import Texts
-from flowtracer.models.cache import cache_of, layers_of
+from flowtracer.models.cache import cache_of
 from flowtracer.models.decoder import find_decoder, is_sharded
 
 # What `generate` may be told beside its config for the loop to take over.
 PLAIN = {"input_ids", "attention_mask", "generation_config", "disable_compile"}
+TAKEN = {"past_key_values", "position_ids", "attention_mask", "logits_to_keep"}  # by the model
 _KINDS = {
     "full_attention",
     "sliding_attention",
 }  # of layers whose keys and values are a plain cache
-_NOT_PLAIN = ("assistant_early_exit", "prompt_lookup_num_tokens", "return_dict_in_generate")
+_NOT_PLAIN = (
+    "assistant_early_exit",
+    "prompt_lookup_num_tokens",
+    "return_dict_in_generate",
+    "penalty_alpha",
+    "dola_layers",
+    "use_mtp",
+)
 
 
 def decode_fast(model: PreTrainedModel) -> None:
     """Let the model's `generate` use `decode` wherever it can; everything else runs as before."""
-    generate: Any = model.generate
 
-    def chosen(*args: Any, **kwargs: Any) -> Any:
-        takes_over = not args and set(kwargs) <= PLAIN and can_decode(model)
-        if takes_over and _is_plain(kwargs.get("generation_config") or model.generation_config):
+    def chosen(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        takes_over = not args and set(kwargs) <= PLAIN and can_decode(self)
+        configs = [kwargs.get("generation_config"), self.generation_config]
+        if takes_over and all(_is_plain(config) for config in configs if config is not None):
             kwargs["custom_generate"] = decode
-        return generate(*args, **kwargs)
+        kind: Any = type(self)
+        return kind.generate(self, *args, **kwargs)
 
-    # As transformers itself replaces it for models that bring a `generate` of their own.
-    model.generate = chosen  # type: ignore[assignment]
+    # As transformers itself replaces it for models that bring a `generate` of their own; a copy of the
+    # model gets it bound to itself.
+    model.generate = MethodType(chosen, model)  # type: ignore[assignment]
 
 
 def can_decode(model: nn.Module) -> bool:
-    """Whether every layer keeps plain keys and values, and no other process waits for this one."""
-    if is_sharded(model):
+    """Whether `decode` gives the tokens of the model's own `generate`.
+
+    Every layer keeps plain keys and values, the model prepares its inputs as transformers does, it is on
+    one device, and no other process waits for this one.
+    """
+    devices = set((getattr(model, "hf_device_map", None) or {}).values())
+    prepare = getattr(type(model), "prepare_inputs_for_generation", None)
+    takes = inspect.signature(model.forward).parameters
+    if (
+        is_sharded(model)
+        or len(devices) > 1
+        or prepare is not GenerationMixin.prepare_inputs_for_generation
+        or not takes.keys() >= TAKEN
+    ):
         return False
     decoder = find_decoder(model)
     config = decoder.config.get_text_config()
@@ -118,5 +143,4 @@ def _read_prompts(
     ).logits[:, -1]
     columns = nn.functional.pad(real, (0, steps), value=1) if padded else None
     rows = torch.arange(len(ids), device=ids.device)
-    kept = cache_of(layers_of(cache), len(ids))
-    return Texts(model, kept, real.sum(1), columns, ids.shape[1], rows), row, logits
+    return Texts(model, cache, real.sum(1), columns, ids.shape[1], rows), row, logits

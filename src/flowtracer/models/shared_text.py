@@ -12,9 +12,9 @@ from flowtracer.models.cache import Layers, RoomyLayer
 from flowtracer.models.decoder import SUPPORTED, AttentionCaptureError
 from flowtracer.models.swap import check_causal, swapped_attention
 
-# What a config calls attention that a plain softmax over all earlier tokens is not.
-_WINDOWS = ("sliding_window", "attention_chunk_size")
-_CAPS = ("attn_logit_softcapping", "attn_logit_softcap")
+# Models whose layers attend by a plain softmax over all earlier tokens, or over those of a window, and
+# that were tested here. Others copy the text to every row.
+PLAIN = {"qwen2", "qwen3", "llama", "mistral", "phi3", "gemma3_text"}
 
 
 def attend_shared(
@@ -44,19 +44,16 @@ def attend_shared(
     scores += bias[:, None, None]
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     of_text = weights[..., :tokens].transpose(0, 1).reshape(shared, -1, tokens) @ text_values
-    output = of_text.view(shared, rows, -1, width).transpose(0, 1) + weights[..., tokens:] @ values
-    return output.reshape(rows, 1, heads, width)
+    of_own = weights[..., tokens:] @ values
+    output = of_text.view(shared, rows, *of_own.shape[2:]).transpose(0, 1) + of_own
+    return output.reshape(rows, 1, heads, -1)
 
 
 def can_share(decoder: PreTrainedModel, tokens: int) -> bool:
     """Whether a text of so many tokens is seen by plain softmax attention in every layer."""
     config: Any = decoder.config.get_text_config()
-    windows = [getattr(config, name, None) for name in _WINDOWS]
-    if any(window and window < tokens for window in windows):
-        return False
-    if any(getattr(config, name, None) for name in _CAPS):
-        return False
-    return not any("sinks" in name.rpartition(".")[2] for name, _ in decoder.named_parameters())
+    window = getattr(config, "sliding_window", None)
+    return config.model_type in PLAIN and not (window and window < tokens)
 
 
 @contextmanager
@@ -86,10 +83,10 @@ def attending_to(
         **arguments: Any,
     ) -> tuple[Tensor, None]:
         check_causal(module, arguments)
-        if softcap is not None or s_aux is not None:
+        if softcap is not None or s_aux is not None or attention_mask is not None:
             raise AttentionCaptureError(
-                f"{type(module).__name__} caps its scores or has sinks, which a shared text does not "
-                f"take; supported are {SUPPORTED}"
+                f"{type(module).__name__} caps its scores, has sinks or a mask of its own, which a "
+                f"shared text does not take; supported are {SUPPORTED}"
             )
         number: int = module.layer_idx  # type: ignore[assignment]
         layer = cache.layers[number]

@@ -3,7 +3,7 @@
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +47,16 @@ class Task:
     answer_rule: str = "boxed"
     opening: str = ""
 
-    def behind(self, prompt: str) -> "Task":
+    def behind(self, prompt: str, *, dropped: Collection[str] = ()) -> "Task":
         """The task for responses to prompts that end as this one, which may open a thought.
 
         `opening` is then that thought's tag. Graders get it in front of the response, so that one which
-        never closes the thought has no answer.
+        never closes the thought has no answer. dropped: tokens that responses are decoded without; if
+        the closing tag is among them, nobody can tell, and responses are graded as they are.
         """
-        return replace(self, opening=opened_thought(prompt))
+        opening = opened_thought(prompt)
+        closing = f"{opening[:1]}/{opening[1:]}"
+        return replace(self, opening="" if closing in dropped else opening)
 
     def grade_response(self, response: str, example: Example) -> float:
         """What `grade` says of a response behind the `opening`."""

@@ -117,7 +117,7 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     given = args.model_init_kwargs if isinstance(args.model_init_kwargs, dict) else {}
     args.model_init_kwargs = given | options
     tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=trust)
-    task = task.behind(_first_prompt(tokenizer, task, args.chat_template_kwargs))
+    task = _behind_first_prompt(task, tokenizer, args.chat_template_kwargs)
     common: dict[str, Any] = {
         "model": source,
         "args": args,
@@ -143,12 +143,17 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     return folder
 
 
-def _first_prompt(tokenizer: PreTrainedTokenizerBase, task: Task, options: object) -> str:
-    """The first problem as the template writes it, "" without a template."""
-    if not tokenizer.chat_template:
-        return ""
+def _behind_first_prompt(task: Task, tokenizer: PreTrainedTokenizerBase, options: object) -> Task:
+    """The task behind a prompt as the template writes it, which may open a thought."""
+    # With either of these TRL hands over what is behind the thought only.
+    parsed = any(
+        getattr(tokenizer, name, None) for name in ("response_template", "response_schema")
+    )
+    if parsed or not tokenizer.chat_template:
+        return task
     named = options if isinstance(options, dict) else None
-    return render_template(tokenizer, task.prompt(task.examples[0]), options=named)
+    prompt = render_template(tokenizer, task.prompt(task.examples[0]), options=named)
+    return task.behind(prompt, dropped=tokenizer.all_special_tokens)
 
 
 def _save(trainer: GRPOTrainer, folder: Path) -> None:

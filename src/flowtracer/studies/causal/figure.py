@@ -39,8 +39,8 @@ def draw(cells: Sequence[Cell], side: str = "response") -> Figure:
             axes.set_xlabel(unit, fontsize=8)
         axes.set_title(which_tokens(cut, excluded, side), fontsize=8, loc="left")
         axes.tick_params(labelsize=7)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        for spine in ("top", "right"):
+            axes.spines[spine].set_visible(False)
     if several:
         panels[-1].legend(fontsize=6.5, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

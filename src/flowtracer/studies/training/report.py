@@ -6,9 +6,14 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from flowtracer.evaluation.intervals import difference_interval, rate_interval, runs_interval
+from flowtracer.evaluation.intervals import (
+    Interval,
+    difference_interval,
+    rate_interval,
+    runs_interval,
+)
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
-from flowtracer.studies.table import percent, points, table_lines, write_table
+from flowtracer.studies.table import points, table_lines, write_table
 from flowtracer.studies.training.learning import early_reward, over_seeds, steps_to_reach
 from flowtracer.studies.training.study import Rows, TrainingResults, TrainingStudy, VariantResult
 from flowtracer.training.curves import save_curves
@@ -83,9 +88,8 @@ def _learned(
     against = [early_reward(rows, study.early_steps) for rows in first.metrics]
     differences = [one - other for one, other in zip(each, against, strict=True)]
     reward, over_first = over_seeds(each), over_seeds(differences)
-    paired = points(over_first) if over_first else f"{100 * fmean(differences):+.1f}"
-    cells = [percent(reward) if reward else f"{100 * fmean(each):.1f}"]
-    cells.append("" if variant is first else paired)
+    cells = [_reward(fmean(each), reward)]
+    cells.append("" if variant is first else _reward(fmean(differences), over_first, "+"))
     figures: dict[str, Any] = {
         "early_reward_each_seed": each,
         "early_reward": asdict(reward) if reward else None,
@@ -96,6 +100,13 @@ def _learned(
         cells.append(", ".join("never" if one is None else str(one) for one in steps))
         figures["steps_to_reach_each_seed"] = steps
     return cells, figures
+
+
+def _reward(mean: float, interval: Interval | None, sign: str = "") -> str:
+    """A mean reward, with an interval where there are several seeds."""
+    if interval is None:
+        return f"{mean:{sign}.3f}"
+    return f"{mean:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
 
 
 def _compare(

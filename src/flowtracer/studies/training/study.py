@@ -92,7 +92,7 @@ def run_training(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> Tra
     """
     with lock(out, "another study"):
         # Seeds and variants may be added to a study later; everything else must stay.
-        free = ("config", "variants", "seeds")
+        free = ("config", "variants", "seeds", "early_steps", "reach")  # the last two: the report's
         check_settings(out / STUDY_FILE, asdict(study), what="a study", free=free)
         with atomic_write(
             out / CONFIG_FILE
