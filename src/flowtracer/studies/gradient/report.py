@@ -15,6 +15,7 @@ from flowtracer.studies.rules import parse_rules
 from flowtracer.studies.table import table_lines, write_judged, write_table
 from flowtracer.studies.verdicts import in_words, judge
 
+NAMED = 10  # rules with a colour of their own, as many as the palette has
 COLUMNS = (
     "rule",
     "cosine with the reward's gradient",
@@ -71,26 +72,8 @@ def write_checkpoints(reports: Mapping[str, Mapping[str, Any]], out: Path, *, co
         ]
         for name in names[1:]
     }
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
-    for name, differences in by_rule.items():
-        values = [one["value"] for one in differences]
-        (line,) = axes.plot(range(len(steps)), values, "o-", markersize=3, label=name)
-        axes.fill_between(
-            range(len(steps)),
-            [one["low"] for one in differences],
-            [one["high"] for one in differences],
-            alpha=0.12,
-            color=line.get_color(),
-            linewidth=0,
-        )
-    axes.axhline(0, color="0.6", linestyle=":")
-    axes.set_xticks(
-        range(len(steps)),
-        [f"{name}\nreward {report['reward']:.2f}" for name, report in reports.items()],
-    )
-    axes.set_ylabel("cosine with the reward's gradient, less uniform")
-    figure.legend(loc="outside right upper", fontsize=7, frameon=False)
+    labels = [f"{name}\nreward {report['reward']:.2f}" for name, report in reports.items()]
+    figure = _draw_checkpoints(by_rule, labels)
     table = table_lines(
         ["rule", *steps],
         [
@@ -110,6 +93,36 @@ def write_checkpoints(reports: Mapping[str, Mapping[str, Any]], out: Path, *, co
     ]
     summary = {"checkpoints": steps, "differences": by_rule, "command": command}
     return write_table(out, lines, summary, figure)
+
+
+def _draw_checkpoints(
+    by_rule: Mapping[str, Sequence[Mapping[str, float]]], labels: Sequence[str]
+) -> Figure:
+    """A line for each rule over the checkpoints; those that reach furthest from 0 have colour and name."""
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    ordered = sorted(by_rule, key=lambda name: -max(by_rule[name], key=_size)["value"])
+    ends = [*ordered[: NAMED // 2], *ordered[-(NAMED // 2) :]] if len(ordered) > NAMED else ordered
+    for name, differences in by_rule.items():
+        values = [one["value"] for one in differences]
+        if name not in ends:
+            axes.plot(range(len(labels)), values, "-", color="0.8", linewidth=0.8, zorder=1)
+    for name in dict.fromkeys(ends):
+        low, value, high = zip(
+            *((d["low"], d["value"], d["high"]) for d in by_rule[name]), strict=True
+        )
+        (line,) = axes.plot(range(len(labels)), value, "o-", markersize=3, label=name)
+        tint = line.get_color()
+        axes.fill_between(range(len(labels)), low, high, alpha=0.12, color=tint, linewidth=0)
+    axes.axhline(0, color="0.6", linestyle=":")
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_ylabel("cosine with the reward's gradient, less uniform")
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    return figure
+
+
+def _size(interval: Mapping[str, float]) -> float:
+    return abs(interval["value"])
 
 
 def _what(study: GradientStudy, rows: Sequence[dict[str, Any]], count: int) -> str:
