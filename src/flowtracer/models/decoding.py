@@ -1,10 +1,9 @@
 """The decoding loop of transformers' `generate` without the work that its result does not need.
 
 Handed to `generate` as its `custom_generate`: logits processors and stopping criteria stay transformers'
-own, and so do the random numbers, drawn for all rows at every step. Models that prepare their inputs in
-a way of their own are left to theirs. Rows
-that are the same so far run once, rows that have ended no longer run, and keys and values are written
-in place.
+own, and so do the random numbers, drawn for all rows at every step. Rows that are the same so far run
+once, rows that have ended no longer run, and keys and values are written in place. Models that prepare
+their inputs in a way of their own are left to transformers' loop.
 """
 
 import inspect
@@ -23,10 +22,8 @@ from flowtracer.models.decoder import find_decoder, is_sharded
 # What `generate` may be told beside its config for the loop to take over.
 PLAIN = {"input_ids", "attention_mask", "generation_config", "disable_compile"}
 TAKEN = {"past_key_values", "position_ids", "attention_mask", "logits_to_keep"}  # by the model
-_KINDS = {
-    "full_attention",
-    "sliding_attention",
-}  # of layers whose keys and values are a plain cache
+# Kinds of layers whose keys and values are a plain cache.
+_KINDS = {"full_attention", "sliding_attention"}
 _NOT_PLAIN = (
     "assistant_early_exit",
     "prompt_lookup_num_tokens",

@@ -68,7 +68,7 @@ def attending_to(
     current call sees, (R,).
     """
     columns = torch.arange(text[0][0].shape[2], device=text[0][0].device)
-    bias = text[0][0]
+    bias: Tensor | None = None  # of the current call, made by its first layer
 
     def attention(
         module: nn.Module,
@@ -98,6 +98,7 @@ def attending_to(
             unused = torch.arange(own[0].shape[2], device=query.device) >= key.shape[2]
             hidden = torch.cat([of_text, unused.expand(len(query), -1)], 1)
             bias = query.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+        assert bias is not None
         keys, values = text[number]
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         return attend_shared(query, (keys[0], values[0]), own, bias, scaling=scaling), None
