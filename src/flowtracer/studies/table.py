@@ -13,6 +13,7 @@ from flowtracer.storage import atomic_write
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.verdicts import Verdict
 
+PICTURE = "![The table as a picture](figure.png)"
 KINDS = "Wilson's for rates of single draws, else the bootstrap"  # of intervals
 
 
@@ -47,7 +48,7 @@ def write_judged(
 ) -> Path:
     """`write_table` of a study that ends in verdicts: what was done, the table, and what follows."""
     origin = provenance(study.model, command, out)
-    lines = [f"# {title}: {study.task}", "", what, "", *table, "", paragraph, ""]
+    lines = [f"# {title}: {study.task}", "", what, "", *table, "", PICTURE, "", paragraph, ""]
     judged = {
         "study": without_paths(study),
         "provenance": origin,

@@ -12,7 +12,7 @@ from flowtracer.evaluation.intervals import Interval
 from flowtracer.studies.gradient.study import GradientStudy
 from flowtracer.studies.gradient.summary import Alignment, alignments, informative_batches
 from flowtracer.studies.rules import parse_rules
-from flowtracer.studies.table import table_lines, write_judged, write_table
+from flowtracer.studies.table import PICTURE, table_lines, write_judged, write_table
 from flowtracer.studies.verdicts import in_words, judge
 
 NAMED = 10  # rules with a colour of their own, as many as the palette has
@@ -87,6 +87,8 @@ def write_checkpoints(reports: Mapping[str, Mapping[str, Any]], out: Path, *, co
         "Cosine with the reward's own gradient, less that of uniform weights, 95% intervals over batches.",
         "",
         *table,
+        "",
+        PICTURE,
         "",
         *(f"{name}: {report['recommendation']}\n" for name, report in reports.items()),
         f"`{command}`",

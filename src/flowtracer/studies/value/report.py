@@ -60,12 +60,7 @@ def write_report(
     names = [one.name for one in ordered if one.name in stored]
     shown = list(dict.fromkeys([*[n for n in names if n == "flow"], *names[:1], *names[-1:]]))
     pictures = {"against.png": draw_against(rows, names, evenly=evenly)}
-    captions = [
-        "![Credit that each scorer's top tokens hold](figure.png)",
-        "",
-        "![Credit of every unit over the rank of its score](against.png)",
-        "",
-    ]
+    captions = ["![Credit of every unit over the rank of its score](against.png)", ""]
     if tokenizer is not None:
         response = _typical(rows)
         texts = [one_line(tokenizer.decode([token])) or "∅" for token in response["response_ids"]]
