@@ -34,12 +34,13 @@ MAY_IMPORT = {
     "scorers": "attention flow models regions",
     "tracing": "attention flow models regions render storage",
     "credit": "attention flow models regions scorers",
+    "gradients": "credit models scorers",
     "evaluation": "models regions storage tasks",
     "rollouts": "attention credit models records regions scorers storage",
-    "integrations": "attention credit models regions scorers tasks",
-    "training": "credit flow integrations models records regions storage tasks",
-    "studies": "attention credit evaluation flow intervention math_answers models records regions render "
-    "rollouts scorers storage tasks training",
+    "integrations": "attention credit gradients models regions scorers tasks",
+    "training": "credit flow gradients integrations models records regions storage tasks",
+    "studies": "attention credit evaluation flow gradients intervention math_answers models records regions "
+    "render rollouts scorers storage tasks training",
     "cli": "credit evaluation models records regions render rollouts scorers storage studies tasks "
     "tracing training",
 }

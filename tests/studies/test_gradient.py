@@ -9,12 +9,12 @@ import pytest
 import torch
 from helpers.tiny_world import LIMIT, completions, log_probability, tiny_loaded, tiny_task
 
-from flowtracer.studies.gradient.backward import chosen_parameters
+from flowtracer.credit.rules import parse_rules
+from flowtracer.gradients.backward import chosen_parameters
 from flowtracer.studies.gradient.report import write_checkpoints, write_report
 from flowtracer.studies.gradient.rollouts import Group, batches_in, draw_groups, read_groups
 from flowtracer.studies.gradient.study import GradientStudy, gradient_file, run_gradient
 from flowtracer.studies.gradient.summary import alignments, effective_batch, read_gradients
-from flowtracer.studies.rules import parse_rules
 from flowtracer.studies.sampling import Drawing
 from flowtracer.studies.verdicts import judge
 from flowtracer.tasks import Example

@@ -10,13 +10,13 @@ from trl import GRPOConfig  # noqa: E402
 
 from flowtracer.credit import Credit, Selection, Weighting, structural_vocabulary  # noqa: E402
 from flowtracer.credit.credit import token_credit  # noqa: E402
-from flowtracer.integrations.trl import FlowGRPOTrainer  # noqa: E402
-from flowtracer.studies.gradient.backward import (  # noqa: E402
+from flowtracer.gradients.backward import (  # noqa: E402
     chosen_parameters,
     rule_gradients,
     sampled_coordinates,
 )
-from flowtracer.studies.gradient.objective import group_normalised, grpo_coefficients  # noqa: E402
+from flowtracer.gradients.objective import group_normalised, grpo_coefficients  # noqa: E402
+from flowtracer.integrations.trl import FlowGRPOTrainer  # noqa: E402
 from flowtracer.studies.gradient.rollouts import Group, batch_of  # noqa: E402
 from flowtracer.tasks import load_task  # noqa: E402
 

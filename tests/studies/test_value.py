@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers.tiny_world import END, LIMIT, WORDS, exact_value, tiny_loaded, tiny_task
 
+from flowtracer.credit.values import credit_of_values, decisions, spread, unit_starts
 from flowtracer.studies.page import write_report as write_page
 from flowtracer.studies.value.agreement import (
     concordance,
@@ -20,7 +21,6 @@ from flowtracer.studies.value.agreement import (
 from flowtracer.studies.value.report import read_scores, write_report
 from flowtracer.studies.value.study import ValueStudy, run_value
 from flowtracer.studies.value.summary import CEILING, agreements
-from flowtracer.studies.value.truth import credit_of_values, decisions, spread, unit_starts
 
 
 def silent(stage, done, total):

@@ -145,13 +145,13 @@ def gradient(
     with needing("train"):
         import json
 
+        from flowtracer.credit.rules import parse_rules
         from flowtracer.models import load
         from flowtracer.scorers.table import SCORERS
         from flowtracer.storage import sha256
         from flowtracer.studies.gradient.report import write_checkpoints, write_report
         from flowtracer.studies.gradient.rollouts import batches_in, read_groups
         from flowtracer.studies.gradient.study import GradientStudy, run_gradient
-        from flowtracer.studies.rules import parse_rules
         from flowtracer.tasks import load_task
     chosen = rule or ["flow@end=top/bottom", *(name for name in SCORERS if name != "flow")]
     rules = [one.name for one in parse_rules(["uniform", *(r for r in chosen if r != "uniform")])]

@@ -5,7 +5,7 @@ drew the same tokens, prefixes of one text keep that text's keys and values once
 texts and lengths go on in one batch, and finished rows leave it.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,8 @@ from flowtracer.models.decoder import device_of, find_decoder
 
 LOGITS_AT_ONCE = 256  # positions, our choice
 PROBABILITIES_AT_ONCE = 1 << 24  # our choice: 128 MiB in float64
+NUMBERS = 1 << 28  # keys and values held at a time, our choice: 1 GiB in float32
+MOST_ROWS = 2048  # our choice: beyond, a step of a small model gains nothing by more rows
 
 # Logits (rows, V) and the row of each copy (n,) to the next token of each copy (n,).
 Choose = Callable[[Tensor, Tensor], Tensor]
@@ -133,6 +135,45 @@ def continue_prefixes(
                 break
             row, logits = texts.grow(row, tokens)
     return _by_copy(drawn, len(every))
+
+
+def continue_in_parts(
+    model: nn.Module,
+    prefixes: Sequence[Prefix],
+    *,
+    copies: int,
+    limits: Sequence[int],
+    ends: Collection[int],
+    temperature: float,
+    seed: int,
+) -> list[list[int]]:
+    """`continue_prefixes` for as many prefixes at a time as fit into memory, drawn with a seed."""
+    generator = torch.Generator(prefixes[0].logits.device).manual_seed(seed)
+    rows: list[list[int]] = []
+    for part in _parts(prefixes, limits, copies):
+        rows += continue_prefixes(
+            model,
+            prefixes[part],
+            copies=copies,
+            limits=limits[part],
+            ends=ends,
+            choose=sampled(temperature, generator),
+        )
+    return rows
+
+
+def _parts(prefixes: Sequence[Prefix], limits: Sequence[int], copies: int) -> Iterator[slice]:
+    """Ranges of prefixes that go on together.
+
+    Neighbours, whose continuations are alike in length. Depends on the settings only, so that a seed
+    gives the same continuations on every machine.
+    """
+    numbers_per_token = sum(2 * keys[0, :, 0].numel() for keys, _ in prefixes[0].text)
+    longest = max(p.length + limit for p, limit in zip(prefixes, limits, strict=True))
+    rows = max(1, min(MOST_ROWS, NUMBERS // (numbers_per_token * longest)))
+    step = max(1, rows // copies)
+    for start in range(0, len(prefixes), step):
+        yield slice(start, start + step)
 
 
 def _by_copy(drawn: list[tuple[Tensor, Tensor]], count: int) -> list[list[int]]:

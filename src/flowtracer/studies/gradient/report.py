@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from flowtracer.credit.rules import parse_rules
 from flowtracer.evaluation.intervals import Interval
 from flowtracer.studies.gradient.study import GradientStudy
 from flowtracer.studies.gradient.summary import Alignment, alignments, informative_batches
-from flowtracer.studies.rules import parse_rules
 from flowtracer.studies.table import PICTURE, table_lines, write_judged, write_table
 from flowtracer.studies.verdicts import in_words, judge
 

@@ -15,6 +15,20 @@ from torch import Tensor, nn
 
 from flowtracer.credit import Credit, ScoreOptions, structural_vocabulary
 from flowtracer.credit.credit import credit_of_scores, token_scores
+from flowtracer.credit.rules import UNIFORM, Rule, parse_rules
+from flowtracer.gradients.alignment import effective_ratio, gini
+from flowtracer.gradients.backward import (
+    COORDINATES,
+    chosen_parameters,
+    rule_gradients,
+    sampled_coordinates,
+)
+from flowtracer.gradients.objective import (
+    group_normalised,
+    grpo_coefficients,
+    leave_one_out,
+    reward_coefficients,
+)
 from flowtracer.models import Loaded
 from flowtracer.records import ANY, Kind
 from flowtracer.storage import (
@@ -25,19 +39,6 @@ from flowtracer.storage import (
     resume_rows,
     write_rows,
 )
-from flowtracer.studies.gradient.alignment import effective_ratio, gini
-from flowtracer.studies.gradient.backward import (
-    COORDINATES,
-    chosen_parameters,
-    rule_gradients,
-    sampled_coordinates,
-)
-from flowtracer.studies.gradient.objective import (
-    group_normalised,
-    grpo_coefficients,
-    leave_one_out,
-    reward_coefficients,
-)
 from flowtracer.studies.gradient.rollouts import (
     Group,
     RolloutBatch,
@@ -47,7 +48,6 @@ from flowtracer.studies.gradient.rollouts import (
 )
 from flowtracer.studies.provenance import note_environment
 from flowtracer.studies.resume import ROWS_FILE, STUDY_FILE, Progress
-from flowtracer.studies.rules import UNIFORM, Rule, parse_rules
 from flowtracer.studies.sampling import Drawing
 from flowtracer.tasks import Task
 

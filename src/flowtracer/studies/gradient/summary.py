@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowtracer.evaluation.intervals import CONFIDENCE, Interval, bootstrap
-from flowtracer.studies.gradient.alignment import (
+from flowtracer.gradients.alignment import (
     cosines,
     gram,
     others,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from flowtracer.studies.rules import parse_rules
+from flowtracer.credit.rules import parse_rules
 
 
 @dataclass(frozen=True)

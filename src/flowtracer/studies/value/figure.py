@@ -9,10 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from flowtracer.credit.values import spread
 from flowtracer.evaluation.intervals import Interval
 from flowtracer.studies.value.agreement import ranks, unit_scores
 from flowtracer.studies.value.summary import CEILING, Agreement
-from flowtracer.studies.value.truth import spread
 
 LINE = 92  # characters of a line of the coloured response
 MOST_TOKENS = 240  # of the coloured response

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from flowtracer.credit import structural_vocabulary
+from flowtracer.credit.values import THRESHOLD, credit_of_values, decisions, unit_starts
 from flowtracer.models import Loaded
 from flowtracer.models.continuation import read_text
 from flowtracer.records import ANY, Kind
@@ -22,7 +23,6 @@ from flowtracer.studies.resume import ROWS_FILE, STUDY_FILE, Progress
 from flowtracer.studies.sampling import Drawing, continuation_rewards, draw_responses
 from flowtracer.studies.scorer_choices import parse_scorers, score_solution
 from flowtracer.studies.solutions import Solution, SolutionSet, read_solution, tokenize_conversation
-from flowtracer.studies.value.truth import THRESHOLD, credit_of_values, decisions, unit_starts
 from flowtracer.tasks import Task
 
 PLACES = ("decisions", "lines")

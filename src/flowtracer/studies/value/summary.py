@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flowtracer.credit.values import spread
 from flowtracer.evaluation.intervals import Interval, bootstrap, ratio_of_sums
 from flowtracer.studies.value.agreement import (
     concordance,
@@ -19,7 +20,6 @@ from flowtracer.studies.value.agreement import (
     rank_correlation,
     unit_scores,
 )
-from flowtracer.studies.value.truth import spread
 
 RATIOS = (0.2, 0.4)  # of tokens; 40% is the paper's, section 3.3
 CEILING = "half of the continuations"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flowtracer.studies.gradient.basis import independent_rows
+from flowtracer.gradients.basis import independent_rows
 
 
 def planted(rank=5, count=400, seed=0):

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.credit.chunks import chunks
+from flowtracer.gradients.basis import independent_rows
+from flowtracer.gradients.cut import cut_forward, cut_gradients
 from flowtracer.models.decoder import find_decoder, layer_stack
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.forward import apply_head, head_slices, predicted, read_states
-from flowtracer.studies.gradient.basis import independent_rows
-from flowtracer.studies.gradient.cut import cut_forward, cut_gradients
 
 MOST = 1 << 17  # entries of (rows, T, T) of a forward pass with a graph, our choice: see `chunks`
 COORDINATES = 1 << 18  # our choice: a batch's gradients of 24 rules are then 26 MB

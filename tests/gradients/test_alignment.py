@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowtracer.studies.gradient.alignment import (
+from flowtracer.gradients.alignment import (
     cosines,
     effective_ratio,
     gini,
@@ -14,7 +14,7 @@ from flowtracer.studies.gradient.alignment import (
     signal,
     signal_to_noise,
 )
-from flowtracer.studies.gradient.objective import (
+from flowtracer.gradients.objective import (
     group_normalised,
     grpo_coefficients,
     leave_one_out,

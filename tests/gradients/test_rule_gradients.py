@@ -4,13 +4,13 @@ import pytest
 import torch
 from helpers.models import ARCHITECTURES, random_model
 
-from flowtracer.scorers.batch import ScoreBatch
-from flowtracer.studies.gradient.backward import (
+from flowtracer.gradients.backward import (
     chosen_parameters,
     rule_gradients,
     sampled_coordinates,
 )
-from flowtracer.studies.gradient.cut import cut_forward
+from flowtracer.gradients.cut import cut_forward
+from flowtracer.scorers.batch import ScoreBatch
 
 
 def made_batch():
