@@ -4,6 +4,7 @@ from flowtracer.attention.auto import auto_attention, needs_tiles
 from flowtracer.attention.capture import AttentionReader, LayerCall, read_attention, visit_layers
 from flowtracer.attention.layers import select_layers
 from flowtracer.attention.mean import MeanReader, mean_attention
+from flowtracer.attention.observe import observe_layers, why_not_observed
 from flowtracer.attention.shared_prompt import can_share, shared_prompt_attention
 from flowtracer.attention.tiles import TiledAttention, tiled_attention
 from flowtracer.models.decoder import AttentionCaptureError, depth_of
@@ -19,9 +20,11 @@ __all__ = [
     "depth_of",
     "mean_attention",
     "needs_tiles",
+    "observe_layers",
     "read_attention",
     "select_layers",
     "shared_prompt_attention",
     "tiled_attention",
     "visit_layers",
+    "why_not_observed",
 ]

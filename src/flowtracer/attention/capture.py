@@ -7,7 +7,7 @@ model is switched to ours for the length of one pass and is exactly what it was 
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -47,7 +47,17 @@ class LayerCall:
     window: int | None  # tokens that a query sees, itself included, where fewer than K
     arguments: Mapping[str, Any]  # whatever else transformers passes
     chosen: bool  # whether the layer is one of those to visit
-    last: bool  # whether no layer runs behind it, so that its output is not needed
+    last: bool  # whether its output is not needed, because no layer runs behind it or ours is not asked
+
+    def take(self, rows: Tensor, columns: slice) -> "LayerCall":
+        """Some rows (indices) and a range of columns, of queries and keys alike."""
+        mask = self.mask
+        if mask is not None:
+            mask = (mask if len(mask) == 1 else mask[rows])[:, :, columns, columns]
+        query, key, value = (
+            part[rows][:, :, columns] for part in (self.query, self.key, self.value)
+        )
+        return replace(self, query=query, key=key, value=value, mask=mask)
 
     def attend(self, **options: Any) -> Tensor | None:
         """Output (B, T, Hq, D), None of the last layer. options: `read` and others of `attend`."""
@@ -73,6 +83,44 @@ class AttentionReader(Protocol):
 
     def read(self, call: LayerCall, start: int, weights: Tensor) -> None:
         """Queries start..start + rows of one layer, (B, heads, rows, keys), from start 0 on."""
+
+
+def layer_call(
+    module: nn.Module,
+    states: tuple[Tensor, Tensor, Tensor],
+    mask: Tensor | None,
+    arguments: Mapping[str, Any],
+    *,
+    chosen: bool,
+    last: bool,
+) -> LayerCall:
+    """What transformers passes to an attention function, named.
+
+    states: queries, keys and values. arguments: what is passed by name.
+
+    Raises AttentionCaptureError for attention that is not captured, see `check_causal`.
+    """
+    check_causal(module, arguments)
+    rest = dict(arguments)
+    rest.pop("dropout", None)  # attention is read without it
+    scaling, softcap, sinks = (rest.pop(name, None) for name in ("scaling", "softcap", "s_aux"))
+    query, key, value = states
+    window = rest.get("sliding_window")
+    return LayerCall(
+        module.layer_idx,  # type: ignore[arg-type]
+        module,
+        query,
+        key,
+        value,
+        mask,
+        scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        softcap=softcap,
+        sinks=sinks,
+        window=window if window and window < key.shape[2] else None,
+        arguments=rest,
+        chosen=chosen,
+        last=last,
+    )
 
 
 class _AllSeen(Exception):
@@ -109,30 +157,16 @@ def visit_layers(
         key: Tensor,
         value: Tensor,
         attention_mask: Tensor | None,
-        *,
-        scaling: float | None = None,
-        softcap: float | None = None,
-        s_aux: Tensor | None = None,
         **arguments: Any,
     ) -> tuple[Tensor, None]:
         layer: int = module.layer_idx  # type: ignore[assignment]
-        check_causal(module, arguments)
-        arguments.pop("dropout", None)  # 0 in evaluation mode
         if progress:
             progress(layer + 1, top + 1)
-        window = arguments.get("sliding_window")
-        call = LayerCall(
-            layer,
+        call = layer_call(
             module,
-            query,
-            key,
-            value,
+            (query, key, value),
             attention_mask,
-            scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
-            softcap=softcap,
-            sinks=s_aux,
-            window=window if window and window < key.shape[2] else None,
-            arguments=arguments,
+            arguments,
             chosen=layer in layers,
             last=layer == top and not sharded,
         )

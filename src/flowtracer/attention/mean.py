@@ -1,6 +1,8 @@
 """The mean over layers and heads, added up block by block, and other weights for the edges."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -82,6 +84,15 @@ class MeanReader:
         # Layers may live on several devices.
         self.mean[:, start : start + rows, :keys].add_(part.to(self.mean.device), alpha=scale)
 
+    def read_layer(self, call: LayerCall) -> None:
+        """Take in a whole layer, of which nothing but queries and keys is needed."""
+        mask = call.mask
+        if mask is None and not bool(self._real.all()):
+            mask = causal_mask(self._real, call.window)
+        replace(call, last=True).attend(
+            mask=mask, window=call.window, read=partial(self.read, call)
+        )
+
     def finish(self) -> Tensor:
         """The mean, with rows and columns of padding cleared."""
         if not bool(self._real.all()):
@@ -89,6 +100,19 @@ class MeanReader:
         if self._edges == "no-sink":
             without_sink(self.mean, self._real)
         return self.mean
+
+
+def causal_mask(real: Tensor, window: int | None) -> Tensor:
+    """Which keys a query sees, (B, 1, T, T) bool: real ones, not later, and in the window.
+
+    real: (B, T) bool. window: tokens that a query sees, itself included; None: all.
+    """
+    position = torch.arange(real.shape[1], device=real.device)
+    distance = position[:, None] - position[None, :]
+    seen = distance >= 0
+    if window is not None:
+        seen &= distance < window
+    return (seen & real[:, None, :])[:, None]
 
 
 def without_sink(attention: Tensor, real: Tensor) -> Tensor:

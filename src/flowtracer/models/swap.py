@@ -47,31 +47,54 @@ def swapped_attention(
     Raises AttentionCaptureError for a model that does not take its attention from transformers'
     interface.
     """
+    with evaluating(decoder), restored_names(decoder) as before:
+        _original.update({id(config): name for config, name in before if name != INTERFACE})
+        token = _swap.set(_Swap(attention, mask))
+        try:
+            with torch.compiler.set_stance("force_eager"):
+                switch(decoder, name=name)
+                yield
+        finally:
+            _swap.reset(token)
+
+
+def switch(decoder: PreTrainedModel, *, name: str) -> None:
+    """Make the decoder ask for the attention function of our name.
+
+    name: of the model's class, for the error.
+
+    Raises AttentionCaptureError for a model that does not take its attention from transformers'
+    interface.
+    """
     # Both registrations are needed: without the mask's, padding and windows are silently lost.
     AttentionInterface.register(INTERFACE, _attention)
     AttentionMaskInterface.register(INTERFACE, _mask)
-    with evaluating(decoder):
+    decoder.set_attn_implementation(INTERFACE)
+    if decoder.config._attn_implementation != INTERFACE:
+        raise AttentionCaptureError(
+            f"{name} does not take its attention from transformers' AttentionInterface; "
+            f"supported are {SUPPORTED}"
+        )
+
+
+@contextmanager
+def restored_names(decoder: PreTrainedModel) -> Iterator[list[tuple[Any, str]]]:
+    """Every config of the decoder with the name of its attention function, put back on the way out.
+
+    One thread at a time, or one would put back what another has set.
+    """
+    with _lock:
         configs: dict[int, Any] = {
             id(module.config): module.config
             for module in decoder.modules()
             if hasattr(getattr(module, "config", None), "_attn_implementation_internal")
         }
         before = [(config, config._attn_implementation) for config in configs.values()]
-        _original.update({id(config): name for config, name in before if name != INTERFACE})
-        token = _swap.set(_Swap(attention, mask))
         try:
-            with torch.compiler.set_stance("force_eager"):
-                decoder.set_attn_implementation(INTERFACE)
-                if decoder.config._attn_implementation != INTERFACE:
-                    raise AttentionCaptureError(
-                        f"{name} does not take its attention from transformers' AttentionInterface; "
-                        f"supported are {SUPPORTED}"
-                    )
-                yield
+            yield before
         finally:
             for config, implementation in before:
                 config._attn_implementation_internal = implementation
-            _swap.reset(token)
 
 
 def _attention(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
@@ -90,7 +113,11 @@ def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
 
 def _own_attention(module: nn.Module) -> Attention:
     """The attention function that the model's config named before it was switched."""
-    name = _original[id(module.config)]
+    return named_attention(module, _original[id(module.config)])
+
+
+def named_attention(module: nn.Module, name: str) -> Attention:
+    """The attention function that an attention module takes for this name in its config."""
     if name == "eager":
         return eager_attention(module)
     functions = getattr(sys.modules[type(module).__module__], "ALL_ATTENTION_FUNCTIONS", None)
