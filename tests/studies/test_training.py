@@ -144,5 +144,14 @@ def test_a_small_study_runs_and_is_not_run_twice(tmp_path):
     )
 
 
+def test_uniform_is_plain_grpo_by_another_name():
+    one, other = variants(["uniform", "flow@emphasis=2/3"], [])[:2]
+    assert one.overrides == ["--method", "grpo"] and one.plain
+    assert other.name == "flow-emphasis=2"
+    for twice in (["uniform", "grpo"], ["flow@emphasis=2", "flow@emphasis=2/3"]):
+        with pytest.raises(ValueError, match="named twice"):
+            variants(twice, [])
+
+
 def test_names_are_folders():
     assert Variant("flow").name == "flow"

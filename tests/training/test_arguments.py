@@ -51,7 +51,7 @@ def test_the_command_line_wins_over_the_file():
     ("text", "overrides", "message"),
     [
         ("learning_rte: 1.0e-5\n", [], "learning_rte"),
-        ("method: magic\n", [], "method 'magic' is unknown; use one of grpo, flow"),
+        ("method: magic\n", [], "method 'magic' is unknown; use one of grpo, value, flow"),
         ("task: [\n", [], "c.yaml"),
         ("- a\n- b\n", [], "mapping"),
         ("emphasis: -1\n", [], "emphasis is -1"),

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flowtracer.cli.learning import training
 from flowtracer.cli.options import CONFIG, needing
 from flowtracer.cli.progress import progress_bar
 from flowtracer.cli.referee import gradient, value
@@ -27,78 +28,9 @@ from flowtracer.cli.study_options import (
 )
 
 app = typer.Typer(help="Rerun a claim: resumable, with intervals.", no_args_is_help=True)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(training)
 app.command()(value)
 app.command()(gradient)
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def training(
-    context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="YAML file of the runs; see `flowtracer train`.")],
-    *,
-    out: Annotated[Path, OUT] = Path("runs/study"),
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="grpo, a scorer, or a rule such as flow@end=bottom,emphasis=3; repeat it. The first is "
-            "what the others are compared with."
-        ),
-    ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Repeat it. Default: 0, 1, 2.")] = None,
-    vary: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY=VALUE,VALUE of the credit, such as emphasis=1.2,1.5; repeat it."),
-    ] = None,
-    problems: Annotated[int, typer.Option(min=1, help="Held-out problems.")] = 1000,
-    samples: Annotated[int, typer.Option(min=1, help="Responses per held-out problem.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, help="Of the held-out test.")] = 1.0,
-    test_task: Annotated[str | None, typer.Option(help="Default: the task of the config.")] = None,
-    split: Annotated[str, typer.Option(help="Split of the held-out test.")] = "test",
-    batch: Annotated[int, typer.Option(min=1, help="Responses made together in the test.")] = 250,
-    early_steps: Annotated[
-        int, typer.Option(min=1, help="Steps whose mean reward is the primary measure.")
-    ] = 60,
-    reach: Annotated[
-        float | None, typer.Option(help="Report the step at which this mean reward is reached.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; they share the cores.")] = 1,
-) -> None:
-    """Train every method with every seed on one budget, test them, write a table and a figure.
-
-    Run it again after a kill and it goes on. Any other option goes to every run.
-    """
-    with needing("train"):
-        import yaml
-
-        from flowtracer.studies.training.report import write_report
-        from flowtracer.studies.training.study import TrainingStudy, run_training
-        from flowtracer.studies.training.variants import variants
-        from flowtracer.training.arguments import read_settings, trusts_code
-    chosen = variants(method or ["grpo", "flow"], vary or [])
-    for variant in chosen:  # a wrong setting is found now, not hours later
-        settings = read_settings(config, [*context.args, *variant.overrides])
-    study = TrainingStudy(
-        config=str(config),
-        variants=tuple(chosen),
-        seeds=tuple(seed or [0, 1, 2]),
-        settings=yaml.safe_load(config.read_text(encoding="utf-8")),
-        overrides=tuple(context.args),
-        start_model=settings.model.model_name_or_path or "embedded",
-        task=test_task or settings.task.task,
-        source=settings.task.task_source,
-        split=split,
-        problems=problems,
-        samples=samples,
-        temperature=temperature,
-        max_new_tokens=settings.trainer.max_completion_length or 1024,
-        batch=batch,
-        trust_remote_code=trusts_code(settings.trainer, settings.model),
-        early_steps=early_steps,
-        reach=reach,
-    )
-    results = run_training(study, out, jobs=jobs, say=lambda line: print(line, flush=True))
-    print(write_report(study, results, out, command=command_line()).read_text(encoding="utf-8"))
-    print(f"Table, figure and all runs are in {out}")
 
 
 @app.command()

@@ -65,3 +65,16 @@ def spread(credit: Tensor, points: Sequence[int], tokens: int, *, evenly: bool) 
         else:
             per_token[start] = value
     return per_token
+
+
+def step_advantages(credit: Tensor, points: Sequence[int], tokens: int) -> Tensor:
+    """Advantage of every token, (T,): the credit of the step that it belongs to, as in VinePPO.
+
+    A step is a unit with all tokens up to the next one; tokens in front of the first unit were certain
+    and get 0. credit: (n,), of units that begin at `points`.
+    """
+    advantages = torch.zeros(tokens, dtype=credit.dtype)
+    stops = [*points[1:], tokens]
+    for value, start, stop in zip(credit.tolist(), points, stops, strict=True):
+        advantages[start:stop] = value
+    return advantages

@@ -22,8 +22,7 @@ def write_table(
 ) -> Path:
     """Write `table.md`, `figures.json` and, if there is one, `figure.png`; the table's path."""
     if figure is not None:
-        with atomic_write(out / "figure.png") as partial:
-            figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
+        save_figure(figure, out / "figure.png")
     for name, text in (
         ("figures.json", json.dumps(figures, indent=1, ensure_ascii=False)),
         ("table.md", "\n".join(lines)),
@@ -31,6 +30,12 @@ def write_table(
         with atomic_write(out / name) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     return out / "table.md"
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write one PNG, whole or not at all."""
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
 
 
 def write_judged(

@@ -13,6 +13,9 @@ from trl import GRPOConfig, ModelConfig, TrlParser
 
 from flowtracer.credit import SCORERS, Credit
 from flowtracer.credit.arguments import CreditArguments, option
+from flowtracer.training.value import ValueArguments
+
+WITHOUT_CREDIT = ("grpo", "value")  # methods that are no rule for weights
 
 # Section 4 of the paper, where it differs from TRL's defaults; method.md names what is open. TRL's
 # "grpo" loss is the mean per sequence, then over sequences; its learning rate otherwise decays.
@@ -64,14 +67,16 @@ class MethodArguments(CreditArguments):
     scorer: str = field(init=False, default="flow")
     seed: int = field(init=False, default=0)
     answer: str = option("", "Answer rule; default: the task's.")
-    method: str = option("flow", f"grpo (no credit), or a scorer: {', '.join(SCORERS)}.")
+    method: str = option(
+        "flow", f"grpo (no credit), value (Monte-Carlo), or a scorer: {', '.join(SCORERS)}."
+    )
 
     def credit_of_run(self, *, answer: str, seed: int) -> Credit | None:
-        """The credit of these settings; None for plain GRPO. Raises ValueError.
+        """The credit of these settings; None for a method without. Raises ValueError.
 
         answer: the task's rule, if the settings name none.
         """
-        if self.method == "grpo":
+        if self.method in WITHOUT_CREDIT:
             return None
         shared = {f.name: getattr(self, f.name) for f in fields(CreditArguments)}
         shared |= {"scorer": self.method, "seed": seed, "answer": self.answer or answer}
@@ -84,6 +89,7 @@ class RunSettings:
 
     task: TaskArguments
     credit: MethodArguments
+    value: ValueArguments
     trainer: GRPOConfig
     model: ModelConfig
 
@@ -98,7 +104,7 @@ def read_settings(
     Raises ValueError in one sentence for a file that cannot be read, for unknown or wrong settings, and
     for a file that allows code of a model, which only the command line may.
     """
-    kinds: Any = (TaskArguments, MethodArguments, GRPOConfig, ModelConfig)
+    kinds: Any = (TaskArguments, MethodArguments, ValueArguments, GRPOConfig, ModelConfig)
     parser = TrlParser(kinds)
     parser.set_defaults_with_config(**PAPER)
     parser.error = _refuse  # type: ignore[method-assign]
@@ -110,21 +116,21 @@ def read_settings(
         if not allow_env:
             _refuse_environment(config)
     try:
-        task, credit, trainer, model = parser.parse_args_and_config(arguments)
+        task, credit, value, trainer, model = parser.parse_args_and_config(arguments)
     except SystemExit:
         raise
     except Exception as error:  # YAML, TRL and transformers each raise kinds of their own
         where = "" if config is None else f"{config}: "
         raise ValueError(f"{where}{_first_sentence(error)}") from error
-    if credit.method != "grpo" and credit.method not in SCORERS:
-        known = ", ".join(["grpo", *SCORERS])
+    if credit.method not in (*WITHOUT_CREDIT, *SCORERS):
+        known = ", ".join([*WITHOUT_CREDIT, *SCORERS])
         raise ValueError(f"method {credit.method!r} is unknown; use one of {known}")
     credit.credit_of_run(answer="boxed", seed=0)  # refuses wrong values before work begins
     if not any(
         word.startswith(("--trust_remote_code", "--trust-remote-code")) for word in overrides
     ):
         _refuse_code(config, trainer, model)
-    return RunSettings(task, credit, trainer, model)
+    return RunSettings(task, credit, value, trainer, model)
 
 
 def trusts_code(trainer: GRPOConfig, model: ModelConfig) -> bool:

@@ -17,7 +17,10 @@ PANELS = {
     "credit/concentration": "ratio of the score in the top 20% of tokens",
 }
 SMOOTHING = 10  # steps of the running mean drawn over the raw line, our choice
-TINTS = ("#6b7280", "#083370", "#b45309", "#047857", "#7c3aed", "#be123c")
+TINTS = (
+    "#6b7280", "#083370", "#b45309", "#047857", "#7c3aed", "#be123c", "#0891b2", "#65a30d",
+    "#c026d3", "#eab308", "#78350f", "#f472b6", "#000000", "#60a5fa",
+)  # fmt: skip
 
 
 def training_curves(

@@ -27,6 +27,7 @@ from flowtracer.training.checkpoints import (
 )
 from flowtracer.training.curves import save_curves
 from flowtracer.training.metrics import METRICS_FILE, MetricsFile, read_metrics
+from flowtracer.training.value import ValueTrainer
 
 SETTINGS_FILE = "run.json"
 CURVES_FILE = "curves.png"
@@ -76,7 +77,9 @@ def _check_settings(settings: RunSettings, folder: Path) -> None:
     trainer = settings.trainer.to_dict()
     for name in ("output_dir", "logging_dir", "run_name", "report_to", "save_total_limit"):
         trainer.pop(name, None)
-    parts = {part: asdict(getattr(settings, part)) for part in ("task", "credit", "model")}
+    names = ["task", "credit", "model"]
+    names += ["value"] if settings.credit.method == "value" else []
+    parts = {part: asdict(getattr(settings, part)) for part in names}
     check_settings(path, parts | {"trainer": trainer}, what="a run", option=option)
 
 
@@ -129,8 +132,7 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     }
     # "auto" looks for a box first, then for the other forms that the graders accept.
     answer = "auto" if task.answer_rule == "boxed" else task.answer_rule
-    credit = settings.credit.credit_of_run(answer=answer, seed=args.seed)
-    trainer = PlainTrainer(**common) if credit is None else CreditTrainer(**common, credit=credit)
+    trainer = _trainer(settings, common, answer=answer)
     model = trainer.accelerator.unwrap_model(trainer.model)
     adapted = getattr(model, "get_base_model", None)  # of PEFT
     decode_fast(adapted() if adapted else model)
@@ -141,6 +143,14 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
             save_curves({settings.credit.method: rows}, folder / CURVES_FILE)
     _save(trainer, folder)
     return folder
+
+
+def _trainer(settings: RunSettings, common: dict[str, Any], *, answer: str) -> GRPOTrainer:
+    """The trainer of the method. common: what all of them take."""
+    if settings.credit.method == "value":
+        return ValueTrainer(**common, values=settings.value)
+    credit = settings.credit.credit_of_run(answer=answer, seed=settings.trainer.seed)
+    return PlainTrainer(**common) if credit is None else CreditTrainer(**common, credit=credit)
 
 
 def _behind_first_prompt(task: Task, tokenizer: PreTrainedTokenizerBase, options: object) -> Task:

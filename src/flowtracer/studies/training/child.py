@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-def run_command(words: Sequence[str], log: Path, *, threads: int) -> int:
+def run_command(
+    words: Sequence[str], log: Path, *, threads: int, environment: Mapping[str, str] | None = None
+) -> int:
     """Run `flowtracer WORDS`, its output appended to a log; returns its exit status."""
     reader, writer = os.pipe()
     try:
@@ -24,7 +26,7 @@ def run_command(words: Sequence[str], log: Path, *, threads: int) -> int:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)} | dict(environment or {}),
                 pass_fds=(reader,),
                 start_new_session=True,  # a process group of its own, to be ended as a whole
             )

@@ -1,10 +1,12 @@
 """Table, curves and figures in JSON of a training study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
+
+import numpy as np
 
 from flowtracer.evaluation.intervals import (
     Interval,
@@ -13,16 +15,33 @@ from flowtracer.evaluation.intervals import (
     runs_interval,
 )
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
-from flowtracer.studies.table import points, table_lines, write_table
+from flowtracer.studies.table import points, save_figure, table_lines, write_table
+from flowtracer.studies.training.foretold import (
+    Prediction,
+    in_words,
+    plain,
+    predict,
+    read_foretold,
+    scatter,
+)
 from flowtracer.studies.training.learning import early_reward, over_seeds, steps_to_reach
 from flowtracer.studies.training.study import Rows, TrainingResults, TrainingStudy, VariantResult
+from flowtracer.studies.training.tuning import Choice
 from flowtracer.training.curves import save_curves
 
 
 def write_report(
-    study: TrainingStudy, results: TrainingResults, out: Path, *, command: str = ""
+    study: TrainingStudy,
+    results: TrainingResults,
+    out: Path,
+    *,
+    command: str = "",
+    foretold: Path | None = None,
 ) -> Path:
-    """Write `table.md`, `figures.json` and `curves.png` into `out`; returns the table's path."""
+    """Write `table.md`, `figures.json` and the figures into `out`; returns the table's path.
+
+    foretold: folder of a `study gradient` of the model at its start, to be held against the results.
+    """
     start, first = results.start, results.variants[0]
     begin = rate_interval(start.mean(1))
     primary = f"reward, first {study.early_steps} steps"
@@ -39,6 +58,8 @@ def write_report(
         reached = cells[2:]
         entries.append([variant.name, *cells[:2], *entry[:5], *reached, *entry[5:]])
     origin = provenance(study.start_model, command, out)
+    summary = {"study": without_paths(study), "origin": origin, "results": figures}
+    summary["failed"] = dict(results.failed)
     lines = [
         f"Primary measure, named before the runs: mean reward over the first {study.early_steps} steps; "
         "95% over seeds (Student's t), differences paired by seed.",
@@ -54,14 +75,78 @@ def write_report(
         "![mean over seeds of the metrics, by optimizer step; bands from lowest to highest seed]"
         "(curves.png)",
     ]
+    lines += [f"\nLeft out, because a run failed: {name}." for name in results.failed]
+    choices = {one.name: one.choice for one in results.variants if one.choice is not None}
+    if choices:
+        lines += rate_lines(choices, study.tuning_seeds, study.early_steps)
+        summary["learning_rates"] = {name: asdict(choice) for name, choice in choices.items()}
+    if foretold is not None:
+        prediction = _prediction(study, results, foretold)
+        lines += prediction_lines(prediction, primary)
+        summary["foretold"] = plain(prediction)
+        save_figure(scatter(prediction, primary), out / "foretold.png")
     save_curves(
         {one.name: mean_rows(one.metrics) for one in results.variants},
         out / "curves.png",
         seeds={one.name: one.metrics for one in results.variants},
     )
-    return write_table(
-        out, lines, {"study": without_paths(study), "origin": origin, "results": figures}
-    )
+    return write_table(out, lines, summary)
+
+
+def rate_lines(choices: Mapping[str, Choice], seeds: Sequence[int], steps: int) -> list[str]:
+    """How each method's learning rate was chosen, as a table."""
+    rates = list(next(iter(choices.values())).tried)
+    rows = []
+    for name, choice in choices.items():
+        values = [choice.tried[rate] for rate in rates]
+        cells = [
+            "a run failed" if None in each else f"{fmean(v for v in each if v is not None):.3f}"
+            for each in values
+        ]
+        rows.append([name, *cells, f"{choice.rate:g}"])
+    edges = [name for name, choice in choices.items() if choice.at_edge]
+    more = f" At the edge of what was tried: {', '.join(edges)}." if edges else ""
+    return [
+        "",
+        f"Learning rate of each method, by the mean reward over the first {steps} steps with seeds "
+        f"{', '.join(map(str, seeds))}, of which no other table has any.{more}",
+        "",
+        *table_lines(["method", *(f"{rate:g}" for rate in rates), "chosen"], rows),
+    ]
+
+
+def prediction_lines(prediction: Prediction, measure: str) -> list[str]:
+    """What the referee foretold of each method beside what was seen, as a table."""
+    rows = [
+        [pair.name, _signed(pair.foretold), _signed(pair.seen)]
+        for pair in sorted(prediction.pairs, key=lambda pair: -pair.foretold.value)
+    ]
+    return [
+        "",
+        in_words(prediction),
+        "",
+        *table_lines(["method", "alignment, less uniform", f"{measure}, less uniform"], rows),
+        "",
+        "![foretold against seen](foretold.png)",
+    ]
+
+
+def _prediction(study: TrainingStudy, results: TrainingResults, folder: Path) -> Prediction:
+    first, *others = results.variants
+    if not study.variants[0].plain:
+        raise ValueError(
+            "alignment is foretold against uniform weights; make the first method grpo"
+        )
+    base = [early_reward(rows, study.early_steps) for rows in first.metrics]
+    seen = {
+        one.name: np.array([early_reward(rows, study.early_steps) for rows in one.metrics]) - base
+        for one in others
+    }
+    return predict(read_foretold(folder, study.variants), seen)
+
+
+def _signed(interval: Interval) -> str:
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def mean_rows(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

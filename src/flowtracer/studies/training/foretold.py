@@ -1,0 +1,177 @@
+"""Did alignment predict training? What the referee said of each method, beside what training showed.
+
+The referee's figure is a rule's cosine with the reward's gradient less that of uniform weights, batch by
+batch; training's is the primary measure less the baseline's, seed by seed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from flowtracer.credit.rules import parse_rules
+from flowtracer.evaluation.intervals import CONFIDENCE, Interval, bootstrap
+from flowtracer.storage import read_json
+from flowtracer.studies.training.learning import over_seeds
+from flowtracer.studies.training.variants import Variant
+
+RESAMPLES = 2000  # our choice
+LEAST = 3  # methods
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One method: what was foretold, over batches, and what was seen, over seeds."""
+
+    name: str
+    foretold: Interval
+    seen: Interval
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Whether the order of the methods was foretold.
+
+    correlation: Spearman's over methods; its interval resamples batches and seeds, the methods being
+    what they are. p: how often methods in random order are ordered as well, two-sided. missing:
+    methods of which the referee's study says nothing.
+    """
+
+    pairs: tuple[Pair, ...]
+    correlation: Interval
+    p: float
+    missing: tuple[str, ...]
+
+
+def read_foretold(folder: Path, variants: Sequence[Variant]) -> dict[str, Array]:
+    """Differences to uniform weights by batch, (B,), of the methods that the study in `folder` has.
+
+    A method is the same as a rule if their `Credit`s are, however they are written.
+
+    Raises ValueError for a folder that holds no finished gradient study.
+    """
+    report = read_json(folder / "figures.json", dict)
+    try:
+        rules = {one["name"]: np.array(one["differences"], float) for one in report["rules"]}
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"{folder} holds no finished `study gradient` with the differences of single batches; run it"
+        ) from None
+    credits = {name: parse_rules([name])[0].credit(answer="auto") for name in rules}
+    found = {}
+    for variant in variants:
+        credit = variant.credit()
+        same = next(
+            (name for name in rules if credit is not None and credits[name] == credit), None
+        )
+        if same is not None:
+            found[variant.name] = rules[same]
+    return found
+
+
+def predict(
+    foretold: Mapping[str, Array], seen: Mapping[str, Array], *, seed: int = 0
+) -> Prediction:
+    """Hold them against each other. Arrays: (batches,) and (seeds,), the same ones for all methods.
+
+    Raises ValueError for fewer than 3 methods or 2 seeds.
+    """
+    names = [name for name in seen if name in foretold]
+    if len(names) < LEAST or len(seen[names[0]]) < 2:
+        raise ValueError(
+            f"{len(names)} methods of the study were foretold; a rank correlation needs {LEAST} or more, "
+            "and two seeds"
+        )
+    generator = np.random.default_rng(seed)
+    x, y = (np.stack([one[name] for name in names]) for one in (foretold, seen))  # (M, B), (M, S)
+    value = spearman(x.mean(1), y.mean(1))
+    resampled = [
+        spearman(
+            x[:, generator.integers(0, x.shape[1], x.shape[1])].mean(1),
+            y[:, generator.integers(0, y.shape[1], y.shape[1])].mean(1),
+        )
+        for _ in range(RESAMPLES)
+    ]
+    tails = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, [tails, 1 - tails])
+    shuffled = np.array(
+        [spearman(x.mean(1), generator.permutation(y.mean(1))) for _ in range(RESAMPLES)]
+    )
+    reached = int((abs(shuffled) >= abs(value) - 1e-12).sum())
+    return Prediction(
+        tuple(_pair(name, foretold[name], seen[name]) for name in names),
+        Interval(value, float(low), float(high)),
+        (reached + 1) / (RESAMPLES + 1),
+        tuple(name for name in seen if name not in foretold),
+    )
+
+
+def spearman(x: Array, y: Array) -> float:
+    """Spearman's rank correlation of (M,) values; equal ones share their mean rank. 0 without spread."""
+    first, second = _ranks(x), _ranks(y)
+    first, second = first - first.mean(), second - second.mean()
+    length = float(np.sqrt((first @ first) * (second @ second)))
+    return float(first @ second) / length if length > 0 else 0.0
+
+
+def in_words(prediction: Prediction) -> str:
+    """One paragraph: the correlation, and what it means."""
+    one = prediction.correlation
+    verdict = (
+        "alignment predicts the order of the methods"
+        if one.low > 0
+        else "alignment predicts the reverse order"
+        if one.high < 0
+        else "whether alignment predicts training is open"
+    )
+    text = (
+        f"Foretold against seen, {len(prediction.pairs)} methods: Spearman's rank correlation "
+        f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}] (95%, resampling seeds and batches; methods in "
+        f"random order reach it with p = {prediction.p:.3f}): {verdict}."
+    )
+    if prediction.missing:
+        text += f" Not foretold: {', '.join(prediction.missing)}."
+    return text
+
+
+def scatter(prediction: Prediction, measure: str) -> Figure:
+    """Foretold against seen, a cross of intervals for each method."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    for pair in prediction.pairs:
+        x, y = pair.foretold, pair.seen
+        axes.plot([x.low, x.high], [y.value] * 2, color="C0", linewidth=1, alpha=0.6)
+        axes.plot([x.value] * 2, [y.low, y.high], color="C0", linewidth=1, alpha=0.6)
+        axes.plot(x.value, y.value, "o", color="C0", markersize=4)
+        axes.annotate(pair.name, (x.value, y.value), (4, 4), textcoords="offset points", fontsize=7)
+    axes.axhline(0, color="0.6", linestyle=":")
+    axes.axvline(0, color="0.6", linestyle=":")
+    axes.set_xlabel("foretold: cosine with the reward's gradient, less uniform")
+    axes.set_ylabel(f"seen: {measure}, less uniform")
+    return figure
+
+
+def plain(prediction: Prediction) -> dict[str, Any]:
+    """Values for JSON."""
+    return asdict(prediction)
+
+
+def _pair(name: str, foretold: Array, seen: Array) -> Pair:
+    interval = over_seeds(seen.tolist())
+    assert interval is not None
+    return Pair(name, bootstrap(foretold), interval)
+
+
+def _ranks(values: Array) -> Array:
+    order = values.argsort(kind="stable")
+    ranks = np.empty(len(values))
+    ranks[order] = np.arange(len(values), dtype=float)
+    _, group = np.unique(values, return_inverse=True)
+    means: Array = (np.bincount(group, ranks) / np.bincount(group))[group]
+    return means
