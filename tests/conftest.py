@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from flowtracer.models import Loaded, load
 
@@ -32,6 +34,20 @@ def real_model() -> Callable[[str], Loaded]:
         if name not in loaded:
             loaded[name] = load(folder, dtype="float32", device="cpu")
         return loaded[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer() -> Callable[[str], PreTrainedTokenizerBase]:
+    """Loads the tokenizer of a real model by the name of its folder; skips where it is missing."""
+
+    @cache
+    def get(name: str) -> PreTrainedTokenizerBase:
+        folder = MODELS / name
+        if not (folder / "tokenizer.json").is_file():
+            pytest.skip(f"no tokenizer in {folder}; set FLOWTRACER_TEST_MODELS to a folder with it")
+        return AutoTokenizer.from_pretrained(folder)
 
     return get
 

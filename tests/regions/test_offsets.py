@@ -4,8 +4,8 @@ import random
 
 import pytest
 from helpers.byte_tokenizer import ByteTokenizer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from helpers.small_tokenizers import byte_level
+from tokenizers import processors
 
 from flowtracer.regions import (
     Span,
@@ -22,7 +22,6 @@ from flowtracer.regions import (
 from flowtracer.regions.offsets import _decode_step_by_step
 from flowtracer.tasks.countdown import held_out_problems
 
-CORPUS = ["the answer is \\boxed{12}.", "so 3 + 4 = 7 and the rest", "banana bandana"] * 20
 TEXTS = [
     "the answer is \\boxed{12}.",
     " the  rest\n\n\tof it ",
@@ -30,22 +29,6 @@ TEXTS = [
     "\x00\u202e </script> '\"",
     "",
 ]
-
-
-def byte_level(trim):
-    """A small byte-level BPE; with `trim` its offsets leave out leading blanks."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=trim)
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<s>"],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
 
 
 TOKENIZERS = {

@@ -16,12 +16,14 @@ from flowtracer.regions.offsets import (
     encode_with_offsets,
 )
 from flowtracer.regions.prompts import Prompt, render_prompt, tokenize_prompt, user_spans
+from flowtracer.regions.reading import ReadTokens, read_all
 from flowtracer.regions.tokens import TokenPositions, answer_weights, token_weights
 
 __all__ = [
     "ANSWER_RULES",
     "AnswerRule",
     "Prompt",
+    "ReadTokens",
     "Span",
     "TokenPositions",
     "TokenizedText",
@@ -32,6 +34,7 @@ __all__ = [
     "encode_with_offsets",
     "find_answer",
     "opened_thought",
+    "read_all",
     "render_prompt",
     "rule_name",
     "token_weights",

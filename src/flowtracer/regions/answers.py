@@ -11,8 +11,16 @@ from functools import partial
 import regex
 
 from flowtracer.regions.boxes import explained_box, last_box, line_of_box
-from flowtracer.regions.spans import Span, last_match, timed_pattern, trimmed
-from flowtracer.regions.statements import choice_letter, stated, stated_letter
+from flowtracer.regions.spans import (
+    Span,
+    last_match,
+    last_span,
+    matches_at,
+    places,
+    timed_pattern,
+    trimmed,
+)
+from flowtracer.regions.statements import bare_letter, choice_letter, stated, stated_letter
 
 AnswerRule = str | re.Pattern[str] | Callable[[str], object] | Sequence[Span]
 
@@ -20,7 +28,7 @@ _GSM8K = re.compile(r"####[ \t]*([^\s#][^\n]*)")
 _TOOL_CALL = re.compile(r"<tool_call>((?:(?!<tool_call>).){0,20000}?)</tool_call>", re.DOTALL)
 _ARGUMENTS = re.compile(r'"arguments"\s{0,3}:\s{0,3}')
 _OPENING_TAGS = ("<think>", "<thinking>", "[THINK]")
-_THOUGHT = re.compile(r"<(/?)think(?:ing)?>|\[(/?)THINK\]")
+_CLOSING_TAGS = ("</think>", "</thinking>", "[/THINK]")
 
 
 def find_answer(text: str, rule: AnswerRule = "auto", *, thinking: bool = False) -> list[Span]:
@@ -82,10 +90,10 @@ def opened_thought(prompt: str) -> str:
 
 def _after_thinking(text: str, thinking: bool) -> int | None:
     """Where the text behind the last thought starts; None if a thought is not closed."""
-    last = max(_THOUGHT.finditer(text), key=lambda match: match.start(), default=None)
-    if last is None:
+    start, tag = max((text.rfind(tag), tag) for tag in _OPENING_TAGS + _CLOSING_TAGS)
+    if start < 0:
         return None if thinking else 0
-    return last.end() if "/" in last.groups() else None
+    return start + len(tag) if tag in _CLOSING_TAGS else None
 
 
 def answer_tag(text: str) -> list[Span]:
@@ -99,7 +107,7 @@ def gsm8k_line(text: str) -> list[Span]:
     """What follows the last `####`, without the asterisks of bold print."""
     return [
         inside
-        for span in last_match(text, _GSM8K)
+        for span in last_span(text, matches_at(text, _GSM8K, places(text, "####")))
         for inside in trimmed(text, span.start, span.stop, " \t\r*")
     ]
 
@@ -137,7 +145,7 @@ def first_that_finds(text: str) -> list[Span]:
     sentence, letter = stated(text), stated_letter(text)
     if sentence and letter and sentence[0].start <= letter[0].start < sentence[0].stop:
         return letter
-    return sentence or choice_letter(text)
+    return sentence or letter or bare_letter(text)  # without a box, as `choice_letter`
 
 
 ANSWER_RULES: dict[str, Callable[[str], list[Span]]] = {

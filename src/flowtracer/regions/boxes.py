@@ -4,6 +4,7 @@ import re
 
 from flowtracer.regions.spans import Span, trimmed
 
+_BOX = re.compile(r"\\boxed\s*\{")
 _BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 
 
@@ -33,7 +34,38 @@ def explained_box(text: str) -> list[Span]:
 
 
 def _last_balanced_box(text: str) -> tuple[int, int, int] | None:
-    """Start of the box, start of its content, end of its content; one pass over the text."""
+    """Start of the box, start of its content, end of its content.
+
+    Almost always the last box is the one; only where it is open or blank, the whole text is read.
+    """
+    start = text.rfind("\\boxed")
+    while start >= 0:
+        before = start - 1
+        while before >= 0 and text[before] == "\\":
+            before -= 1
+        opened = (start - before) % 2 and _BOX.match(text, start)
+        if opened:
+            stop = _closing_brace(text, opened.end())
+            if stop is not None and text[opened.end() : stop].strip():
+                return start, opened.end(), stop
+            return _search_balanced_box(text)
+        start = text.rfind("\\boxed", 0, start)
+    return None
+
+
+def _closing_brace(text: str, start: int) -> int | None:
+    """Where the brace that was opened before `start` is closed."""
+    depth = 1
+    for match in _BOX_OR_BRACE.finditer(text, start):
+        token = match.group()
+        depth += (token[-1] == "{" and token != "\\{") - (token == "}")
+        if not depth:
+            return match.start()
+    return None
+
+
+def _search_balanced_box(text: str) -> tuple[int, int, int] | None:
+    """The last box that is closed and not blank; one pass over the text."""
     open_braces: list[tuple[int, int] | None] = []  # box start and content start, None: plain brace
     best: tuple[int, int, int] | None = None
     for match in _BOX_OR_BRACE.finditer(text):

@@ -19,6 +19,10 @@ class TokenizedText(NamedTuple):
     ids: list[int]
     offsets: list[tuple[int, int]]
 
+    def offsets_for(self, spans: object) -> list[tuple[int, int]]:
+        """Offsets that say which tokens overlap these spans: the same for all."""
+        return self.offsets
+
 
 def encode_with_offsets(
     tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool = False

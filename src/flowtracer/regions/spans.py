@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -18,19 +19,11 @@ class Span(NamedTuple):
     weight: float = 1.0
 
 
-def last_match(text: str, pattern: "re.Pattern[str] | regex.Pattern[str]") -> list[Span]:
-    """The last match that is not blank; its first group where the pattern has one."""
+def last_match(text: str, pattern: "regex.Pattern[str]") -> list[Span]:
+    """The last match of a user's pattern that is not blank; its first group where it has one."""
     group = 1 if pattern.groups else 0
-    spans: list[Span] = []
     try:
-        matches = (
-            pattern.finditer(text)
-            if isinstance(pattern, re.Pattern)
-            else pattern.finditer(text, timeout=REGEX_LIMIT)
-        )
-        for match in matches:
-            if match.start(group) >= 0:
-                spans = trimmed(text, *match.span(group)) or spans
+        return last_span(text, pattern.finditer(text, timeout=REGEX_LIMIT), group)
     except TimeoutError:
         warnings.warn(
             f"the pattern {pattern.pattern!r} took more than {REGEX_LIMIT:g} s on a response, which "
@@ -38,7 +31,50 @@ def last_match(text: str, pattern: "re.Pattern[str] | regex.Pattern[str]") -> li
             stacklevel=4,
         )
         return []
+
+
+def last_span(
+    text: str, matches: "Iterable[re.Match[str] | regex.Match[str]]", group: int = 1
+) -> list[Span]:
+    """What a group holds in the last of the matches in which it is not blank."""
+    spans: list[Span] = []
+    for match in matches:
+        if match.start(group) >= 0:
+            spans = trimmed(text, *match.span(group)) or spans
     return spans
+
+
+def matches_at(
+    text: str, pattern: re.Pattern[str], starts: Iterable[int]
+) -> Iterator[re.Match[str]]:
+    """What `finditer` finds of a pattern whose matches all begin at these places, which are in order.
+
+    Ten times as fast where the places are few, because `str.find` finds a word faster than a pattern.
+    """
+    end = 0
+    for start in starts:
+        if start >= end and (match := pattern.match(text, start)):
+            yield match
+            end = match.end()
+
+
+def places(text: str, *words: str) -> list[int]:
+    """Where the words begin in the text, in order."""
+    found = []
+    for word in words:
+        place = text.find(word)
+        while place >= 0:
+            found.append(place)
+            place = text.find(word, place + 1)
+    return sorted(found)
+
+
+def folded(text: str) -> str:
+    """The text, each character in the lower case that `(?i)` takes it for if that is an ASCII letter."""
+    if not text.isascii():
+        for letter, lower in ("\u0130i", "\u0131i", "\u017fs"):
+            text = text.replace(letter, lower)
+    return text.lower()
 
 
 def trimmed(text: str, start: int, stop: int, signs: str | None = None) -> list[Span]:

@@ -1,9 +1,10 @@
 """Answers that a sentence states, and letters of multiple choices: exactly one option, or none."""
 
 import re
+from collections.abc import Iterator
 
 from flowtracer.regions.boxes import last_box
-from flowtracer.regions.spans import Span, last_match, trimmed
+from flowtracer.regions.spans import Span, folded, last_span, matches_at, places, trimmed
 
 LONGEST_STATED = 200  # characters, our choice: a longer sentence is an explanation
 
@@ -41,20 +42,33 @@ def choice_letter(text: str) -> list[Span]:
         if not letter or set(_LETTERED.findall(letter["text"] or "")) - {letter[1]}:
             return []
         return [Span(span.start + letter.start(1), span.start + letter.end(1))]
-    return stated_letter(text) or last_match(text, _BARE_LETTER)
+    return stated_letter(text) or bare_letter(text)
+
+
+def bare_letter(text: str) -> list[Span]:
+    """The last letter alone on a line."""
+    return last_span(text, matches_at(text, _BARE_LETTER, _lines(text)))
+
+
+def _lines(text: str) -> Iterator[int]:
+    """Where the lines begin."""
+    yield 0
+    yield from (place + 1 for place in places(text, "\n"))
 
 
 def stated_letter(text: str) -> list[Span]:
     """The letter behind the last "answer is", "option" or the like."""
-    stated = max(_STATED_LETTER.finditer(text), key=lambda match: match.start(), default=None)
-    if stated is None or _ANOTHER_LETTER.match(text, stated.end()):
+    words = places(folded(text), "answer", "choice", "option")
+    stated = list(matches_at(text, _STATED_LETTER, words))
+    if not stated or _ANOTHER_LETTER.match(text, stated[-1].end()):
         return []
-    return [Span(*stated.span(1))]
+    return [Span(*stated[-1].span(1))]
 
 
 def stated(text: str) -> list[Span]:
     """What is last said to be the answer, to the end of the sentence: "The answer is 42." """
-    for marker in reversed(list(_STATED.finditer(text))):
+    markers = matches_at(text, _STATED, places(folded(text), "answer"))
+    for marker in reversed(list(markers)):
         limit = min(marker.end() + LONGEST_STATED + 1, len(text))
         line = text.find("\n", marker.end(), limit)
         end = _SENTENCE_END.search(text, marker.end(), limit if line < 0 else line)

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from flowtracer.regions.answers import AnswerRule, Span, find_answer
 from flowtracer.regions.offsets import TokenizedText
+from flowtracer.regions.reading import ReadTokens
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,10 @@ class TokenPositions:
 
 
 def answer_weights(
-    rule: AnswerRule | TokenPositions, response: TokenizedText, *, thinking: bool = False
+    rule: AnswerRule | TokenPositions,
+    response: TokenizedText | ReadTokens,
+    *,
+    thinking: bool = False,
 ) -> Tensor:
     """Weight of every response token as answer, (T,) float; all 0 if the rule finds no answer.
 
@@ -28,7 +33,8 @@ def answer_weights(
     """
     count = len(response.ids)
     if not isinstance(rule, TokenPositions):
-        return token_weights(find_answer(response.text, rule, thinking=thinking), response.offsets)
+        spans = find_answer(response.text, rule, thinking=thinking)
+        return token_weights(spans, response.offsets_for(spans))
     weights = torch.zeros(count)
     for position in rule.positions:
         if not -count <= position < count:
@@ -39,15 +45,14 @@ def answer_weights(
     return weights
 
 
-def token_weights(spans: Iterable[Span], offsets: Sequence[tuple[int, int]]) -> Tensor:
+def token_weights(spans: Iterable[Span], offsets: Sequence[tuple[int, int]] | np.ndarray) -> Tensor:
     """Weight of every token, (T,) float: the largest weight of the spans it overlaps, else 0.
 
     A token overlaps a span if they share a character, so a token that straddles the edge of the
     box belongs to the answer, and so do all tokens that together make one of its characters."""
-    bounds = torch.tensor(offsets, dtype=torch.long).reshape(-1, 2)
-    weights = torch.zeros(len(bounds))
+    starts, stops = np.asarray(offsets, dtype=np.int64).reshape(-1, 2).T
+    weights = np.zeros(len(starts), dtype=np.float32)
     for start, stop, weight in spans:
-        inside = (bounds[:, 0] < stop) & (bounds[:, 1] > start)
-        inside &= bounds[:, 1] > bounds[:, 0]
-        weights = torch.where(inside, weights.clamp(min=weight), weights)
-    return weights
+        inside = (starts < stop) & (stops > start) & (stops > starts)
+        weights[inside] = np.maximum(weights[inside], np.float32(weight))
+    return torch.from_numpy(weights)

@@ -4,20 +4,21 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from flowtracer.regions import (
     AnswerRule,
+    ReadTokens,
     Span,
-    TokenizedText,
     answer_weights,
-    decode_all_with_offsets,
     decode_text,
     decode_with_offsets,
     find_answer,
     opened_thought,
+    read_all,
     token_weights,
     user_spans,
 )
@@ -111,21 +112,21 @@ def find_answers(
     in it. A row on which the user's own function fails is all 0
     and warned of.
     """
-    weights = torch.zeros(ids.shape, dtype=torch.float32)
-    written = response_mask.tolist()
+    weights = np.zeros(tuple(ids.shape), dtype=np.float32)
     opened = _opened_thoughts(tokenizer, ids)
-    for row, positions, text in _texts(tokenizer, ids, completion_mask, response_mask):
-        by_policy = [written[row][position] for position in positions]
+    written = _as_bool(response_mask)
+    for row, positions, text in _texts(tokenizer, ids, completion_mask, written):
+        by_policy = written[row, positions]
         try:
             found = answer_weights(
-                rule, _blanked(text, by_policy), thinking=opened(row, positions[0])
+                rule, text.blanked(by_policy), thinking=opened(row, int(positions[0]))
             )
-            weights[row, positions] = found * torch.tensor(by_policy)
+            weights[row, positions] = found.numpy() * by_policy
         except Exception as error:
             if isinstance(rule, str):  # a fault of ours, and of no single response
                 raise
             _warn("answer", error)
-    return weights.to(ids.device)
+    return torch.from_numpy(weights).to(ids.device)
 
 
 def step_scores(
@@ -143,8 +144,9 @@ def step_scores(
             for start, stop, score in spans or ():  # type: ignore[attr-defined]
                 if not 0 <= score < float("inf"):
                     raise ValueError(f"step score {score} is not a number of 0 or more")
-                inside = token_weights([Span(start, stop, 1.0)], text.offsets) > 0
-                scores[row, torch.tensor(positions)[inside]] = float(score)
+                step = [Span(start, stop, 1.0)]
+                inside = token_weights(step, text.offsets_for(step)) > 0
+                scores[row, torch.from_numpy(positions)[inside]] = float(score)
         except Exception as error:
             _warn("steps", error)
             scores[row] = 1.0
@@ -154,50 +156,43 @@ def step_scores(
 def _opened_thoughts(tokenizer: PreTrainedTokenizerBase, ids: Tensor) -> Callable[[int, int], bool]:
     """Whether the prompt in a row, which ends before a position, opens a thought."""
 
-    rows = ids.tolist()
+    tokens = ids.cpu().numpy()
 
     @cache
     def opens(end: tuple[int, ...]) -> bool:
         return bool(opened_thought(decode_text(tokenizer, list(end))))
 
-    return lambda row, stop: opens(tuple(rows[row][max(0, stop - LONGEST_TAG) : stop]))
-
-
-def _blanked(text: TokenizedText, kept: Sequence[bool]) -> TokenizedText:
-    """The text with a line break for every character of tokens that are not kept; same offsets."""
-    if all(kept):
-        return text
-    characters = list(text.text)
-    for (start, stop), keep in zip(text.offsets, kept, strict=True):
-        if not keep:
-            characters[start:stop] = "\n" * (stop - start)
-    return text._replace(text="".join(characters))
+    return lambda row, stop: opens(tuple(tokens[row, max(0, stop - LONGEST_TAG) : stop].tolist()))
 
 
 def _texts(
     tokenizer: PreTrainedTokenizerBase,
     ids: Tensor,
     mask: Tensor,
-    written: Tensor | None = None,
-) -> Iterator[tuple[int, list[int], TokenizedText]]:
+    written: np.ndarray | None = None,
+) -> Iterator[tuple[int, np.ndarray, ReadTokens]]:
     """Row, positions of its masked tokens and their text, of every row that has any.
 
     written: what the policy wrote; the text ends where that does. Special tokens at the end are left
     out: an end-of-text token is no last line.
     """
+    tokens, inside = ids.cpu().numpy(), _as_bool(mask)
+    ends = inside if written is None else written & inside
     special = set(tokenizer.all_special_ids)
-    positions: list[list[int]] = []
-    rows: list[list[int]] = []
-    ends = (mask if written is None else written).tolist()
-    for tokens, inside, end in zip(ids.tolist(), mask.tolist(), ends, strict=True):
-        kept = [position for position, real in enumerate(inside) if real]
-        while kept and (tokens[kept[-1]] in special or not end[kept[-1]]):
-            kept.pop()
-        positions.append(kept)
-        rows.append([tokens[position] for position in kept])
-    for row, text in enumerate(decode_all_with_offsets(tokenizer, rows)):
-        if text.ids:
-            yield row, positions[row], text
+    rows, positions = [], []
+    for row, end in enumerate(ends):
+        own = np.flatnonzero(end)
+        while len(own) and int(tokens[row, own[-1]]) in special:
+            own = own[:-1]
+        if len(own):
+            rows.append(row)
+            positions.append(np.flatnonzero(inside[row, : own[-1] + 1]))
+    kept = [tokens[row, at] for row, at in zip(rows, positions, strict=True)]
+    yield from zip(rows, positions, read_all(tokenizer, kept), strict=True)
+
+
+def _as_bool(mask: Tensor) -> np.ndarray:
+    return mask.bool().cpu().numpy()
 
 
 def _warn(name: str, error: Exception) -> None:

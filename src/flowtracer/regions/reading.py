@@ -1,0 +1,195 @@
+"""Reading tokens from a table: the text and the offsets of many responses without decoding them.
+
+The result is that of `decode_all_with_offsets`, which reads what the table cannot. Where tokens share
+a character, offsets depend on whether the tokenizer would encode the text to the same tokens; that is
+looked up only for an answer whose edge lies there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from flowtracer.regions.offsets import LONGEST_CHARACTER, TokenizedText, decode_all_with_offsets
+from flowtracer.regions.pieces import Spelling, pipeline, spelling
+from flowtracer.regions.spans import Span
+
+_UNREAD, _WHOLE, _PART, _ODD = range(4)  # kinds of tokens; a part is bytes of a character
+_MOST_TOKENS = 1 << 24  # of a vocabulary; our choice, far above any
+_REPLACEMENT = "\ufffd"  # what decoders write for bytes that are no character
+
+
+@dataclass(frozen=True)
+class ReadTokens:
+    """A text, its token ids (T,), and for each the characters start..stop it stands for, (T, 2).
+
+    doubtful: ranges of tokens whose offsets within the range only the tokenizer's encoder tells.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    text: str
+    ids: np.ndarray
+    offsets: np.ndarray
+    doubtful: Sequence[tuple[int, int]] = ()
+
+    def offsets_for(self, spans: Sequence[Span]) -> np.ndarray:
+        """Offsets that say which tokens overlap these spans."""
+        for first, stop in self.doubtful:
+            start, end = self.offsets[first, 0], self.offsets[stop - 1, 1]
+            cut = (
+                span.start > start or span.stop < end
+                for span in spans
+                if span.start < end and span.stop > start
+            )
+            if any(cut):
+                return self._exact().offsets
+        return self.offsets
+
+    def blanked(self, kept: np.ndarray) -> "ReadTokens":
+        """A line break for every character of tokens that are not kept, (T,) bool; same offsets."""
+        if kept.all():
+            return self
+        if any(len(set(kept[first:stop].tolist())) > 1 for first, stop in self.doubtful):
+            return self._exact().blanked(kept)
+        edges = np.flatnonzero(np.diff(kept, prepend=True, append=True))
+        pieces, position = [], 0
+        for first, stop in edges.reshape(-1, 2).tolist():
+            start = max(position, int(self.offsets[first:stop, 0].min()))
+            end = max(start, int(self.offsets[first:stop, 1].max()))
+            pieces += [self.text[position:start], "\n" * (end - start)]
+            position = end
+        return replace(self, text="".join([*pieces, self.text[position:]]))
+
+    def _exact(self) -> "ReadTokens":
+        decoded = decode_all_with_offsets(self.tokenizer, [self.ids.tolist()])[0]
+        # The text is the same, but may be blanked already.
+        return replace(_from_decoder(self.tokenizer, decoded), text=self.text)
+
+
+def read_all(tokenizer: PreTrainedTokenizerBase, rows: Sequence[np.ndarray]) -> list[ReadTokens]:
+    """Rows of ids, none of them empty, with the text and the offsets that decoding gives."""
+    read: list[ReadTokens | None] = [None] * len(rows)
+    if isinstance(tokenizer, PreTrainedTokenizerFast) and (table := _table(tokenizer)):
+        read = [table.read(tokenizer, ids) for ids in rows]
+    left = [number for number, row in enumerate(read) if row is None]
+    decoded = decode_all_with_offsets(tokenizer, [rows[number].tolist() for number in left])
+    for number, text in zip(left, decoded, strict=True):
+        read[number] = _from_decoder(tokenizer, text)
+    return [row for row in read if row is not None]
+
+
+def _from_decoder(tokenizer: PreTrainedTokenizerBase, text: TokenizedText) -> ReadTokens:
+    offsets = np.array(text.offsets, dtype=np.int64).reshape(-1, 2)
+    return ReadTokens(tokenizer, text.text, np.array(text.ids), offsets)
+
+
+@dataclass
+class _Table:
+    """Kind, text and length of the tokens that were met so far.
+
+    It is filled as tokens are met, so that it costs nothing at first, and tokens may be added later.
+    """
+
+    spell: Spelling
+    kinds: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
+    lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    texts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=object))
+
+    def read(self, tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> ReadTokens | None:
+        """The row's text; None if it has a token or bytes that the table cannot tell."""
+        if not self._knows(tokenizer, ids):
+            return None
+        lengths, texts = self.lengths[ids], self.texts[ids].tolist()
+        groups = _join_parts(np.flatnonzero(self.kinds[ids] == _PART), texts)
+        if groups is None:
+            return None
+        for first, stop in groups:
+            lengths[first:stop] = 0
+            lengths[first] = len(texts[first])
+        stops = np.cumsum(lengths)
+        offsets = np.stack([stops - lengths, stops]).T  # columns in one piece, for speed
+        for first, stop in groups:
+            offsets[first:stop] = offsets[first]
+        doubtful = [group for group in groups if len(texts[group[0]]) > 1]
+        return ReadTokens(tokenizer, "".join(texts), ids, offsets, doubtful)
+
+    def _knows(self, tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> bool:
+        """Look up the tokens that are new, and say whether all can be read."""
+        if ids.min() < 0 or ids.max() >= _MOST_TOKENS:
+            return False
+        if ids.max() >= len(self.kinds):
+            more = int(ids.max()) + 1 - len(self.kinds)
+            self.kinds, self.lengths = (
+                np.pad(self.kinds, (0, more)),
+                np.pad(self.lengths, (0, more)),
+            )
+            self.texts = np.concatenate([self.texts, np.zeros(more, dtype=object)])
+        kinds = self.kinds[ids]
+        if (kinds == _UNREAD).any():
+            for token in np.unique(ids[kinds == _UNREAD]).tolist():
+                self._look_up(token, tokenizer.backend_tokenizer.id_to_token(token))
+            kinds = self.kinds[ids]
+        return not ((kinds == _UNREAD) | (kinds == _ODD)).any()
+
+    def _look_up(self, token: int, name: str | None) -> None:
+        if name is None:  # it may be added to the vocabulary later
+            return
+        spelled = self.spell(name)
+        if not spelled:
+            self.kinds[token] = _ODD
+            return
+        try:
+            text = spelled.decode()
+        except UnicodeDecodeError:
+            self.kinds[token], self.texts[token] = _PART, spelled
+            return
+        self.kinds[token] = _ODD if _REPLACEMENT in text else _WHOLE
+        self.texts[token], self.lengths[token] = text, len(text)
+
+
+_Pipeline = tuple[bytes, ...]
+_tables: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[_Pipeline, _Table | None]] = (
+    WeakKeyDictionary()
+)
+
+
+def _table(tokenizer: PreTrainedTokenizerFast) -> _Table | None:
+    """The tokenizer's table; None if it needs its decoder."""
+    states = pipeline(tokenizer)
+    if states is None:
+        return None
+    known = _tables.get(tokenizer)
+    if known is None or known[0] != states:
+        spell = spelling(tokenizer, states)
+        known = _tables[tokenizer] = (states, _Table(spell) if spell else None)
+    return known[1]
+
+
+def _join_parts(parts: np.ndarray, texts: list[str | bytes]) -> list[tuple[int, int]] | None:
+    """Put the characters of which tokens are parts together, in place; None if some are incomplete.
+
+    Of the tokens that make up characters, the first gets the text and the others none. Returns the
+    range of each.
+    """
+    groups: list[tuple[int, int]] = []
+    for first in parts.tolist():
+        if groups and first < groups[-1][1]:
+            continue
+        spelled = b""
+        for stop in range(first + 1, min(first + LONGEST_CHARACTER, len(texts)) + 1):
+            piece = texts[stop - 1]
+            spelled += piece if isinstance(piece, bytes) else piece.encode()
+            try:
+                text = spelled.decode()
+            except UnicodeDecodeError:
+                continue
+            if _REPLACEMENT in text:
+                return None
+            texts[first:stop] = [text] + [""] * (stop - first - 1)
+            groups.append((first, stop))
+            break
+        else:
+            return None
+    return groups
