@@ -1,5 +1,6 @@
 """Answers found without decoding: the same weights as by decoding and encoding everything."""
 
+import copy
 import gc
 import random
 import weakref
@@ -10,6 +11,7 @@ from helpers.byte_tokenizer import ByteTokenizer
 from helpers.odd_rows import odd_batch
 from helpers.slow_answers import slow_find_answers
 from helpers.small_tokenizers import SMALL_TOKENIZERS, SMILES, byte_level, metaspace
+from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
 from flowtracer.regions import ANSWER_RULES
@@ -76,9 +78,25 @@ def test_odd_responses_of_the_embedded_and_of_a_slow_tokenizer(embedded):
     assert_the_same(ByteTokenizer(), seed=4, batches=15)
 
 
-def test_no_response_is_decoded_or_encoded(calls):
-    for tokenizer in (byte_level(), metaspace()):
-        batch = one_row(tokenizer, "banana 日 \U0001f642 \\boxed{12}. " * 20)
+@pytest.mark.parametrize(
+    "added",
+    ["<think>", AddedToken("<think>", rstrip=True), AddedToken("<a>", lstrip=True), "(the)", "a b"],
+)
+def test_tokens_that_are_added_to_words(embedded, added):
+    tokenizer = copy.deepcopy(embedded.tokenizer)
+    tokenizer.add_tokens([added])
+    assert_the_same(tokenizer, seed=5, batches=10)
+    text = f"18 - ( 7 ) {added} , {added} * \\boxed{{ (the) }}\n\n{added} ."
+    batch = one_row(tokenizer, text)
+    for rule in (*RULES, "regex: ", "regex:[<>]"):
+        weights = find_answers(tokenizer, *batch, rule)
+        assert torch.equal(weights, slow_find_answers(tokenizer, *batch, rule))
+
+
+def test_no_response_is_decoded_or_encoded(embedded, calls):
+    for tokenizer in (byte_level(), metaspace(), embedded.tokenizer):
+        words = "" if tokenizer is embedded.tokenizer else "日 \U0001f642"
+        batch = one_row(tokenizer, f"18 - {words} \\boxed{{12}}. " * 20)
         calls.clear()
         for rule in ANSWER_RULES:
             find_answers(tokenizer, *batch, rule)

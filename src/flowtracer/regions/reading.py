@@ -13,11 +13,20 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from flowtracer.regions.offsets import LONGEST_CHARACTER, TokenizedText, decode_all_with_offsets
-from flowtracer.regions.pieces import Spelling, pipeline, spelling
+from flowtracer.regions.pieces import (
+    NO_BLANK_AFTER,
+    NO_BLANK_BEFORE,
+    Spelling,
+    pipeline,
+    spelling,
+)
 from flowtracer.regions.spans import Span
 
 _UNREAD, _WHOLE, _PART, _ODD = range(4)  # kinds of tokens; a part is bytes of a character
-_MOST_TOKENS = 1 << 24  # of a vocabulary; our choice, far above any
+_ENTRY = np.dtype(
+    [("kind", "i1"), ("length", "i8"), ("text", "O"), ("closes", "?"), ("opens", "?")], align=True
+)
+_LARGEST_ID = 2**32 - 1  # that a vocabulary takes
 _REPLACEMENT = "\ufffd"  # what decoders write for bytes that are no character
 
 
@@ -87,22 +96,26 @@ def _from_decoder(tokenizer: PreTrainedTokenizerBase, text: TokenizedText) -> Re
 
 @dataclass
 class _Table:
-    """Kind, text and length of the tokens that were met so far.
+    """Kind, text and length of the tokens that were met so far, and where no blank is before and after.
 
     It is filled as tokens are met, so that it costs nothing at first, and tokens may be added later.
     """
 
-    spell: Spelling
-    kinds: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
-    lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    texts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=object))
+    spelling: Spelling
+    entries: np.ndarray = field(default_factory=lambda: np.zeros(0, _ENTRY))
 
     def read(self, tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> ReadTokens | None:
         """The row's text; None if it has a token or bytes that the table cannot tell."""
-        if not self._knows(tokenizer, ids):
+        kinds = self._kinds(tokenizer, ids)
+        if kinds is None:
             return None
-        lengths, texts = self.lengths[ids], self.texts[ids].tolist()
-        groups = _join_parts(np.flatnonzero(self.kinds[ids] == _PART), texts)
+        lengths, pieces = self.entries["length"][ids], self.entries["text"][ids]
+        if self.spelling.blanks:
+            joined = self.entries["closes"][ids[1:]] | self.entries["opens"][ids[:-1]]
+            blank = np.append(False, ~joined)
+            lengths, pieces = lengths + blank, np.where(blank, " ", "").astype(object) + pieces
+        texts = pieces.tolist()
+        groups = _join_parts(np.flatnonzero(kinds == _PART), texts)
         if groups is None:
             return None
         for first, stop in groups:
@@ -115,38 +128,34 @@ class _Table:
         doubtful = [group for group in groups if len(texts[group[0]]) > 1]
         return ReadTokens(tokenizer, "".join(texts), ids, offsets, doubtful)
 
-    def _knows(self, tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> bool:
-        """Look up the tokens that are new, and say whether all can be read."""
-        if ids.min() < 0 or ids.max() >= _MOST_TOKENS:
-            return False
-        if ids.max() >= len(self.kinds):
-            more = int(ids.max()) + 1 - len(self.kinds)
-            self.kinds, self.lengths = (
-                np.pad(self.kinds, (0, more)),
-                np.pad(self.lengths, (0, more)),
-            )
-            self.texts = np.concatenate([self.texts, np.zeros(more, dtype=object)])
-        kinds = self.kinds[ids]
+    def _kinds(self, tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> np.ndarray | None:
+        """Look up the tokens that are new; None unless all can be read."""
+        name, last = tokenizer.backend_tokenizer.id_to_token, int(ids.max())
+        if ids.min() < 0 or last > _LARGEST_ID:
+            return None
+        if last >= len(self.entries):
+            if name(last) is None:
+                return None
+            more = np.zeros(last + 1 - len(self.entries), _ENTRY)
+            self.entries = np.concatenate([self.entries, more])
+        kinds = self.entries["kind"][ids]
         if (kinds == _UNREAD).any():
             for token in np.unique(ids[kinds == _UNREAD]).tolist():
-                self._look_up(token, tokenizer.backend_tokenizer.id_to_token(token))
-            kinds = self.kinds[ids]
-        return not ((kinds == _UNREAD) | (kinds == _ODD)).any()
+                self.entries[token] = self._entry(name(token))
+            kinds = self.entries["kind"][ids]
+        return None if ((kinds == _UNREAD) | (kinds == _ODD)).any() else kinds
 
-    def _look_up(self, token: int, name: str | None) -> None:
+    def _entry(self, name: str | None) -> tuple[int, int, str | bytes, bool, bool]:
         if name is None:  # it may be added to the vocabulary later
-            return
-        spelled = self.spell(name)
-        if not spelled:
-            self.kinds[token] = _ODD
-            return
+            return _UNREAD, 0, "", False, False
+        piece = self.spelling.piece(name)
         try:
-            text = spelled.decode()
+            text = piece.decode() if piece else ""
         except UnicodeDecodeError:
-            self.kinds[token], self.texts[token] = _PART, spelled
-            return
-        self.kinds[token] = _ODD if _REPLACEMENT in text else _WHOLE
-        self.texts[token], self.lengths[token] = text, len(text)
+            return _PART, 0, piece or b"", False, False
+        kind = _WHOLE if text and _REPLACEMENT not in text else _ODD
+        closes, opens = text[:1] in NO_BLANK_BEFORE, text[-1:] in NO_BLANK_AFTER
+        return kind, len(text), text, closes, opens
 
 
 _Pipeline = tuple[bytes, ...]
@@ -162,8 +171,8 @@ def _table(tokenizer: PreTrainedTokenizerFast) -> _Table | None:
         return None
     known = _tables.get(tokenizer)
     if known is None or known[0] != states:
-        spell = spelling(tokenizer, states)
-        known = _tables[tokenizer] = (states, _Table(spell) if spell else None)
+        written = spelling(tokenizer, states)
+        known = _tables[tokenizer] = (states, _Table(written) if written else None)
     return known[1]
 
 
