@@ -69,6 +69,12 @@ def credit(model: Shape, length: int, *, tiles: bool) -> float:
     return forward + tile_products + 4 * length**2
 
 
+def ridden(model: Shape, length: int) -> float:
+    """On top of a forward that runs anyway: the chosen layers' products once more, and both solves."""
+    chosen = 2 * model.layers // 3 - model.layers // 3
+    return chosen * pair_operations(model, length) + 4 * length**2
+
+
 def step(model: Shape, length: int) -> float:
     """Sampling, and forward and backward with recomputed activations (four forwards)."""
     return (DECODE + 4) * plain_forward(model, length)
@@ -84,8 +90,11 @@ def memory(model: Shape, length: int, *, tiles: bool) -> float:
 
 
 def main() -> None:
-    print("| model | tokens | way | credit / forward | credit / step | bytes beside the model |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| model | tokens | way | credit / forward | credit / step | riding / forward "
+        "| bytes beside the model |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for model in MODELS:
         for length in LENGTHS:
             tiles = 4 * length**2 > DENSE_BYTES
@@ -94,9 +103,10 @@ def main() -> None:
                 f"| {model.name} | {length:,} | {'tiles' if tiles else 'dense'} "
                 f"| {over / plain_forward(model, length):.2f} "
                 f"| {100 * over / step(model, length):.1f}% "
+                f"| {'-' if tiles else f'{ridden(model, length) / plain_forward(model, length):.3f}'} "
                 f"| {memory(model, length, tiles=tiles) / 1e9:.2f} GB |"
             )
-    print(f"\nSeconds of credit for {BATCH} responses, and of the step:\n")
+    print(f"\nSeconds of credit by a pass of its own for {BATCH} responses, and of the step:\n")
     print("| model | tokens | " + " | ".join(f"{count} GPUs" for count in GPUS) + " |")
     print("|---|---|" + "---|" * len(GPUS))
     for model in MODELS:

@@ -49,8 +49,10 @@ class LayerCall:
     chosen: bool  # whether the layer is one of those to visit
     last: bool  # whether its output is not needed, because no layer runs behind it or ours is not asked
 
-    def take(self, rows: Tensor, columns: slice) -> "LayerCall":
-        """Some rows (indices) and a range of columns, of queries and keys alike."""
+    def take(self, rows: Tensor | slice, columns: slice) -> "LayerCall":
+        """Some rows (indices) and a range of columns, the same of queries and keys."""
+        if isinstance(rows, Tensor):
+            rows = rows.to(self.query.device)  # layers may live on several devices
         mask = self.mask
         if mask is not None:
             mask = (mask if len(mask) == 1 else mask[rows])[:, :, columns, columns]

@@ -88,7 +88,7 @@ class MeanReader:
         """Take in a whole layer, of which nothing but queries and keys is needed."""
         mask = call.mask
         if mask is None and not bool(self._real.all()):
-            mask = causal_mask(self._real, call.window)
+            mask = causal_mask(self._real.to(call.query.device), call.window)
         replace(call, last=True).attend(
             mask=mask, window=call.window, read=partial(self.read, call)
         )

@@ -1,15 +1,16 @@
 """Credit inside TRL's GRPO trainer.
 
-One method is overridden, and only what it returns is changed: advantages (B,) become (B, C), times
-the weight of each completion token. TRL's loss accepts that shape; what is relied on is listed in
-`RELIED_ON` and tested.
+Advantages (B,) become (B, C), times the weight of each completion token: in what generation returns, or,
+where credit rides on the loss's own forward pass, in the loss's inputs before it reads them. TRL's loss
+accepts that shape; what is relied on is listed in `RELIED_ON`, here and in `trl_riding`, and tested.
 """
 
 import time
+import warnings
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from trl import GRPOTrainer
 
 from flowtracer.credit import (
@@ -20,8 +21,17 @@ from flowtracer.credit import (
     structural_vocabulary,
     token_credit,
 )
+from flowtracer.credit.riding import RiddenCredit, fits
 from flowtracer.credit.summary import credit_metrics, credit_sums, warn_without_answers
 from flowtracer.integrations.trl_loss import check_loss
+from flowtracer.integrations.trl_riding import (
+    CreditForward,
+    Ride,
+    check_forward,
+    pop_batch,
+    riding_fields,
+    why_not_ride,
+)
 from flowtracer.models.decoder import is_sharded
 from flowtracer.scorers.batch import ScoreBatch
 
@@ -31,53 +41,157 @@ RELIED_ON = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "
 class FlowCreditMixin:
     """Adds token-level credit to a GRPO trainer of TRL; put it before the trainer's class.
 
-    Pass `credit=Credit(...)`; everything else is the trainer's own. Logged with each step, under
+    Pass `credit=Credit(...)`; everything else is the trainer's own. Logged with each generation, under
     `credit/`: ratio of completion tokens chosen, of responses without an answer and of responses with
     an answer that could not be scored, mean weight, concentration (ratio of the score in a response's
     top 20%), seconds, and their ratio to the time since the last batch was generated.
+
+    credit_forward: where attention is read.
+        "own": in a truncated pass of its own, after a batch was generated.
+        "ride": in the loss's own forward pass, the first time that a response is in it; the weights are
+            kept for later updates on the same batch. What cannot be read so, see `why_not_ride`, takes a
+            pass of its own and is warned of once.
+        "auto", the default: "ride" where that is possible and the model is not sharded. It is the cheaper
+            way on CPUs too (`bench/riding.py`).
 
     Raises ValueError for settings under which token-level credit has no meaning, and
     AttentionCaptureError for a model whose attention cannot be read.
     """
 
-    def __init__(self, *args: Any, credit: Credit | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        credit: Credit | None = None,
+        credit_forward: CreditForward = "auto",
+        **kwargs: Any,
+    ) -> None:
+        check_forward(credit_forward)
         self.credit = Credit() if credit is None else credit
+        self.credit_forward = credit_forward
+        self._ride: Ride | None = None  # in a loss whose forward pass is ridden on
         super().__init__(*args, **kwargs)
         check_settings(self)
         self._delimiters: Tensor | None = None
         self._began: float | None = None
         self._warned = False
+        self._rides: bool | None = None  # whether settings allow it, once it is known
 
     def _generate_and_score_completions(self: Any, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         began = time.perf_counter()
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         if not self.model.training or self.credit.neutral:
             return output
-        start = time.perf_counter()
-        batch = self._credit_batch(inputs, output)
-        advantages = output["advantages"]
-        informative = advantages.abs().reshape(len(advantages), -1).amax(1) > 0
-        model = self.accelerator.unwrap_model(self.model)
-        with self.accelerator.autocast():
-            result = token_credit(
-                self.model if is_sharded(self.model) else model,
-                batch,
-                self.credit,
-                row_mask=informative,
-                all_reduce_max=self._all_reduce_max,
-            )
-        completion = slice(output["prompt_ids"].shape[1], None)
-        output["advantages"] = apply_credit(
-            advantages, result.weights[:, completion], batch.candidates[:, completion]
-        )
-        seconds = time.perf_counter() - start
-        self._log_credit(batch, result, informative, seconds)
         if self._began is not None:
             self._metrics["train"]["credit/ratio_of_step"].append(
                 self._credit_seconds / (began - self._began)
             )
-        self._began, self._credit_seconds = began, seconds
+        self._began, self._credit_seconds, self._credit_sums = began, 0.0, torch.zeros(())
+        self._rows_without_credit = len(output["advantages"])
+        start = time.perf_counter()
+        batch = self._credit_batch(inputs, output)
+        if self._can_ride(batch):
+            output |= riding_fields(batch)
+            self._credit_seconds = time.perf_counter() - start
+        else:
+            result = self._own_credit(batch, output["advantages"])
+            self._give_credit(output, batch, result, start=start)
         return output
+
+    def _compute_loss(self: Any, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+        batch = pop_batch(inputs)
+        if batch is not None:
+            ridden = RiddenCredit(
+                self._policy,
+                batch,
+                self.credit,
+                row_mask=informative_rows(inputs["advantages"]),
+                rows_of_pass=lambda: getattr(self, "rows_of_part", None),
+            )
+            self._ride = Ride(inputs, ridden)
+        try:
+            loss: Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
+        finally:
+            self._ride = None
+        return loss
+
+    def _get_per_token_logps_and_entropies(
+        self: Any, model: nn.Module, input_ids: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        compute = super()._get_per_token_logps_and_entropies  # type: ignore[misc]
+        ride = self._ride
+        if ride is None:
+            return compute(model, input_ids, *args, **kwargs)
+        with ride.observing(input_ids, getattr(self, "rows_of_part", None)):
+            outputs = compute(model, input_ids, *args, **kwargs)
+        if ride.is_over:  # before the loss reads the advantages
+            self._ride = None
+            self._end_ride(ride)
+        return outputs
+
+    @property
+    def _policy(self: Any) -> nn.Module:
+        model: nn.Module = self.model
+        return model if is_sharded(model) else self.accelerator.unwrap_model(model)
+
+    def _can_ride(self: Any, batch: ScoreBatch) -> bool:
+        """Whether the loss's forward passes on this batch can be ridden on, in all processes."""
+        if self.credit_forward == "own":
+            return False
+        if self._rides is None:
+            self._stop_riding(why_not_ride(self, self._policy, self.credit))
+        if not self._rides:
+            return False
+        rows, length = batch.input_ids.shape
+        rows = -(-rows // self.args.steps_per_generation)
+        return not self._all_reduce_max(int(not fits(self._policy, self.credit, rows, length)))
+
+    def _stop_riding(self: Any, reason: str | None) -> None:
+        self._rides = reason is None
+        if reason is not None and self.credit_forward == "ride":
+            warnings.warn(
+                f"credit_forward is 'ride', but {reason}; credit takes a pass of its own",
+                stacklevel=3,
+            )
+
+    def _end_ride(self: Any, ride: Ride) -> None:
+        """Weigh the advantages of a loss whose rows have all gone through the policy."""
+        ridden, start = ride.ridden, time.perf_counter()
+        if self._all_reduce_max(int(not ridden.complete)):
+            self._stop_riding("its forward pass did not show the attention of every row")
+            result = self._own_credit(ridden.batch, ride.inputs["advantages"])
+        else:
+            result = ridden.credit()
+        self._give_credit(ride.inputs, ridden.batch, result, start=start - ridden.seconds)
+
+    def _own_credit(self: Any, batch: ScoreBatch, advantages: Tensor) -> TokenCredit:
+        """Credit by a pass of its own."""
+        with self.accelerator.autocast():
+            return token_credit(
+                self._policy,
+                batch,
+                self.credit,
+                row_mask=informative_rows(advantages),
+                all_reduce_max=self._all_reduce_max,
+            )
+
+    def _give_credit(
+        self: Any, inputs: dict[str, Any], batch: ScoreBatch, result: TokenCredit, *, start: float
+    ) -> None:
+        """Weigh the advantages in `inputs`; with the last rows of a generation, log.
+
+        start: when the work on these rows began.
+        """
+        advantages = inputs["advantages"]
+        completion = slice(inputs["prompt_ids"].shape[1], None)
+        inputs["advantages"] = apply_credit(
+            advantages, result.weights[:, completion], batch.candidates[:, completion]
+        )
+        sums = credit_sums(batch, result, informative_rows(advantages)).sum(0)
+        self._credit_sums = sums + self._credit_sums.to(sums)
+        self._credit_seconds += time.perf_counter() - start
+        self._rows_without_credit -= len(advantages)
+        if self._rows_without_credit <= 0:
+            self._log_credit()
 
     def _credit_batch(
         self: Any, inputs: list[dict[str, Any]], output: dict[str, Any]
@@ -111,12 +225,10 @@ class FlowCreditMixin:
         count = torch.tensor([forwards], device=self.accelerator.device)
         return int(self.accelerator.gather(count).max())
 
-    def _log_credit(
-        self: Any, batch: ScoreBatch, result: TokenCredit, informative: Tensor, seconds: float
-    ) -> None:
+    def _log_credit(self: Any) -> None:
         """Means over all processes' responses; sums are gathered, so unequal parts weigh right."""
-        sums = self.accelerator.gather(credit_sums(batch, result, informative).sum(0)[None]).sum(0)
-        metrics = credit_metrics(sums) | {"seconds": seconds}
+        sums = self.accelerator.gather(self._credit_sums[None]).sum(0)
+        metrics = credit_metrics(sums) | {"seconds": self._credit_seconds}
         for name, value in metrics.items():
             self._metrics["train"][f"credit/{name}"].append(value)
         if not self._warned and self.accelerator.is_main_process:
@@ -127,6 +239,11 @@ class FlowCreditMixin:
 
 class FlowGRPOTrainer(FlowCreditMixin, GRPOTrainer):
     """TRL's GRPOTrainer with credit for the tokens that carry the answer."""
+
+
+def informative_rows(advantages: Tensor) -> Tensor:
+    """Rows (B,) of advantages (B,) or (B, C) that are not all zero; the others learn nothing."""
+    return advantages.abs().reshape(len(advantages), -1).amax(1) > 0
 
 
 def check_settings(trainer: Any) -> None:

@@ -1,4 +1,4 @@
-"""Whether a TRL trainer's loss takes an advantage per token, found out by trying it on two tokens."""
+"""How a TRL trainer's loss takes an advantage per token, found out by trying it on two tokens."""
 
 import copy
 import inspect
@@ -43,17 +43,42 @@ def check_loss(trainer: Any) -> None:
         )
 
 
-def gradient(trainer: Any, advantages: Tensor) -> Tensor:
-    """Gradient (B, T) of the trainer's loss by the tokens' log-probabilities, on policy; (B, T) each."""
+def reads_advantages_late(trainer: Any) -> bool:
+    """Whether the loss takes advantages that are set while log-probabilities are computed.
+
+    The trainer must be one that `check_loss` accepts.
+    """
+    device = trainer.accelerator.device
+    advantages = torch.tensor(ADVANTAGES, device=device)
+    weighted = advantages * torch.tensor(FACTORS, device=device)
+    try:
+        late = gradient(trainer, advantages, late=weighted)
+        return torch.allclose(late, gradient(trainer, weighted))
+    except Exception:  # a loss that cannot be tried
+        return False
+
+
+def gradient(trainer: Any, advantages: Tensor, *, late: Tensor | None = None) -> Tensor:
+    """Gradient (B, T) of the trainer's loss by the tokens' log-probabilities, on policy; (B, T) each.
+
+    late: advantages that take the place of the others while log-probabilities are computed.
+    """
     logps = torch.full_like(advantages, -1.0, requires_grad=True)
     entropies = torch.ones_like(advantages)
     probe = copy.copy(trainer)  # so that neither metrics nor counters of the trainer change
     probe._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}
     probe.current_gradient_accumulation_steps = 1
-    method = trainer._get_per_token_logps_and_entropies
-    with_aux_loss = "compute_aux_loss" in inspect.signature(method).parameters
+    name = "_get_per_token_logps_and_entropies"
+    methods = [vars(kind)[name] for kind in type(trainer).__mro__ if name in vars(kind)]
+    with_aux_loss = any("compute_aux_loss" in inspect.signature(m).parameters for m in methods)
     outputs = (logps, entropies, *([logps.new_zeros(())] if with_aux_loss else []))
-    probe._get_per_token_logps_and_entropies = lambda *args, **kwargs: outputs
+
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        if late is not None:
+            inputs["advantages"] = late
+        return outputs
+
+    probe._get_per_token_logps_and_entropies = compute
     ids = torch.zeros_like(advantages, dtype=torch.long)
     inputs = {
         "prompt_ids": ids,

@@ -16,11 +16,15 @@ RELIED_ON = ("model", "input_ids", "attention_mask", "logits_to_keep", "batch_si
 class LengthSortedMixin:
     """Runs the policy on rows of like length; put it before a GRPO trainer of TRL.
 
+    While a part runs, `rows_of_part` holds its rows (R,) of the batch; otherwise it is None.
+
     Results agree to rounding with those of one padded batch, without dropout. Only the padding on the
     right is left out, because TRL passes no positions and these would move with the left. One process
     only, because processes would have to agree on the number of parts; others run as before, as do
     models with pictures.
     """
+
+    rows_of_part: Tensor | None = None
 
     def _get_per_token_logps_and_entropies(
         self: Any,
@@ -51,13 +55,17 @@ class LengthSortedMixin:
         logs, entropies = [], []
         for rows, stop in parts:
             behind = input_ids.shape[1] - stop
-            log, entropy, _ = compute(
-                model,
-                input_ids[rows, :stop],
-                attention_mask[rows, :stop],
-                logits_to_keep - behind,
-                compute_entropy=compute_entropy,
-            )
+            self.rows_of_part = rows
+            try:
+                log, entropy, _ = compute(
+                    model,
+                    input_ids[rows, :stop],
+                    attention_mask[rows, :stop],
+                    logits_to_keep - behind,
+                    compute_entropy=compute_entropy,
+                )
+            finally:
+                self.rows_of_part = None
             logs.append(nn.functional.pad(log, (0, behind)))
             if entropy is not None:
                 entropies.append(nn.functional.pad(entropy, (0, behind)))

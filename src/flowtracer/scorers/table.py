@@ -14,7 +14,7 @@ from flowtracer.scorers.flow import flow
 from flowtracer.scorers.gradients import gradient, gradient_input
 from flowtracer.scorers.head_rhythm import fai, rhythm, waad
 from flowtracer.scorers.hidden_states import aligned, correlation
-from flowtracer.scorers.scorer import Need, ScoreOptions, Scorer, Side
+from flowtracer.scorers.scorer import Evidence, Need, ScoreOptions, Scorer, Side
 
 DEFAULTS = ScoreOptions()
 
@@ -87,11 +87,14 @@ def score_tokens(
     Every score is finite and not negative, whatever the model gave. Raises ValueError for an unknown
     name and AttentionCaptureError for a model that cannot be read.
     """
-    scorers = {name: find_scorer(name) for name in names}
-    needs = frozenset[Need]().union(*(scorer.needs for scorer in scorers.values()))
-    tiles = all(scorer.tiles for scorer in scorers.values() if "attention" in scorer.needs)
+    scorers = [find_scorer(name) for name in names]
+    needs = frozenset[Need]().union(*(scorer.needs for scorer in scorers))
+    tiles = all(scorer.tiles for scorer in scorers if "attention" in scorer.needs)
     evidence = gather_evidence(model, batch, needs, options, shared=shared, tiles=tiles)
-    return {
-        name: scorer.score(evidence, options).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0)
-        for name, scorer in scorers.items()
-    }
+    return {name: score_evidence(evidence, name, options) for name in names}
+
+
+def score_evidence(evidence: Evidence, name: str, options: ScoreOptions) -> Tensor:
+    """Scores (B, T) out of what was read of the model, finite and not negative."""
+    scores = find_scorer(name).score(evidence, options)
+    return scores.nan_to_num(nan=0.0, posinf=0.0).clamp(min=0)

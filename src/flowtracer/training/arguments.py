@@ -13,6 +13,7 @@ from trl import GRPOConfig, ModelConfig, TrlParser
 
 from flowtracer.credit import SCORERS, Credit
 from flowtracer.credit.arguments import CreditArguments, option
+from flowtracer.integrations.trl_riding import check_forward
 from flowtracer.training.value import ValueArguments
 
 WITHOUT_CREDIT = ("grpo", "value")  # methods that are no rule for weights
@@ -70,6 +71,9 @@ class MethodArguments(CreditArguments):
     method: str = option(
         "flow", f"grpo (no credit), value (Monte-Carlo), or a scorer: {', '.join(SCORERS)}."
     )
+    credit_forward: str = option(
+        "auto", "Where attention is read: ride (the loss's forward), own (one more pass), or auto."
+    )
 
     def credit_of_run(self, *, answer: str, seed: int) -> Credit | None:
         """The credit of these settings; None for a method without. Raises ValueError.
@@ -126,6 +130,7 @@ def read_settings(
         known = ", ".join([*WITHOUT_CREDIT, *SCORERS])
         raise ValueError(f"method {credit.method!r} is unknown; use one of {known}")
     credit.credit_of_run(answer="boxed", seed=0)  # refuses wrong values before work begins
+    check_forward(credit.credit_forward)
     if not any(
         word.startswith(("--trust_remote_code", "--trust-remote-code")) for word in overrides
     ):

@@ -80,6 +80,7 @@ def _check_settings(settings: RunSettings, folder: Path) -> None:
     names = ["task", "credit", "model"]
     names += ["value"] if settings.credit.method == "value" else []
     parts = {part: asdict(getattr(settings, part)) for part in names}
+    del parts["credit"]["credit_forward"]  # how credit is computed, not what it is
     check_settings(path, parts | {"trainer": trainer}, what="a run", option=option)
 
 
@@ -150,7 +151,10 @@ def _trainer(settings: RunSettings, common: dict[str, Any], *, answer: str) -> G
     if settings.credit.method == "value":
         return ValueTrainer(**common, values=settings.value)
     credit = settings.credit.credit_of_run(answer=answer, seed=settings.trainer.seed)
-    return PlainTrainer(**common) if credit is None else CreditTrainer(**common, credit=credit)
+    if credit is None:
+        return PlainTrainer(**common)
+    forward: Any = settings.credit.credit_forward  # checked when it was read
+    return CreditTrainer(**common, credit=credit, credit_forward=forward)
 
 
 def _behind_first_prompt(task: Task, tokenizer: PreTrainedTokenizerBase, options: object) -> Task:
