@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowtracer.attention import AttentionCaptureError, mean_attention
     from flowtracer.credit import (
+        Calibrated,
         Credit,
         Selection,
         Weighting,
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "attention": ("AttentionCaptureError", "mean_attention"),
     "credit": (
-        "Credit", "Selection", "Weighting", "apply_credit", "sequence_credit", "token_credit",
+        "Calibrated", "Credit", "Selection", "Weighting", "apply_credit", "sequence_credit",
+        "token_credit",
     ),
     "flow": ("AnswerFlow", "answer_flow"),
     "integrations.trl": ("FlowGRPOTrainer",),

@@ -155,3 +155,15 @@ def test_uniform_is_plain_grpo_by_another_name():
 
 def test_names_are_folders():
     assert Variant("flow").name == "flow"
+
+
+def test_methods_that_are_no_rules_have_settings_of_their_own():
+    plain, once, twice = variants(
+        ["grpo", "value@continuations=4", "calibrated"], ["emphasis=1.2,2"]
+    )
+    assert once.overrides == ["--method", "value", "--value_continuations", "4"]
+    assert twice.name == "calibrated" and plain.credit() is once.credit() is None
+    names = [one.name for one in variants(["calibrated@choice=hard/mixed,every=2"], [])]
+    assert names == ["calibrated-choice=hard-every=2", "calibrated-choice=mixed-every=2"]
+    with pytest.raises(ValueError, match="is not KEY=VALUE"):
+        variants(["value@continuations"], [])

@@ -51,7 +51,11 @@ def test_the_command_line_wins_over_the_file():
     ("text", "overrides", "message"),
     [
         ("learning_rte: 1.0e-5\n", [], "learning_rte"),
-        ("method: magic\n", [], "method 'magic' is unknown; use one of grpo, value, flow"),
+        (
+            "method: magic\n",
+            [],
+            "method 'magic' is unknown; use one of grpo, value, calibrated, flow",
+        ),
         ("task: [\n", [], "c.yaml"),
         ("- a\n- b\n", [], "mapping"),
         ("emphasis: -1\n", [], "emphasis is -1"),
@@ -101,3 +105,15 @@ def test_only_the_command_line_allows_code_of_a_model(tmp_path, text):
     with pytest.raises(ValueError, match="pass --trust_remote_code true on the command line"):
         read_settings(path, HERE)
     read_settings(path, ["--trust_remote_code", "true", *HERE])
+
+
+def test_calibrated_is_a_method_with_settings_of_its_own():
+    words = ["--method", "calibrated", "--calibrated_rules", "flow position@end=bottom"]
+    words += ["--calibrated_choice", "mixed", "--use_cpu", "true", "--bf16", "false"]
+    settings = read_settings(None, words)
+    rule = settings.calibrated.rule()
+    assert rule.rules == ("flow", "position@end=bottom") and rule.choice == "mixed"
+    credit = settings.credit.credit_of_run(answer="choice", seed=0, calibrated=rule)
+    assert credit.rule is rule and credit.answer == "choice"
+    with pytest.raises(ValueError, match="choice is 'soft'"):
+        read_settings(None, [*words, "--calibrated_choice", "soft"])

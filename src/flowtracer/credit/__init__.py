@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowtracer.credit.calibrated import Calibrated
     from flowtracer.credit.credit import (
         Credit,
         TokenCredit,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTINUOUS",
     "SCORERS",
+    "Calibrated",
     "Credit",
     "ScoreBatch",
     "ScoreOptions",
@@ -44,6 +46,7 @@ _MODULES = {
     "scorers": ("SCORERS", "ScoreOptions", "score_tokens"),
     "scorers.batch": ("ScoreBatch",),
     "scorers.responses": ("score_batch", "structural_vocabulary"),
+    "credit.calibrated": ("Calibrated",),
     "credit.selection": ("Selection", "select"),
     "credit.sequences": ("sequence_credit",),
     "credit.weighting": ("CONTINUOUS", "Weighting", "weigh"),

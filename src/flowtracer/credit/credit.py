@@ -5,7 +5,8 @@ and is counted.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ from flowtracer.scorers import ScoreOptions, score_tokens
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.scorer import check_choice
 from flowtracer.scorers.table import find_scorer
+
+if TYPE_CHECKING:
+    from flowtracer.credit.calibrated import Calibrated
 
 CHUNK = 1 << 25  # entries of (rows, T, T) in one forward, our choice: 128 MiB of attention
 CONCENTRATION_RATIO = 0.2  # our choice
@@ -38,6 +42,8 @@ class Credit:
     steps: process rewards, a function from the response to (start, stop, score) spans; a token's
         weight is multiplied by its step's score, also in a response without an answer.
     question: as in `trace` (our choice).
+    rule: `Calibrated(...)` in the place of scorer, selection, weighting and options: TRL's trainer then
+        measures which rule is right, and uses uniform weights unless one is.
     """
 
     scorer: str = "flow"
@@ -47,25 +53,44 @@ class Credit:
     answer: AnswerRule = "auto"
     steps: Callable[[str], object] | None = None
     question: Question = "prompt"
+    rule: "Calibrated | None" = None
 
     def __post_init__(self) -> None:
         find_scorer(self.scorer, side="response")
         if isinstance(self.answer, str):
             find_answer("", self.answer)  # refuses an unknown rule
         check_choice("question", self.question, Question)
+        plain = (self.scorer, self.selection, self.weighting, self.options, self.steps)
+        if self.rule is not None and plain != (
+            "flow", Selection(), Weighting(), ScoreOptions(), None,
+        ):  # fmt: skip
+            raise ValueError(
+                "rule is in the place of scorer, selection, weighting, options and steps; name them in "
+                "Calibrated(rules=...) as 'SCORER@OPTION=VALUE'"
+            )
 
     @property
     def neutral(self) -> bool:
         """Whether every weight is 1 whatever the response."""
         return self.weighting.neutral and self.steps is None
 
+    def candidates(self) -> "dict[str, Credit]":
+        """The rules that a calibrated credit chooses from, by name."""
+        if self.rule is None:
+            return {}
+        credits = self.rule.credits(self.answer)
+        return {name: replace(one, question=self.question) for name, one in credits.items()}
+
     @property
     def needs_structure(self) -> bool:
         """Whether it has to know which tokens are delimiters."""
-        return self.scorer == "delimiters" or self.selection.among != "all"
+        own = self.scorer == "delimiters" or self.selection.among != "all"
+        return own or any(one.needs_structure for one in self.candidates().values())
 
     def check_model(self, model: nn.Module) -> None:
         """Raise ValueError for layers that the model does not have, or if it cannot be read."""
+        for one in self.candidates().values():
+            one.check_model(model)
         select_layers(self.options.layers, depth_of(model))
         in_parts = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
         if self.options.edges == "value" and in_parts:
@@ -113,6 +138,8 @@ def token_credit(
         chunk: entries of (rows, T, T) in one forward.
         share_prompts: whether a prompt that rows share may go through the model once for all of them.
     """
+    if credit.rule is not None:
+        raise ValueError("Credit(rule=...) is chosen while a TRL trainer runs; name one rule here")
     scores = token_scores(
         model,
         batch,
@@ -124,6 +151,26 @@ def token_credit(
         share_prompts=share_prompts,
     )
     return credit_of_scores(scores[credit.scorer], batch, credit, row_mask=row_mask)
+
+
+def token_credits(
+    model: nn.Module, batch: ScoreBatch, credits: Sequence[Credit], *, row_mask: Tensor
+) -> list[TokenCredit]:
+    """`token_credit` of several rules; those that read the same graph share its forward passes.
+
+    For a model in one process. The rules share the batch, and so its answers and questions.
+    """
+    names: dict[ScoreOptions, list[str]] = {}
+    for credit in credits:
+        names.setdefault(credit.options, []).append(credit.scorer)
+    scores = {
+        options: token_scores(model, batch, sorted(set(of)), options, row_mask=row_mask)
+        for options, of in names.items()
+    }
+    return [
+        credit_of_scores(scores[one.options][one.scorer], batch, one, row_mask=row_mask)
+        for one in credits
+    ]
 
 
 def token_scores(

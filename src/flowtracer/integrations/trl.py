@@ -23,6 +23,7 @@ from flowtracer.credit import (
 )
 from flowtracer.credit.riding import RiddenCredit, fits
 from flowtracer.credit.summary import credit_metrics, credit_sums, warn_without_answers
+from flowtracer.integrations.trl_calibrated import Calibration
 from flowtracer.integrations.trl_loss import check_loss
 from flowtracer.integrations.trl_riding import (
     CreditForward,
@@ -54,6 +55,10 @@ class FlowCreditMixin:
         "auto", the default: "ride" where that is possible and the model is not sharded. It is the cheaper
             way on CPUs too (`bench/riding.py`).
 
+    With `Credit(rule=Calibrated(...))`, under `calibrated/`: share of each rule in use, and where it was
+    measured, alignment of each rule less that of uniform weights, its lower bound, and seconds. It takes
+    passes of its own.
+
     Raises ValueError for settings under which token-level credit has no meaning, and
     AttentionCaptureError for a model whose attention cannot be read.
     """
@@ -71,6 +76,8 @@ class FlowCreditMixin:
         self._ride: Ride | None = None  # in a loss whose forward pass is ridden on
         super().__init__(*args, **kwargs)
         check_settings(self)
+        rule = self.credit.rule
+        self.calibration = None if rule is None else Calibration(self, self.credit)
         self._delimiters: Tensor | None = None
         self._began: float | None = None
         self._warned = False
@@ -80,6 +87,9 @@ class FlowCreditMixin:
         began = time.perf_counter()
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         if not self.model.training or self.credit.neutral:
+            return output
+        if self.calibration is not None:
+            self.calibration.apply(self._credit_batch(inputs, output), output)
             return output
         if self._began is not None:
             self._metrics["train"]["credit/ratio_of_step"].append(

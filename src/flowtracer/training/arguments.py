@@ -11,12 +11,13 @@ from typing import Any, NoReturn
 import yaml
 from trl import GRPOConfig, ModelConfig, TrlParser
 
-from flowtracer.credit import SCORERS, Credit
+from flowtracer.credit import SCORERS, Calibrated, Credit
 from flowtracer.credit.arguments import CreditArguments, option
 from flowtracer.integrations.trl_riding import check_forward
 from flowtracer.training.value import ValueArguments
 
 WITHOUT_CREDIT = ("grpo", "value")  # methods that are no rule for weights
+CALIBRATED = "calibrated"
 
 # Section 4 of the paper, where it differs from TRL's defaults; method.md names what is open. TRL's
 # "grpo" loss is the mean per sequence, then over sequences; its learning rate otherwise decays.
@@ -69,22 +70,57 @@ class MethodArguments(CreditArguments):
     seed: int = field(init=False, default=0)
     answer: str = option("", "Answer rule; default: the task's.")
     method: str = option(
-        "flow", f"grpo (no credit), value (Monte-Carlo), or a scorer: {', '.join(SCORERS)}."
+        "flow",
+        "grpo (no credit), value (Monte-Carlo), calibrated (the rule that is measured to be right), or "
+        f"a scorer: {', '.join(SCORERS)}.",
     )
     credit_forward: str = option(
         "auto", "Where attention is read: ride (the loss's forward), own (one more pass), or auto."
     )
 
-    def credit_of_run(self, *, answer: str, seed: int) -> Credit | None:
+    def credit_of_run(
+        self, *, answer: str, seed: int, calibrated: Calibrated | None = None
+    ) -> Credit | None:
         """The credit of these settings; None for a method without. Raises ValueError.
 
-        answer: the task's rule, if the settings name none.
+        answer: the task's rule, if the settings name none. calibrated: for the method of that name.
         """
         if self.method in WITHOUT_CREDIT:
             return None
+        if self.method == CALIBRATED:
+            return Credit(answer=self.answer or answer, question=self.question, rule=calibrated)  # type: ignore[arg-type]
         shared = {f.name: getattr(self, f.name) for f in fields(CreditArguments)}
         shared |= {"scorer": self.method, "seed": seed, "answer": self.answer or answer}
         return CreditArguments(**shared).credit()
+
+
+@dataclass(frozen=True)
+class CalibratedArguments:
+    """The options of `Calibrated`, which explains them, as flat names."""
+
+    calibrated_rules: str = option(
+        " ".join(Calibrated.rules), "Method calibrated: rules, SCORER@OPTION=VALUE,... or SCORER."
+    )
+    calibrated_every: int = option(Calibrated.every, "Batches of rollouts between calibrations.")
+    calibrated_parts: int = option(Calibrated.parts, "Parts of a batch held against each other.")
+    calibrated_layers: int = option(Calibrated.layers, "Last layers whose gradients are compared.")
+    calibrated_coordinates: int = option(Calibrated.coordinates, "How many of their numbers.")
+    calibrated_decay: float = option(Calibrated.decay, "Weight of a calibration against the next.")
+    calibrated_level: float = option(
+        Calibrated.level, "Chance that a rule that is no better is ever used."
+    )
+    calibrated_choice: str = option(Calibrated.choice, "hard (the best rule) or mixed.")
+    calibrated_replicate: str = option(Calibrated.replicate, "Intervals by parts or by steps.")
+    calibrated_reference: str = option(Calibrated.reference, "Rollouts of the step or of the past.")
+    calibrated_normalise: bool = option(Calibrated.normalise, "Whether weights have mean 1.")
+
+    def __post_init__(self) -> None:
+        self.rule()
+
+    def rule(self) -> Calibrated:
+        """These settings as a `Calibrated`. Raises ValueError for a wrong one."""
+        named: dict[str, Any] = {f.name[11:]: getattr(self, f.name) for f in fields(self)}
+        return Calibrated(**named | {"rules": tuple(self.calibrated_rules.split())})
 
 
 @dataclass(frozen=True)
@@ -94,6 +130,7 @@ class RunSettings:
     task: TaskArguments
     credit: MethodArguments
     value: ValueArguments
+    calibrated: CalibratedArguments
     trainer: GRPOConfig
     model: ModelConfig
 
@@ -108,7 +145,9 @@ def read_settings(
     Raises ValueError in one sentence for a file that cannot be read, for unknown or wrong settings, and
     for a file that allows code of a model, which only the command line may.
     """
-    kinds: Any = (TaskArguments, MethodArguments, ValueArguments, GRPOConfig, ModelConfig)
+    kinds: Any = (
+        TaskArguments, MethodArguments, ValueArguments, CalibratedArguments, GRPOConfig, ModelConfig,
+    )  # fmt: skip
     parser = TrlParser(kinds)
     parser.set_defaults_with_config(**PAPER)
     parser.error = _refuse  # type: ignore[method-assign]
@@ -120,14 +159,14 @@ def read_settings(
         if not allow_env:
             _refuse_environment(config)
     try:
-        task, credit, value, trainer, model = parser.parse_args_and_config(arguments)
+        task, credit, value, calibrated, trainer, model = parser.parse_args_and_config(arguments)
     except SystemExit:
         raise
     except Exception as error:  # YAML, TRL and transformers each raise kinds of their own
         where = "" if config is None else f"{config}: "
         raise ValueError(f"{where}{_first_sentence(error)}") from error
-    if credit.method not in (*WITHOUT_CREDIT, *SCORERS):
-        known = ", ".join([*WITHOUT_CREDIT, *SCORERS])
+    if credit.method not in (*WITHOUT_CREDIT, CALIBRATED, *SCORERS):
+        known = ", ".join([*WITHOUT_CREDIT, CALIBRATED, *SCORERS])
         raise ValueError(f"method {credit.method!r} is unknown; use one of {known}")
     credit.credit_of_run(answer="boxed", seed=0)  # refuses wrong values before work begins
     check_forward(credit.credit_forward)
@@ -135,7 +174,7 @@ def read_settings(
         word.startswith(("--trust_remote_code", "--trust-remote-code")) for word in overrides
     ):
         _refuse_code(config, trainer, model)
-    return RunSettings(task, credit, value, trainer, model)
+    return RunSettings(task, credit, value, calibrated, trainer, model)
 
 
 def trusts_code(trainer: GRPOConfig, model: ModelConfig) -> bool:

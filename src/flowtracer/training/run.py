@@ -78,7 +78,7 @@ def _check_settings(settings: RunSettings, folder: Path) -> None:
     for name in ("output_dir", "logging_dir", "run_name", "report_to", "save_total_limit"):
         trainer.pop(name, None)
     names = ["task", "credit", "model"]
-    names += ["value"] if settings.credit.method == "value" else []
+    names += [name for name in ("value", "calibrated") if name == settings.credit.method]
     parts = {part: asdict(getattr(settings, part)) for part in names}
     del parts["credit"]["credit_forward"]  # how credit is computed, not what it is
     check_settings(path, parts | {"trainer": trainer}, what="a run", option=option)
@@ -150,7 +150,9 @@ def _trainer(settings: RunSettings, common: dict[str, Any], *, answer: str) -> G
     """The trainer of the method. common: what all of them take."""
     if settings.credit.method == "value":
         return ValueTrainer(**common, values=settings.value)
-    credit = settings.credit.credit_of_run(answer=answer, seed=settings.trainer.seed)
+    credit = settings.credit.credit_of_run(
+        answer=answer, seed=settings.trainer.seed, calibrated=settings.calibrated.rule()
+    )
     if credit is None:
         return PlainTrainer(**common)
     forward: Any = settings.credit.credit_forward  # checked when it was read

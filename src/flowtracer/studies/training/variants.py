@@ -9,7 +9,7 @@ from flowtracer.credit.rules import UNIFORM, Rule, parse_rules
 
 PLAIN = ("grpo", UNIFORM)  # two names of the same: no credit
 # Methods with settings of their own, and what the options of `flowtracer train` for them begin with.
-OWN_SETTINGS = {"value": "value_"}
+OWN_SETTINGS = {"value": "value_", "calibrated": "calibrated_"}
 
 Settings = tuple[tuple[str, str], ...]
 

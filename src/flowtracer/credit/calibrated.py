@@ -1,0 +1,233 @@
+"""Credit that measures its own direction: a list of rules, of which the best is used if it is known to be.
+
+Pure functions: from gradients of a step's parts to differences of alignment, from those of many
+calibrations to a choice. `integrations/trl_calibrated.py` puts them into a trainer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import inf, isfinite, pi, sqrt
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from flowtracer.scorers.scorer import check_choice
+
+if TYPE_CHECKING:
+    from flowtracer.credit.credit import Credit
+
+UNIFORM = "uniform"
+# Both ends of the flow, two emphases each, and two rules that the referee found to be right here.
+RULES = (
+    "flow", "flow@emphasis=3", "flow@end=bottom", "flow@end=bottom,emphasis=3", "answer_attention",
+    "position",
+)  # fmt: skip
+LEAST_PARTS = 3  # the jackknife leaves out one, and a part is held against another
+LEAST_STEPS = 3  # calibrations that show how calibrations differ
+
+ChoiceOf = Literal["hard", "mixed"]
+Replicate = Literal["parts", "steps"]
+Reference = Literal["step", "past"]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """How a trainer finds out which rule to use; the defaults are our choice.
+
+    rules: in the short form of `study gradient`; uniform weights are always among them.
+    every: batches of rollouts from one calibration to the next.
+    parts: of a batch's prompts; each part's gradient is held against the reward's of the others.
+    layers, coordinates: the trained parameters of so many last layers, and how many of their numbers.
+    decay: weight of a calibration against the next one, 0 to 1.
+    level: chance that any rule that is no better is ever used, over all rules and calibrations.
+    choice: "hard" uses the best rule, "mixed" all that are better, by how much they surely are.
+    replicate: what the interval is made of: how the "parts" of each calibration differ (jackknife), or how
+        the calibrations do ("steps").
+    reference: the reward's gradient on the other parts of the "step", or of the "past" as well.
+    normalise: whether every rule's weights have mean 1, so that another rule is not another step length.
+    """
+
+    rules: tuple[str, ...] = RULES
+    every: int = 5
+    parts: int = 8
+    layers: int = 2
+    coordinates: int = 1 << 16
+    decay: float = 0.8
+    level: float = 0.05
+    choice: ChoiceOf = "hard"
+    replicate: Replicate = "parts"
+    reference: Reference = "step"
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.rules or isinstance(self.rules, str):
+            raise ValueError(f"rules is {self.rules!r}; name at least one, such as ('flow',)")
+        object.__setattr__(self, "rules", tuple(self.rules))
+        if UNIFORM in self.rules:
+            raise ValueError("uniform weights are always among the rules; leave 'uniform' out")
+        if self.parts < LEAST_PARTS:
+            raise ValueError(f"parts is {self.parts}; it must be at least {LEAST_PARTS}")
+        if min(self.every, self.layers, self.coordinates) < 1:
+            raise ValueError("every, layers and coordinates must be at least 1")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay is {self.decay}; it must be at least 0 and below 1")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level is {self.level}; it must be between 0 and 1")
+        check_choice("choice", self.choice, ChoiceOf)
+        check_choice("replicate", self.replicate, Replicate)
+        check_choice("reference", self.reference, Reference)
+        self.credits("auto")
+
+    def credits(self, answer: Any) -> dict[str, "Credit"]:
+        """The rules as `Credit`s by their names. Raises ValueError for a wrong one."""
+        from flowtracer.credit.rules import parse_rules
+
+        credits = {}
+        for rule in parse_rules(self.rules):
+            credit = rule.credit(answer=answer)
+            assert credit is not None  # uniform is refused
+            weighting = replace(credit.weighting, normalise=self.normalise)
+            credits[rule.name] = replace(credit, weighting=weighting)
+        return credits
+
+
+@dataclass(frozen=True)
+class Record:
+    """One calibration: of each rule (R,), the mean difference to uniform, and its variance."""
+
+    means: tuple[float, ...]
+    variances: tuple[float, ...]
+    parts: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A rule's alignment less uniform's, smoothed over calibrations, and where it surely lies."""
+
+    value: float
+    low: float
+    high: float
+
+
+def measure(gradients: Tensor, past: Tensor | None = None) -> Record:
+    """Differences of alignment in one batch of rollouts, with variances by the jackknife over parts.
+
+    A part's gradient of a rule is held, by its cosine, against the reward's gradient of the other parts
+    (and of the past), uniform weights' as well; parts share these references, which a plain variance over
+    parts would not see.
+
+    gradients: (P, 2 + R, C), P >= 3 parts: the reward's own, uniform weights', then R rules'. past: (C,).
+    """
+    values = gradients.double()
+    reward, rules = values[:, 0], values[:, 1:]
+    products = torch.einsum("prc,qc->rpq", rules, reward)  # of part p's rules with part q's reward
+    rewards = reward @ reward.T
+    if past is None:
+        with_past, between, square = products.new_zeros(products.shape[:2]), rewards[0] * 0, 0.0
+    else:
+        earlier = past.double()
+        with_past, between = (rules @ earlier).T, reward @ earlier
+        square = float(earlier @ earlier)
+    lengths = rules.norm(dim=2).T
+    count = len(values)
+
+    def differences(inside: Tensor) -> Tensor:
+        """Mean over the parts inside, (R,)."""
+        others = inside[None] * (inside[:, None] - torch.eye(count, dtype=values.dtype))  # (P, P)
+        others = others.clamp(min=0)
+        product = (products * others).sum(2) + with_past
+        norm = (others @ rewards * others).sum(1) + 2 * (others @ between) + square
+        scale = lengths * norm.clamp(min=0).sqrt()
+        cosine = torch.where(scale > 0, product / scale.clamp(min=1e-300), 0.0)
+        mean = (cosine * inside).sum(1) / inside.sum()
+        return mean[1:] - mean[0]
+
+    every = torch.ones(count, dtype=values.dtype)
+    without = torch.stack(
+        [differences(every - one) for one in torch.eye(count, dtype=values.dtype)]
+    )
+    variance = (count - 1) / count * (without - without.mean(0)).square().sum(0)
+    return Record(tuple(differences(every).tolist()), tuple(variance.tolist()), count)
+
+
+def smoothed(
+    history: Sequence[Record], settings: Calibrated, *, looks: int | None = None
+) -> list[Difference]:
+    """Every rule's difference over the calibrations so far, the newest last; one of them at least.
+
+    An average with weights `decay^age`, and one-sided bounds by Student's t. The level is shared by the
+    rules and by `looks`, the calibrations that are planned; if nobody knows how many, calibration k gets
+    `1 / (k (k + 1))` of it. With parts as replicates those that are averaged together count as one look
+    (our choice, held against simulated runs in the tests).
+    """
+    count = len(history)
+    age = torch.arange(count - 1, -1, -1, dtype=torch.float64)
+    weights = settings.decay**age
+    weights = weights / weights.sum()
+    means = torch.tensor([one.means for one in history], dtype=torch.float64)  # (K, R)
+    mean = weights @ means
+    joined = 1 - settings.decay if settings.replicate == "parts" else 1.0
+    apart = max(1.0, max(looks or 0, count) * joined)
+    shared = 1 / (count * (count + 1)) if looks is None else 1 / apart
+    level = settings.level * shared / means.shape[1]
+    if settings.replicate == "steps":
+        spread = weights @ (means - mean).square()
+        left = 1 - float(weights.square().sum())
+        if count < LEAST_STEPS or left <= 0:
+            return [Difference(value, -inf, inf) for value in mean.tolist()]
+        variance = spread / left * (1 - left)
+        freedom = torch.full_like(variance, 1 / (1 - left) - 1)
+    else:
+        parts = torch.tensor([one.parts for one in history], dtype=torch.float64)
+        each = weights[:, None].square() * torch.tensor(
+            [one.variances for one in history], dtype=torch.float64
+        )
+        variance = each.sum(0)
+        squares = (each.square() / (parts - 1)[:, None]).sum(0)
+        # Welch and Satterthwaite: the freedom of a weighted sum of variances.
+        freedom = torch.where(squares > 0, variance.square() / squares.clamp(min=1e-300), 1.0)
+    return [
+        Difference(value, value - half, value + half)
+        for value, half in (
+            (value, sqrt(v) * student_quantile(1 - level, max(1.0, round(f, 1))))
+            for value, v, f in zip(mean.tolist(), variance.tolist(), freedom.tolist(), strict=True)
+        )
+    ]
+
+
+def shares(differences: Mapping[str, Difference], choice: ChoiceOf) -> dict[str, float]:
+    """How much of each rule to use; nothing where no interval lies above 0, which means uniform weights.
+
+    "hard": all of the rule with the highest mean among those that are better. "mixed": of all of these, by
+    their lower bounds.
+    """
+    better = {name: one for name, one in differences.items() if one.low > 0 and isfinite(one.low)}
+    if not better:
+        return {}
+    if choice == "hard":
+        return {max(better, key=lambda name: better[name].value): 1.0}
+    total = sum(one.low for one in better.values())
+    return {name: one.low / total for name, one in better.items()}
+
+
+@cache
+def student_quantile(probability: float, freedom: float) -> float:
+    """The quantile of Student's t, probability above 0.5, freedom at least 1.
+
+    With t = sqrt(freedom) tan(angle) the density is that of cos(angle)^(freedom - 1), summed here.
+    """
+    steps = 1 << 13
+    angles = torch.linspace(0, pi / 2, steps + 1, dtype=torch.float64)
+    density = angles.cos().clamp(min=0) ** (freedom - 1)
+    outside = (
+        (density[1:] + density[:-1]).flip(0).cumsum(0).flip(0)
+    )  # from the tail, for small levels
+    tail = 2 * (1 - probability) * float(outside[0])
+    after = int((outside > tail).sum())  # angles[after - 1] is the last with more than that outside
+    high = float(outside[after]) if after < steps else 0.0
+    low = float(outside[after - 1])
+    inside = (low - tail) / (low - high) if low > high else 0.0
+    angle = float(angles[after - 1]) + inside * pi / 2 / steps
+    return float(sqrt(freedom) * torch.tensor(angle, dtype=torch.float64).tan())

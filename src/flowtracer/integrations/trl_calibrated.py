@@ -1,0 +1,261 @@
+"""`Credit(rule=Calibrated(...))` inside TRL's GRPO trainer: measured on the step's own rollouts.
+
+What is known so far lies in the trainer's state (`stateful_callbacks`), which TRL saves with each checkpoint
+and reads again, so that a run that goes on chooses as one that was not interrupted.
+"""
+
+import base64
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowtracer.credit.calibrated import (
+    LEAST_PARTS,
+    UNIFORM,
+    Calibrated,
+    Difference,
+    Record,
+    measure,
+    shares,
+    smoothed,
+)
+from flowtracer.credit.credit import Credit, TokenCredit, apply_credit, token_credits
+from flowtracer.credit.summary import credit_metrics, credit_sums
+from flowtracer.gradients.backward import rule_gradients, sampled_coordinates
+from flowtracer.gradients.objective import grpo_coefficients, reward_coefficients
+from flowtracer.models.decoder import is_sharded, layer_stack
+from flowtracer.scorers.batch import ScoreBatch
+
+STATE = "FlowCalibration"
+PER_RESPONSE = ("grpo",)  # losses that are means over each response first
+
+
+class Calibration:
+    """The rules of a trainer's credit, and which of them is in use.
+
+    Raises ValueError for a model that is sharded, or of which none of the last layers is trained.
+    """
+
+    def __init__(self, trainer: Any, credit: Credit) -> None:
+        assert credit.rule is not None
+        self.trainer = trainer
+        self.settings: Calibrated = credit.rule
+        self.credits = credit.candidates()
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if is_sharded(trainer.model) or is_sharded(model):
+            raise ValueError(
+                "calibrated credit takes gradients of whole layers, of which a sharded model holds a part "
+                "in each process; use one rule, or DDP"
+            )
+        self.parameters = trained_parameters(model, self.settings.layers)
+        self.coordinates = sampled_coordinates(self.parameters, self.settings.coordinates, seed=0)
+        self.began: float | None = None
+        self.seconds = 0.0
+
+    def apply(self, batch: ScoreBatch, output: dict[str, Any]) -> None:
+        """Measure if it is time, and weigh the advantages of a batch of rollouts, in place."""
+        start = time.perf_counter()
+        state = self._state()
+        advantages: Tensor = output["advantages"]
+        informative = advantages.abs() > 0
+        results: dict[str, TokenCredit] = {}
+        if state["batches"] % self.settings.every == 0:
+            results = self._calibrate(state, batch, advantages, informative)
+            self._log("calibration_seconds", time.perf_counter() - start)
+        state["batches"] += 1
+        used: dict[str, float] = state["shares"]
+        if used:
+            if not set(used) <= results.keys():
+                results = self._weights(list(used), batch, informative)
+            weights = mixed_weights(results, used)
+            completion = slice(output["prompt_ids"].shape[1], None)
+            output["advantages"] = apply_credit(
+                advantages, weights[:, completion], batch.candidates[:, completion]
+            )
+            self._log_credit(batch, results[max(used, key=lambda name: used[name])], informative)
+        for name in (UNIFORM, *self.credits):
+            self._log(f"share/{name}", used.get(name, 0.0) if used else float(name == UNIFORM))
+        self._log_seconds(start)
+
+    def _calibrate(
+        self, state: dict[str, Any], batch: ScoreBatch, advantages: Tensor, informative: Tensor
+    ) -> dict[str, TokenCredit]:
+        """Measure, decide, and return every rule's weights; uniform and a warning if that fails."""
+        results: dict[str, TokenCredit] = {}
+        gradients = torch.zeros(self._local_parts, 2 + len(self.credits), len(self.coordinates))
+        reason = ""
+        try:
+            with self.trainer.accelerator.autocast():
+                results = self._weights(list(self.credits), batch, informative)
+                weights = [result.weights for result in results.values()]
+                self._gradients(gradients, batch, advantages, weights)
+            if not bool(torch.isfinite(gradients).all()):
+                raise ValueError("a gradient is not finite")
+        except Exception as error:  # whatever it is, training goes on
+            reason = f"{type(error).__name__}: {error}"
+            gradients.zero_()
+        gathered, failures = self._gathered(gradients, bool(reason))
+        self._log("failed", float(failures > 0))
+        if failures:
+            state["shares"] = {}
+            text = reason or "in another process"
+            warnings.warn(f"a calibration failed, weights are uniform ({text})", stacklevel=2)
+            return {}
+        parts = gathered[gathered[:, 0].abs().amax(1) > 0]
+        if len(parts) >= LEAST_PARTS:
+            self._decide(state, parts)
+        return results
+
+    def _decide(self, state: dict[str, Any], parts: Tensor) -> None:
+        past = None
+        if self.settings.reference == "past" and state["past"] is not None:
+            past = _decoded(state["past"])
+        record = measure(parts, past)
+        state["history"].append(
+            {"means": [*record.means], "variances": [*record.variances], "parts": record.parts}
+        )
+        history = [
+            Record(tuple(one["means"]), tuple(one["variances"]), one["parts"])
+            for one in state["history"]
+        ]
+        found = smoothed(history, self.settings, looks=self._looks())
+        differences: Mapping[str, Difference] = dict(zip(self.credits, found, strict=True))
+        state["shares"] = shares(differences, self.settings.choice)
+        if self.settings.reference == "past":
+            total = parts[:, 0].sum(0)
+            state["past"] = _encoded(total if past is None else total + self.settings.decay * past)
+        for name, one in differences.items():
+            self._log(f"alignment/{name}", one.value)
+            self._log(f"low/{name}", max(one.low, -1.0))
+
+    def _gradients(
+        self, gradients: Tensor, batch: ScoreBatch, advantages: Tensor, weights: Sequence[Tensor]
+    ) -> None:
+        """The reward's, uniform weights' and every rule's gradient of each part, into (P, 2 + R, C)."""
+        per_response = getattr(self.trainer.args, "loss_type", "grpo") in PER_RESPONSE
+        uniform = torch.ones_like(weights[0])
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        for number, rows in enumerate(
+            parts_of_prompts(batch, advantages.abs() > 0, self._local_parts)
+        ):
+            part, scale = batch.take(rows), advantages[rows].float()
+            reward = reward_coefficients(scale, part.candidates)
+            rules = [
+                grpo_coefficients(scale, one[rows], part.candidates)
+                if per_response
+                else reward * one[rows]
+                for one in (uniform, *weights)
+            ]
+            # Means become sums: parts differ in their number of responses.
+            coefficients = torch.stack([reward, *rules]) * len(rows)
+            gradients[number] = rule_gradients(
+                model, part, coefficients, self.parameters, self.coordinates
+            )
+
+    def _weights(
+        self, names: Sequence[str], batch: ScoreBatch, informative: Tensor
+    ) -> dict[str, TokenCredit]:
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        credits = [self.credits[name] for name in names]
+        with self.trainer.accelerator.autocast():
+            results = token_credits(model, batch, credits, row_mask=informative)
+        return dict(zip(names, results, strict=True))
+
+    @property
+    def _local_parts(self) -> int:
+        return max(1, self.settings.parts // self.trainer.accelerator.num_processes)
+
+    def _gathered(self, gradients: Tensor, failed: bool) -> tuple[Tensor, int]:
+        """Parts of all processes, and in how many of them the calibration failed."""
+        accelerator = self.trainer.accelerator
+        if accelerator.num_processes == 1:
+            return gradients, int(failed)
+        flag = torch.tensor([int(failed)], device=accelerator.device)
+        parts: Tensor = accelerator.gather(gradients.to(accelerator.device)).cpu()
+        return parts, int(accelerator.gather(flag).sum())
+
+    def _looks(self) -> int | None:
+        """Calibrations of the whole run, if its length is known."""
+        args, steps = self.trainer.args, self.trainer.state.max_steps
+        per_batch = args.steps_per_generation * self.trainer.num_iterations
+        if not steps or steps < 1:
+            return None
+        batches = ceil(steps * args.gradient_accumulation_steps / per_batch)
+        return ceil(batches / self.settings.every)
+
+    def _state(self) -> dict[str, Any]:
+        """What is known so far, in values that JSON keeps."""
+        states: dict[str, Any] = self.trainer.state.stateful_callbacks
+        new = {"batches": 0, "history": [], "shares": {}, "past": None}
+        state: dict[str, Any] = states.setdefault(STATE, new)
+        return state
+
+    def _log(self, name: str, value: float) -> None:
+        self.trainer._metrics["train"][f"calibrated/{name}"].append(value)
+
+    def _log_credit(self, batch: ScoreBatch, result: TokenCredit, informative: Tensor) -> None:
+        sums = credit_sums(batch, result, informative).sum(0)[None]
+        for name, value in credit_metrics(self.trainer.accelerator.gather(sums).sum(0)).items():
+            self.trainer._metrics["train"][f"credit/{name}"].append(value)
+
+    def _log_seconds(self, start: float) -> None:
+        if self.began is not None:
+            ratio = self.seconds / (start - self.began)
+            self.trainer._metrics["train"]["credit/ratio_of_step"].append(ratio)
+        self.began, self.seconds = start, time.perf_counter() - start
+        self.trainer._metrics["train"]["credit/seconds"].append(self.seconds)
+
+
+def trained_parameters(model: nn.Module, layers: int) -> list[nn.Parameter]:
+    """Parameters of the last layers that are trained: an adapter's, where there is one.
+
+    Raises ValueError if there are none.
+    """
+    stack = layer_stack(model)[-layers:]
+    chosen = [p for layer in stack for p in layer.parameters() if p.requires_grad]
+    if not chosen:
+        raise ValueError(
+            f"none of the last {layers} layers has trained parameters, of which calibrated credit takes "
+            "gradients; train them, or raise layers"
+        )
+    return chosen
+
+
+def parts_of_prompts(batch: ScoreBatch, informative: Tensor, parts: int) -> list[Tensor]:
+    """Rows of the informative responses in at most so many parts, (n,) each, none empty.
+
+    Responses to one prompt, what precedes the first candidate, are in one part: they share a baseline.
+    informative: (B,) bool.
+    """
+    rows: dict[tuple[int, ...], list[int]] = {}
+    first = batch.candidates.int().argmax(1).tolist()
+    real = batch.attention_mask > 0
+    for row in informative.nonzero()[:, 0].tolist():
+        prompt = batch.input_ids[row, : first[row]][real[row, : first[row]]].tolist()
+        rows.setdefault(tuple(prompt), []).append(row)
+    dealt: list[list[int]] = [[] for _ in range(min(parts, len(rows)))]
+    for number, members in enumerate(rows.values()):
+        dealt[number % parts] += members
+    return [torch.tensor(members, device=batch.input_ids.device) for members in dealt]
+
+
+def mixed_weights(results: Mapping[str, TokenCredit], used: Mapping[str, float]) -> Tensor:
+    """Weights of the rules in use, each by its share, (B, T)."""
+    (first, share), *others = used.items()
+    weights = results[first].weights * share
+    for name, part in others:
+        weights = weights + results[name].weights * part
+    return weights
+
+
+def _encoded(values: Tensor) -> str:
+    return base64.b64encode(values.float().numpy().tobytes()).decode()
+
+
+def _decoded(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.float32)

@@ -1,0 +1,201 @@
+"""Credit that checks itself: what is measured, and what is chosen. No model here."""
+
+import math
+
+import pytest
+import torch
+
+from flowtracer.credit import Calibrated, Credit, token_credit
+from flowtracer.credit.calibrated import (
+    Difference,
+    Record,
+    measure,
+    shares,
+    smoothed,
+    student_quantile,
+)
+from flowtracer.gradients.alignment import cosines, others
+
+RULES = ("flow", "flow@end=bottom", "position", "answer_attention")
+PARTS, NUMBERS, CALIBRATIONS = 8, 60, 12
+# Squared noise of a part's gradient over that of the signal: of 24 problems x 8 responses on Countdown it
+# is 2.7 (a cosine of 0.455 of one batch with nine others), and a part is an eighth.
+NOISE = 8 * 2.7
+
+
+def part_gradients(generator, strength):
+    """(P, 2 + R, C): a signal and noise, of which rules share most with uniform weights.
+
+    strength: of the signal in each rule; 1 is that of uniform weights.
+    """
+    scale = math.sqrt(NOISE / NUMBERS)
+    signal = torch.zeros(NUMBERS)
+    signal[0] = 1.0
+    common = torch.randn(PARTS, NUMBERS, generator=generator) * scale
+    rows = []
+    for one, shared in [(1.0, 0.9), (1.0, 1.0), *((one, 0.95) for one in strength)]:
+        own = torch.randn(PARTS, NUMBERS, generator=generator) * scale
+        rows.append(signal * one + shared * common + math.sqrt(1 - shared**2) * own)
+    return torch.stack(rows, 1)
+
+
+def simulated(seed, strength, settings, calibrations=CALIBRATIONS):
+    """The rules in use after each calibration of a run."""
+    generator = torch.Generator().manual_seed(seed)
+    history, used = [], []
+    for _ in range(calibrations):
+        history.append(measure(part_gradients(generator, strength)))
+        found = smoothed(history, settings, looks=calibrations)
+        used.append(shares(dict(zip(settings.rules, found, strict=True)), settings.choice))
+    return used
+
+
+@pytest.mark.parametrize("replicate", ["parts", "steps"])
+@pytest.mark.parametrize("choice", ["hard", "mixed"])
+def test_with_nothing_to_find_it_stays_uniform(replicate, choice):
+    """At every calibration, in at least 95 of 100 runs, with rules exactly as good as uniform."""
+    settings = Calibrated(RULES, replicate=replicate, choice=choice)
+    switched = sum(any(simulated(seed, (1.0,) * 4, settings)) for seed in range(100))
+    assert switched <= 5
+
+
+@pytest.mark.parametrize("replicate", ["parts", "steps"])
+def test_a_planted_good_rule_is_picked_and_a_bad_one_is_not(replicate):
+    settings = Calibrated(RULES, replicate=replicate)
+    runs = [simulated(seed, (1.0, 1.8, 0.4, 1.0), settings) for seed in range(20)]
+    assert sum(used[-1] == {"flow@end=bottom": 1.0} for used in runs) >= 16
+    assert not any("position" in used for run in runs for used in run)
+
+
+def test_a_rule_that_stops_being_better_is_given_up():
+    settings = Calibrated(("flow",), decay=0.5)
+    generator = torch.Generator().manual_seed(0)
+    history, used = [], []
+    for number in range(16):
+        strength = 2.5 if number < 8 else 0.3
+        history.append(measure(part_gradients(generator, (strength,))))
+        (found,) = smoothed(history, settings, looks=16)
+        used.append(shares({"flow": found}, "hard"))
+    assert used[7] == {"flow": 1.0} and used[-1] == {}
+
+
+def test_a_difference_is_that_of_cosines_with_the_other_parts():
+    gradients = part_gradients(torch.Generator().manual_seed(1), (1.2, 0.7)).double()
+    reference = others(gradients[:, 0])
+    expected = [
+        float((cosines(gradients[:, rule], reference) - cosines(gradients[:, 1], reference)).mean())
+        for rule in (2, 3)
+    ]
+    record = measure(gradients)
+    assert record.means == pytest.approx(expected)
+    assert record.parts == PARTS
+
+    def without(part, rule):
+        return measure(torch.cat([gradients[:part], gradients[part + 1 :]])).means[rule]
+
+    for rule in (0, 1):
+        values = torch.tensor([without(part, rule) for part in range(PARTS)])
+        jackknife = (PARTS - 1) / PARTS * float((values - values.mean()).square().sum())
+        assert record.variances[rule] == pytest.approx(jackknife)
+
+
+def test_the_past_joins_the_reference():
+    gradients = part_gradients(torch.Generator().manual_seed(2), (1.2,)).double()
+    past = torch.randn(NUMBERS, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    reference = others(gradients[:, 0]) + past
+    rule, uniform = (cosines(gradients[:, one], reference) for one in (2, 1))
+    assert measure(gradients, past).means == pytest.approx([float((rule - uniform).mean())])
+
+
+def test_the_jackknife_is_not_too_narrow():
+    """Its mean variance over many batches is at least the variance that the mean has."""
+    generator = torch.Generator().manual_seed(0)
+    records = [measure(part_gradients(generator, (1.0,))) for _ in range(300)]
+    seen = torch.tensor([one.means[0] for one in records]).var()
+    said = torch.tensor([one.variances[0] for one in records]).mean()
+    assert 0.9 * seen < said < 3 * seen
+
+
+def test_gradients_of_nothing_say_nothing():
+    record = measure(torch.zeros(3, 3, 5))
+    assert record.means == (0.0,) and record.variances == (0.0,)
+    (found,) = smoothed([record], Calibrated(("flow",)), looks=1)
+    assert shares({"flow": found}, "hard") == {}
+
+
+def test_smoothing_weighs_by_age():
+    history = [Record((0.1,), (0.01,), 8), Record((0.4,), (0.01,), 8)]
+    (found,) = smoothed(history, Calibrated(("flow",), decay=0.5), looks=2)
+    assert found.value == pytest.approx((0.5 * 0.1 + 0.4) / 1.5)
+    alone = smoothed(history, Calibrated(("flow",), decay=0.0), looks=2)[0]
+    assert alone.value == pytest.approx(0.4)
+    assert found.high - found.low < alone.high - alone.low
+
+
+def test_calibrations_as_replicates_need_three():
+    settings = Calibrated(("flow",), replicate="steps")
+    history = [Record((0.4,), (0.0,), 8), Record((0.41,), (0.0,), 8)]
+    assert smoothed(history, settings, looks=9)[0].low == -math.inf
+    assert math.isfinite(smoothed([*history, history[0]], settings, looks=9)[0].low)
+
+
+def test_more_rules_and_calibrations_ask_for_more():
+    history = [Record((0.4,), (0.01,), 8)]
+    lows = [smoothed(history, Calibrated(("flow",)), looks=looks)[0].low for looks in (1, 20, None)]
+    assert lows[0] > lows[1]
+    two = [Record((0.4, 0.4), (0.01, 0.01), 8)]
+    assert smoothed(two, Calibrated(RULES[:2]), looks=1)[0].low < lows[0]
+
+
+def test_shares_are_of_what_is_surely_better():
+    found = {
+        "a": Difference(0.3, 0.1, 0.5),
+        "b": Difference(0.4, 0.05, 0.8),
+        "c": Difference(0.9, -0.1, 1.9),
+    }
+    assert shares(found, "hard") == {"b": 1.0}
+    assert shares(found, "mixed") == pytest.approx({"a": 2 / 3, "b": 1 / 3})
+    assert shares({"c": found["c"]}, "mixed") == {}
+
+
+@pytest.mark.parametrize(
+    ("probability", "freedom", "expected"),
+    # Out of printed tables.
+    [(0.975, 1, 12.706), (0.975, 7, 2.3646), (0.995, 4, 4.6041), (0.9995, 30, 3.6460), (0.9, 3, 1.6377)],
+)  # fmt: skip
+def test_quantiles_are_students(probability, freedom, expected):
+    assert student_quantile(probability, freedom) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rules": ()}, "name at least one"),
+        ({"rules": ("uniform",)}, "always among"),
+        ({"rules": ("magic",)}, "magic"),
+        ({"rules": ("flow", "flow")}, "named twice"),
+        ({"parts": 2}, "parts is 2"),
+        ({"every": 0}, "at least 1"),
+        ({"decay": 1.0}, "decay"),
+        ({"level": 0.0}, "level"),
+        ({"choice": "soft"}, "choice is 'soft'"),
+        ({"replicate": "seeds"}, "replicate"),
+        ({"reference": "future"}, "reference"),
+    ],
+)
+def test_settings_without_meaning_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Calibrated(**changes)
+
+
+def test_a_calibrated_credit_names_its_rules_once():
+    credit = Credit(rule=Calibrated(RULES), answer="gsm8k", question="user")
+    rules = credit.candidates()
+    assert list(rules) == list(RULES)
+    assert all(one.answer == "gsm8k" and one.question == "user" for one in rules.values())
+    assert all(one.weighting.normalise for one in rules.values())
+    assert Credit(rule=Calibrated(("delimiters",))).needs_structure
+    with pytest.raises(ValueError, match="rule is in the place of scorer"):
+        Credit(scorer="position", rule=Calibrated())
+    with pytest.raises(ValueError, match="chosen while a TRL trainer runs"):
+        token_credit(None, None, credit)
