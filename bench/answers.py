@@ -5,16 +5,20 @@
 Each row is worked-out arithmetic with a box at its end, and one as long without any answer, which the
 rules search through. Both ways take turns in one process: `find_answers`, and
 `decode_all_with_offsets` with `answer_weights`, which is how tokenizers are read that the table cannot
-read. Milliseconds a row, medians; one thread.
+read. Milliseconds of processor time a row, medians; "first" is the first row of a tokenizer, for which
+its table is filled.
 """
 
 import argparse
+import itertools
 import json
 import statistics
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measure import DEFAULT_FOLDER, processor, seconds
+from measure import DEFAULT_FOLDER, processor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 import flowtracer
@@ -45,25 +49,38 @@ def decoded(tokenizer: PreTrainedTokenizerBase, rows: torch.Tensor, rule: str) -
     return torch.stack([answer_weights(rule, text) for text in texts])
 
 
-def measure(
-    tokenizer: PreTrainedTokenizerBase, length: int, end: str, options: argparse.Namespace
-) -> dict[str, tuple[float, float]]:
-    """Milliseconds a row for each rule, by decoding and by the table."""
-    rows = torch.tensor([response(tokenizer, length, end)] * options.rows)
-    # A prompt of one token, as a response has one before it.
-    ids = torch.cat([rows[:, :1], rows], 1)
+def milliseconds(case: Callable[[], object]) -> float:
+    start = time.process_time()
+    case()
+    return 1000 * (time.process_time() - start)
+
+
+def batch(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and completion mask: a prompt of one token before each response."""
+    responses = torch.tensor(rows)
+    ids = torch.cat([responses[:, :1], responses], 1)
     mask = torch.ones_like(ids)
     mask[:, 0] = 0
+    return ids, mask
+
+
+def measure(
+    tokenizer: PreTrainedTokenizerBase, rows: list[list[int]], repeats: int
+) -> dict[str, tuple[float, float]]:
+    """Milliseconds a row for each rule, by decoding and by the table."""
+    ids, mask = batch(rows)
     taken = {}
     for rule in RULES:
         new = find_answers(tokenizer, ids, mask, mask, rule)[:, 1:]
-        if not torch.equal(new, decoded(tokenizer, rows, rule)):
+        if not torch.equal(new, decoded(tokenizer, ids[:, 1:], rule)):
             raise SystemExit(f"the two ways differ for the rule {rule_name(rule)}")
-        times: tuple[list[float], list[float]] = ([], [])
-        for _ in range(options.repeats):
-            times[0].append(seconds(lambda r=rule: decoded(tokenizer, rows, r)))
-            times[1].append(seconds(lambda r=rule: find_answers(tokenizer, ids, mask, mask, r)))
-        taken[rule] = tuple(1000 * statistics.median(each) / options.rows for each in times)
+        old_times, new_times = [], []
+        for _ in range(repeats):
+            old_times.append(milliseconds(lambda r=rule: decoded(tokenizer, ids[:, 1:], r)))
+            new_times.append(
+                milliseconds(lambda r=rule: find_answers(tokenizer, ids, mask, mask, r))
+            )
+        taken[rule] = tuple(statistics.median(each) / len(ids) for each in (old_times, new_times))
     return taken
 
 
@@ -80,16 +97,27 @@ def main() -> None:
     torch.set_num_threads(1)
     figures = []
     print(processor())
-    print("| tokenizer | tokens | ends in | rule | decoding | table |\n|---|---|---|---|---|---|")
-    for model in options.models:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        tokenizer.model_max_length = 1 << 30  # no warning of long rows
-        for length in options.lengths:
-            for name, end in (("a box", END), ("nothing", NO_END)):
-                for rule, (old, new) in measure(tokenizer, length, end, options).items():
-                    cells = (Path(model).name, f"{length:,}", name, f"`{rule}`")
-                    print("|", " | ".join((*cells, f"{old:.2f} ms", f"{new:.2f} ms")), "|")
-                    figures.append([Path(model).name, length, name, rule, old, new])
+    print(
+        "| tokenizer | tokens | ends in | decoding, `auto` | table, `auto` | the slowest rule | first |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for model, length in itertools.product(options.models, options.lengths):
+        for name, end in (("a box", END), ("nothing", NO_END)):
+            tokenizer = AutoTokenizer.from_pretrained(model)
+            tokenizer.model_max_length = 1 << 30  # no warning of long rows
+            row = response(tokenizer, length, end)
+            ids, mask = batch([row])
+            first = milliseconds(lambda: find_answers(tokenizer, ids, mask, mask, "auto"))  # noqa: B023
+            taken = measure(tokenizer, [row] * options.rows, options.repeats)
+            slowest = max(taken, key=lambda rule: taken[rule][1])
+            old, new = taken["auto"]
+            times = [f"{old:.1f} ms", f"{new:.2f} ms", f"`{slowest}` {taken[slowest][1]:.2f} ms"]
+            print(
+                "|",
+                " | ".join((Path(model).name, f"{length:,}", name, *times, f"{first:.1f} ms")),
+                "|",
+            )
+            figures.append([Path(model).name, length, name, first, taken])
     if options.out:
         options.out.write_text(json.dumps(figures) + "\n")
 

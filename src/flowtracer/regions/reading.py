@@ -24,7 +24,15 @@ from flowtracer.regions.spans import Span
 
 _UNREAD, _WHOLE, _PART, _ODD = range(4)  # kinds of tokens; a part is bytes of a character
 _ENTRY = np.dtype(
-    [("kind", "i1"), ("length", "i8"), ("text", "O"), ("closes", "?"), ("opens", "?")], align=True
+    [
+        ("kind", "i1"),
+        ("length", "i8"),
+        ("text", "O"),
+        ("spaced", "O"),
+        ("closes", "?"),
+        ("opens", "?"),
+    ],
+    align=True,
 )
 _LARGEST_ID = 2**32 - 1  # that a vocabulary takes
 _REPLACEMENT = "\ufffd"  # what decoders write for bytes that are no character
@@ -113,7 +121,7 @@ class _Table:
         if self.spelling.blanks:
             joined = self.entries["closes"][ids[1:]] | self.entries["opens"][ids[:-1]]
             blank = np.append(False, ~joined)
-            lengths, pieces = lengths + blank, np.where(blank, " ", "").astype(object) + pieces
+            lengths, pieces = lengths + blank, np.where(blank, self.entries["spaced"][ids], pieces)
         texts = pieces.tolist()
         groups = _join_parts(np.flatnonzero(kinds == _PART), texts)
         if groups is None:
@@ -121,8 +129,10 @@ class _Table:
         for first, stop in groups:
             lengths[first:stop] = 0
             lengths[first] = len(texts[first])
-        stops = np.cumsum(lengths)
-        offsets = np.stack([stops - lengths, stops]).T  # columns in one piece, for speed
+        bounds = np.empty((2, len(ids)), dtype=np.int64)  # a column in one piece, for speed
+        np.cumsum(lengths, out=bounds[1])
+        np.subtract(bounds[1], lengths, out=bounds[0])
+        offsets = bounds.T
         for first, stop in groups:
             offsets[first:stop] = offsets[first]
         doubtful = [group for group in groups if len(texts[group[0]]) > 1]
@@ -139,23 +149,23 @@ class _Table:
             more = np.zeros(last + 1 - len(self.entries), _ENTRY)
             self.entries = np.concatenate([self.entries, more])
         kinds = self.entries["kind"][ids]
-        if (kinds == _UNREAD).any():
+        if kinds.min() == _UNREAD:
             for token in np.unique(ids[kinds == _UNREAD]).tolist():
                 self.entries[token] = self._entry(name(token))
             kinds = self.entries["kind"][ids]
-        return None if ((kinds == _UNREAD) | (kinds == _ODD)).any() else kinds
+        return kinds if kinds.min() > _UNREAD and kinds.max() < _ODD else None
 
-    def _entry(self, name: str | None) -> tuple[int, int, str | bytes, bool, bool]:
+    def _entry(self, name: str | None) -> tuple[int, int, str | bytes, str, bool, bool]:
         if name is None:  # it may be added to the vocabulary later
-            return _UNREAD, 0, "", False, False
+            return _UNREAD, 0, "", "", False, False
         piece = self.spelling.piece(name)
         try:
             text = piece.decode() if piece else ""
         except UnicodeDecodeError:
-            return _PART, 0, piece or b"", False, False
+            return _PART, 0, piece or b"", "", False, False
         kind = _WHOLE if text and _REPLACEMENT not in text else _ODD
         closes, opens = text[:1] in NO_BLANK_BEFORE, text[-1:] in NO_BLANK_AFTER
-        return kind, len(text), text, closes, opens
+        return kind, len(text), text, f" {text}", closes, opens
 
 
 _Pipeline = tuple[bytes, ...]
