@@ -12,13 +12,13 @@ pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 HELPERS = Path(__file__).parents[1] / "helpers"
 
 
-def launch(script, out, *, processes):
+def launch(script, out, *arguments, processes):
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc_per_node", str(processes)]
     ended = subprocess.run(
-        [*command, str(HELPERS / script), str(out)],
+        [*command, str(HELPERS / script), str(out), *arguments],
         capture_output=True,
         text=True,
         timeout=240,
@@ -27,9 +27,10 @@ def launch(script, out, *, processes):
     assert ended.returncode == 0, ended.stderr[-3000:]
 
 
-def test_two_processes_train_to_the_weights_of_one(tmp_path):
-    launch("distributed_step.py", tmp_path / "one.pt", processes=1)
-    launch("distributed_step.py", tmp_path / "two.pt", processes=2)
+@pytest.mark.parametrize(("forward", "passes"), [("own", 3), ("ride", 0)])
+def test_two_processes_train_to_the_weights_of_one(tmp_path, forward, passes):
+    launch("distributed_step.py", tmp_path / "one.pt", forward, processes=1)
+    launch("distributed_step.py", tmp_path / "two.pt", forward, processes=2)
     one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
     assert torch.equal(one["advantages"], two["advantages"])  # the credit, bit by bit
     assert bool((one["advantages"][:, 0] == 1.5).any())
@@ -37,7 +38,7 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path):
         torch.testing.assert_close(two["state"][name], weight, rtol=0, atol=1e-6)
     assert one["selected"] == pytest.approx(two["selected"])
     # The second process has nothing to score and keeps pace with the first.
-    assert one["forwards"] == [3] and two["forwards"] == [3, 3]
+    assert one["forwards"] == [passes] and two["forwards"] == [passes, passes]
 
 
 def test_a_sharded_model_gives_the_same_credit(tmp_path):

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from flowtracer.credit import Credit, ScoreOptions, score_batch, token_credit
+from flowtracer.credit.riding import RiddenCredit
 from flowtracer.models import load
 from flowtracer.models.decoder import is_sharded
 
@@ -22,6 +23,15 @@ def most(forwards: int) -> int:
     count = torch.tensor(forwards)
     dist.all_reduce(count, dist.ReduceOp.MAX)
     return int(count)
+
+
+def ridden_weights(model, batch):
+    """Out of a forward pass that both processes make, though one of them has nothing to score."""
+    ridden = RiddenCredit(model, batch, Credit())
+    with ridden.observing():
+        model(batch.input_ids, attention_mask=batch.attention_mask)
+    assert ridden.complete
+    return ridden.credit().weights
 
 
 def main() -> None:
@@ -51,6 +61,7 @@ def main() -> None:
     credit = Credit(options=ScoreOptions(tile_above=10))
     sharded = token_credit(loaded.model, batch, credit, all_reduce_max=most, chunk=1)
     assert torch.equal(alone.weights, sharded.weights)
+    assert torch.equal(alone.weights, ridden_weights(loaded.model, batch))
     assert loaded.model.config.num_hidden_layers == len(loaded.model.model.layers)
     assert loaded.model(batch.input_ids).logits.shape[:2] == batch.input_ids.shape
     whole = load("embedded").model
@@ -61,6 +72,7 @@ def main() -> None:
     assert is_sharded(wrapped)
     older = token_credit(wrapped, batch, Credit(), all_reduce_max=most, chunk=1)
     assert torch.equal(alone.weights, older.weights)
+    assert torch.equal(alone.weights, ridden_weights(wrapped, batch))
     Path(f"{sys.argv[1]}.{rank}").write_text(str(int((sharded.weights == 1.5).sum())))
     dist.destroy_process_group()
 

@@ -1,6 +1,6 @@
 """Optimizer steps on fixed rollouts, to be run by one process or several; see test_distributed.py.
 
-torchrun --nproc_per_node 2 tests/helpers/distributed_step.py OUT.pt
+torchrun --nproc_per_node 2 tests/helpers/distributed_step.py OUT.pt own
 """
 
 import os
@@ -44,6 +44,7 @@ class FixedRollouts(GRPOTrainer):
             "completion_ids": torch.tensor([r + [pad] * (width - len(r)) for r in given])[mine],
             "completion_mask": mask,
             "advantages": torch.tensor(ADVANTAGES)[mine],
+            "number": torch.arange(part),  # TRL shuffles rows
             "num_items_in_batch": self.accelerator.gather(mask.sum()).sum(),
         }
 
@@ -53,10 +54,11 @@ class Recorded(FlowCreditMixin, FixedRollouts):
 
     seen: ClassVar[list] = []
 
-    def _generate_and_score_completions(self, inputs):
-        output = super()._generate_and_score_completions(inputs)
-        self.seen.append(output["advantages"].clone())
-        return output
+    def _compute_loss(self, model, inputs):
+        loss = super()._compute_loss(model, inputs)
+        if "number" in inputs:  # not when the loss is tried out
+            self.seen.append(inputs["advantages"][inputs["number"].argsort()])
+        return loss
 
 
 def main() -> None:
@@ -86,6 +88,7 @@ def main() -> None:
             disable_tqdm=True,
         ),
         train_dataset=Dataset.from_dict({"prompt": ["Make 33 from 3, 7, 18."] * 8}),
+        credit_forward=sys.argv[2],
     )
     forwards = []
     layer = trainer.model.model.layers[0]

@@ -52,8 +52,8 @@ class FlowCreditMixin:
         "ride": in the loss's own forward pass, the first time that a response is in it; the weights are
             kept for later updates on the same batch. What cannot be read so, see `why_not_ride`, takes a
             pass of its own and is warned of once.
-        "auto", the default: "ride" where that is possible and the model is not sharded. It is the cheaper
-            way on CPUs too (`bench/riding.py`).
+        "auto", the default: "ride" where that is possible, but not on a model that ZeRO-3 shards. It is
+            the cheaper way on CPUs too (`bench/riding.py`).
 
     With `Credit(rule=Calibrated(...))`, under `calibrated/`: share of each rule in use, and where it was
     measured, alignment of each rule less that of uniform weights, its lower bound, and seconds. It takes

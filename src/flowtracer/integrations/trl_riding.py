@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from flowtracer.credit.credit import Credit
 from flowtracer.credit.riding import RiddenCredit, why_not_ridden
 from flowtracer.integrations.trl_loss import reads_advantages_late
-from flowtracer.models.decoder import is_sharded
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.scorer import check_choice
 
@@ -88,6 +87,7 @@ def why_not_ride(trainer: Any, model: nn.Module, credit: Credit) -> str | None:
     reason = why_not_ridden(model, credit)
     if reason is None and not reads_advantages_late(trainer):
         reason = f"the loss of {type(trainer).__name__} reads advantages before log-probabilities"
-    if reason is None and trainer.credit_forward == "auto" and is_sharded(model):
-        reason = "the model is sharded"
+    in_parts = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+    if reason is None and trainer.credit_forward == "auto" and in_parts:
+        reason = "the model is sharded by ZeRO-3"
     return reason
