@@ -1,0 +1,39 @@
+"""Two processes measure what one does, and choose the same."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "distributed_calibration.py"
+
+
+def states(out, processes):
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc_per_node", str(processes)]
+    ended = subprocess.run(
+        [*command, str(SCRIPT), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return [json.loads(Path(f"{out}.{number}").read_text()) for number in range(processes)]
+
+
+def test_two_processes_measure_what_one_does(tmp_path):
+    (one,) = states(tmp_path / "one", 1)
+    first, second = states(tmp_path / "two", 2)
+    assert first == second and len(one["history"]) == 1
+    (alone,), (together,) = one["history"], first["history"]
+    assert together["parts"] == alone["parts"] == 4
+    for name in ("means", "variances"):
+        assert together[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-6)
+    assert any(abs(value) > 1e-3 for value in alone["means"])
