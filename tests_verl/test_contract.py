@@ -181,3 +181,18 @@ def test_workers_are_pickled_by_name():
     """So that a worker process imports flowtracer by itself, without a plug-in or a variable."""
     pickled = ray.cloudpickle.dumps(FlowActorWorker)
     assert len(pickled) < 200 and b"flowtracer.integrations.verl.worker" in pickled
+
+
+def test_log_probabilities_come_from_one_method_that_takes_what_the_batch_says():
+    """What credit rides on: the workers' method, its dispatch, and the place in verl's step."""
+    assert parameters(PPOTrainer._compute_old_log_prob) == ["self", "batch", "metrics"]
+    assert "self.actor_rollout_wg.compute_log_prob(batch)" in source(
+        PPOTrainer._compute_old_log_prob
+    )
+    step = source(PPOTrainer._step_once)
+    assert step.index("_compute_old_log_prob") < step.index("_compute_advantage")
+    assert parameters(ActorRolloutRefWorker.compute_log_prob) == ["self", "data"]
+    theirs = getattr(ActorRolloutRefWorker.compute_log_prob, MAGIC_ATTR)
+    own = getattr(FlowActorWorker.compute_log_prob, MAGIC_ATTR)
+    for name in ("execute_mode", "blocking"):
+        assert own[name] == theirs[name]

@@ -12,8 +12,9 @@ from made_engine import make_engine
 from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 
-from flowtracer.credit import Credit
-from flowtracer.integrations.verl.weights import response_weights
+from flowtracer.credit import Credit, token_credit
+from flowtracer.credit.riding import RiddenCredit
+from flowtracer.integrations.verl.weights import padded_batch, response_weights
 from flowtracer.integrations.verl.worker import autocast, check_readable, tokenizer_of
 
 HERE = Path(__file__).parent
@@ -24,7 +25,7 @@ def engine(request, process_group):
     return make_engine(request.param)
 
 
-def log_probs(engine, sequences):
+def log_probs(engine, sequences, packed=False):
     """verl's own pass, micro-batches of two."""
     prompts, responses, masks = sequences
     ids = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
@@ -40,7 +41,7 @@ def log_probs(engine, sequences):
     settings = {
         "use_dynamic_bsz": False,
         "micro_batch_size_per_gpu": 2,
-        "use_remove_padding": False,
+        "use_remove_padding": packed,
         "use_fused_kernels": False,
         "temperature": 1.0,
         "calculate_entropy": True,
@@ -62,6 +63,22 @@ def test_the_engine_gives_the_weights_of_the_plain_model(engine, embedded, data)
     assert bool((expected.values() == 1.5).any())
     assert torch.equal(weights.values(), expected.values())
     torch.testing.assert_close(counted, sums, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_verls_own_pass_shows_every_response_and_is_not_changed(engine, sequences, data, packed):
+    before = log_probs(engine, sequences, packed)
+    batch = padded_batch(tokenizer_of(engine), data, answer="auto", delimiters=None, device="cpu")
+    ridden = RiddenCredit(engine.module, batch, Credit(), by_tokens=True)
+    with ridden.observing():
+        during = log_probs(engine, sequences, packed)
+    assert ridden.complete and ridden.seconds > 0
+    for name in ("log_probs", "entropy"):
+        assert torch.equal(before[name].values(), during[name].values())
+    with engine.eval_mode():
+        expected = token_credit(engine.module, batch, Credit())
+    assert bool(expected.chosen.any())
+    torch.testing.assert_close(ridden.credit().scores, expected.scores, atol=1e-6, rtol=1e-5)
 
 
 def test_verls_own_pass_is_the_same_before_and_after(engine, sequences, data):

@@ -42,6 +42,7 @@ def test_the_key_has_the_options_of_credit(verl_config):
         ("+flow_credit={scorer: entropy}", "unsharded model"),
         ("+flow_credit={edges: bent}", "edges is 'bent'"),
         ("+flow_credit={scorer: magic}", "scorer 'magic' is unknown"),
+        ("+flow_credit={credit_forward: auto}", "credit_forward is 'auto'; use own or ride"),
         ("trainer.use_v1=false", "older trainer gives no credit"),
         ("actor_rollout_ref.actor.strategy=megatron", "'megatron'.*choose fsdp or fsdp2"),
         ("actor_rollout_ref.actor.ulysses_sequence_parallel_size=2", "set it to 1"),
@@ -53,6 +54,13 @@ def test_what_cannot_work_is_refused(verl_config, change, message):
     with pytest.raises(ValueError, match=message) as refused:
         check_settings(verl_config(change))
     assert "\n" not in str(refused.value)
+
+
+def test_riding_needs_the_pass_that_bypass_mode_leaves_out(verl_config):
+    rides = "+flow_credit={credit_forward: ride}"
+    assert check_settings(verl_config(rides)) == Credit()
+    with pytest.raises(ValueError, match="bypass_mode leaves out the pass"):
+        check_settings(verl_config(rides, "algorithm.rollout_correction.bypass_mode=true"))
 
 
 def test_asynchronous_trainers_are_refused(verl_config):

@@ -180,6 +180,26 @@ def test_without_the_other_pass_nothing_changes(trainer, workers, batch):
     assert torch.equal(stored("advantages").values(), expected.values())
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_weights_out_of_verls_own_pass_are_those_of_another(
+    trainer, workers, batch, packed, monkeypatch
+):
+    metrics, ridden = {}, {}
+    quiet = "actor_rollout_ref.rollout.calculate_log_probs=false"
+    trainer(quiet, workers=workers)._compute_advantage(batch, metrics)
+    expected = stored("advantages")
+    one = trainer(quiet, "+flow_credit.credit_forward=ride", workers=workers)
+    batch.extra_info["use_remove_padding"] = packed
+    after = one._compute_old_log_prob(batch, ridden)
+    assert "flow_credit" not in batch.extra_info and "flow_credit" not in after.extra_info
+    # Nothing more may be asked of the workers.
+    monkeypatch.setattr(workers, "compute_flow_weights", None)
+    one._compute_advantage(after, ridden)
+    assert torch.equal(stored("advantages").values(), expected.values())
+    for name in ("selected", "mean_weight", "no_answer", "responses", "concentration"):
+        assert ridden[f"credit/{name}"] == pytest.approx(metrics[f"credit/{name}"], abs=1e-5)
+
+
 def test_groups_without_spread_cost_nothing(trainer, workers, batch):
     flat = nested(one * 0 for one in stored("rm_scores").unbind())
     tq.kv_batch_put(

@@ -97,6 +97,32 @@ def test_a_batch_may_run_in_parts_without_columns_of_padding(embedded):
     torch.testing.assert_close(ridden.credit().scores, expected.scores, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("tokens_behind", [0, 5])
+def test_packed_sequences_are_found_by_their_tokens(embedded, tokens_behind):
+    """In one row without padding, in another order, with tokens behind that belong to none."""
+    batch = real_batch(embedded)
+    rows = [batch.input_ids[i][batch.attention_mask[i] > 0] for i in (3, 1, 4, 0, 2)]
+    rows += [torch.arange(3, 3 + tokens_behind)] if tokens_behind else []
+    positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
+    ridden = RiddenCredit(embedded.model, batch, Credit(), by_tokens=True)
+    with ridden.observing():
+        embedded.model(torch.cat(rows)[None], position_ids=positions, use_cache=False)
+    assert ridden.complete
+    expected = token_credit(embedded.model, batch, Credit())
+    torch.testing.assert_close(ridden.credit().scores, expected.scores, atol=1e-6, rtol=1e-5)
+
+
+def test_padded_rows_are_found_by_their_tokens_in_any_order(embedded):
+    batch = real_batch(embedded)
+    ridden = RiddenCredit(embedded.model, batch, Credit(), by_tokens=True)
+    for rows in ([4, 1], [3, 2, 0]):
+        ids, mask = batch.input_ids[rows].roll(-2, 1), batch.attention_mask[rows].roll(-2, 1)
+        with ridden.observing():
+            embedded.model(ids, attention_mask=mask)
+    expected = token_credit(embedded.model, batch, Credit())
+    torch.testing.assert_close(ridden.credit().scores, expected.scores, atol=1e-6, rtol=1e-5)
+
+
 def test_a_pass_of_something_else_leaves_the_batch_incomplete(embedded):
     batch = real_batch(embedded)
     ridden = RiddenCredit(embedded.model, batch, Credit())

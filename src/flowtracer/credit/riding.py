@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,9 @@ from flowtracer.attention import (
     why_not_observed,
 )
 from flowtracer.attention.memory import available_bytes
-from flowtracer.credit.chunks import chunks
+from flowtracer.credit.chunks import ScoreChunk, chunks
 from flowtracer.credit.credit import CHUNK, Credit, TokenCredit, credit_of_scores
+from flowtracer.credit.spans import find_spans, pass_columns
 from flowtracer.models.decoder import device_of, find_decoder, is_sharded
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.scorer import Evidence
@@ -59,8 +61,9 @@ class _Chunk:
     """Rows of a forward pass whose attention is added up together."""
 
     rows: Tensor  # (R,) of the whole batch
-    taken: Tensor | slice  # the same rows of the forward pass
     columns: slice
+    taken: Tensor | slice  # the same rows of the forward pass
+    seen: slice  # the same columns of the forward pass
     batch: ScoreBatch
     reader: MeanReader
 
@@ -69,7 +72,8 @@ class RiddenCredit:
     """Scores of a batch's rows from the forward passes within `observing`, and the credit they give.
 
     The rows may go through the model in one pass or in parts; columns on the right that hold padding
-    only may be left out. `seconds` is what was spent here.
+    only may be left out. Or they are found by their tokens, wherever the passes have them, several to a
+    row too. `seconds` is what was spent here.
     """
 
     def __init__(
@@ -80,9 +84,10 @@ class RiddenCredit:
         *,
         row_mask: Tensor | None = None,
         rows_of_pass: Callable[[], Tensor | None] = lambda: None,
+        by_tokens: bool = False,
     ) -> None:
         """row_mask: see `token_credit`. rows_of_pass: asked in each forward pass for the rows (R,) of the
-        batch that run in it; None for all of them.
+        batch that run in it; None for all of them. by_tokens: whether rows are found by `find_spans`.
         """
         self.batch = batch
         self.row_mask = row_mask
@@ -90,6 +95,8 @@ class RiddenCredit:
         self._model = model
         self._credit = credit
         self._rows_of_pass = rows_of_pass
+        self._by_tokens = by_tokens
+        self._inputs: dict[str, Any] = {}  # of the pass that runs
         self._layers = select_layers(credit.options.layers, depth_of(model))
         self._missing = batch.scorable if row_mask is None else batch.scorable & row_mask
         self._scores = torch.zeros(
@@ -100,11 +107,20 @@ class RiddenCredit:
     @contextmanager
     def observing(self) -> Iterator[None]:
         """A block whose forward passes are looked at; nothing is done where no row matters."""
-        if not self.complete:
+        if self.complete:
+            yield
+            return
+
+        def keep(module: nn.Module, args: object, inputs: dict[str, Any]) -> None:
+            self._inputs = inputs
+
+        hook = find_decoder(self._model).register_forward_pre_hook(keep, with_kwargs=True)
+        try:
             with observe_layers(self._model, self._layers, self._observe):
                 yield
-        else:
-            yield
+        finally:
+            hook.remove()
+            self._inputs = {}
 
     @property
     def complete(self) -> bool:
@@ -121,9 +137,9 @@ class RiddenCredit:
     def _observe(self, call: LayerCall) -> None:
         start = time.perf_counter()
         if call.layer == self._layers[0]:
-            self._chunks = self._begin(call)
+            self._chunks = self._begin_spans() if self._by_tokens else self._begin(call)
         for chunk in self._chunks:
-            chunk.reader.read_layer(call.take(chunk.taken, chunk.columns))
+            chunk.reader.read_layer(call.take(chunk.taken, chunk.seen))
         if call.layer == self._layers[-1]:
             for chunk in self._chunks:
                 self._score(chunk)
@@ -139,20 +155,40 @@ class RiddenCredit:
         if len(rows) != count or length > self.batch.input_ids.shape[1]:
             return []  # not a pass of the batch
         batch = self.batch.take(rows, slice(length))
-        after_answer = find_scorer(self._credit.scorer).after_answer
-        options = self._credit.options
         result = []
-        for part in chunks(
-            batch, self._missing[rows].nonzero()[:, 0], after_answer=after_answer, most=CHUNK
-        ):
+        for part in self._parts(batch, self._missing[rows].nonzero()[:, 0]):
             taken = part.rows.sort().values
-            sub = batch.take(taken, part.columns)
-            try:
-                reader = MeanReader(sub.attention_mask, self._layers, edges=options.edges)
-            except ValueError:  # does not fit into memory: these rows stay unseen
-                continue
-            result.append(_Chunk(rows[taken], as_slice(taken), part.columns, sub, reader))
+            result += self._chunk(rows[taken], part.columns, as_slice(taken), part.columns)
         return result
+
+    def _begin_spans(self) -> list[_Chunk]:
+        """The rows that matter, one by one, where this pass has them."""
+        result = []
+        for span in find_spans(self._inputs, self.batch):
+            row = torch.tensor([span.row], device=self._missing.device)
+            if self._missing[span.row]:
+                (part,) = self._parts(self.batch, row)
+                real = self.batch.attention_mask[span.row] > 0
+                taken = slice(span.pass_row, span.pass_row + 1)
+                seen = pass_columns(span, part.columns, real)
+                result += self._chunk(row, part.columns, taken, seen)
+        return result
+
+    def _parts(self, batch: ScoreBatch, rows: Tensor) -> list[ScoreChunk]:
+        after_answer = find_scorer(self._credit.scorer).after_answer
+        return chunks(batch, rows, after_answer=after_answer, most=CHUNK)
+
+    def _chunk(
+        self, rows: Tensor, columns: slice, taken: Tensor | slice, seen: slice
+    ) -> list[_Chunk]:
+        """One chunk, or none if its attention does not fit into memory: its rows stay unseen."""
+        batch = self.batch.take(rows, columns)
+        edges = self._credit.options.edges
+        try:
+            reader = MeanReader(batch.attention_mask, self._layers, edges=edges)
+        except ValueError:
+            return []
+        return [_Chunk(rows, columns, taken, seen, batch, reader)]
 
     def _score(self, chunk: _Chunk) -> None:
         evidence = Evidence(chunk.batch, attention=chunk.reader.finish(), layers=self._layers)

@@ -50,6 +50,15 @@ def credit_sums(batch: ScoreBatch, credit: TokenCredit, row_mask: Tensor) -> Ten
     ).float()
 
 
+def of_rows(sums: Tensor, row_mask: Tensor) -> Tensor:
+    """Sums per response (B, 8) that were made of all rows, as of those of `row_mask` (B,) alone.
+
+    Responses, and those without an answer, are still counted of all.
+    """
+    of_all = torch.tensor([name in ("unanswered", "responses") for name in COUNTED])
+    return torch.where(of_all.to(sums.device) | row_mask.to(sums.device)[:, None], sums, 0.0)
+
+
 def credit_metrics(sums: Tensor) -> dict[str, float]:
     """Metrics from summed counts, (8,): ratio of tokens chosen, mean weight, and so on."""
     count = dict(zip(COUNTED, sums.tolist(), strict=True))

@@ -3,6 +3,8 @@
 The key `flow_credit` has the options of `flowtracer.credit.arguments.CreditArguments`:
 
     flow_credit: {answer: gsm8k, select_ratio: 0.4, emphasis: 1.5}
+
+and `credit_forward`, "own" (the default) or "ride", see docs/verl.md.
 """
 
 from collections.abc import Mapping
@@ -18,6 +20,8 @@ from flowtracer.scorers.scorer import Need
 from flowtracer.scorers.table import find_scorer
 
 KEY = "flow_credit"
+FORWARD = "credit_forward"
+FORWARDS = ("own", "ride")
 STRATEGIES = ("fsdp", "fsdp2")
 # Losses of verl in which a factor on a token's advantage is a factor on its loss; tested one by one.
 TOKEN_LOSSES = (
@@ -35,8 +39,9 @@ WHOLE_MODEL: frozenset[Need] = frozenset({"entropy", "alignment", "gradient"})
 
 def read_credit(options: Mapping[str, Any] | None) -> Credit:
     """The credit of the key `flow_credit`. Raises ValueError in one sentence."""
+    given = {name: value for name, value in (options or {}).items() if name != FORWARD}
     try:
-        credit = CreditArguments(**(options or {})).credit()
+        credit = CreditArguments(**given).credit()
     except TypeError as error:  # an unknown name, or a value of another type
         raise ValueError(
             f"{KEY} in the configuration: {error}; docs/verl.md has the names"
@@ -50,6 +55,23 @@ def read_credit(options: Mapping[str, Any] | None) -> Credit:
     return credit
 
 
+def rides(config: Any) -> bool:
+    """Whether weights are to be captured in verl's own pass for log-probabilities.
+
+    Raises ValueError for an unknown choice, and where verl makes no such pass.
+    """
+    forward = (config.get(KEY) or {}).get(FORWARD, "own")
+    if forward not in FORWARDS:
+        raise ValueError(f"{KEY}.{FORWARD} is {forward!r}; use {' or '.join(FORWARDS)}")
+    correction = config.algorithm.get("rollout_correction") or {}
+    if forward == "ride" and correction.get("bypass_mode", False):
+        raise ValueError(
+            f"{KEY}.{FORWARD} is 'ride', but rollout_correction.bypass_mode leaves out the pass for "
+            "log-probabilities that it rides on; use 'own'"
+        )
+    return bool(forward == "ride")
+
+
 def check_settings(config: Any) -> Credit:
     """The credit that a whole verl configuration asks for.
 
@@ -57,6 +79,7 @@ def check_settings(config: Any) -> Credit:
     token has no meaning, before any process is started.
     """
     credit = read_credit(config.get(KEY))
+    rides(config)
     if not config.trainer.get("use_v1", False):
         raise ValueError("trainer.use_v1 is off: verl's older trainer gives no credit; leave it on")
     actor = config.actor_rollout_ref.actor

@@ -1,10 +1,11 @@
 """verl's synchronous trainer, with every token's advantage times its weight.
 
-The weights come from a pass of their own after verl has computed the advantages, not from its pass
-for log-probabilities before. So the rows that learn nothing are known and cost nothing, verl's GRPO
-(one number per session, spread over its tokens) cannot undo the weights, and it makes no difference
-whether `rollout_correction.bypass_mode` leaves the other pass out. The policy is the same in both: the
-update comes later.
+The weights come from a pass of their own after verl has computed the advantages: the rows that learn
+nothing are known and cost nothing, and it makes no difference whether
+`rollout_correction.bypass_mode` leaves verl's pass for log-probabilities out. Or, with
+`credit_forward=ride`, they are captured in that pass, of all rows. The policy is the same in both: the
+update comes later. In both they are applied after verl's GRPO (one number per session, spread over its
+tokens), which could undo them.
 """
 
 import time
@@ -22,8 +23,8 @@ from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 from verl.utils.config import omega_conf_to_dataclass
 
 from flowtracer.credit import apply_credit
-from flowtracer.credit.summary import credit_metrics, warn_without_answers
-from flowtracer.integrations.verl.settings import KEY, check_model, check_settings
+from flowtracer.credit.summary import credit_metrics, of_rows, warn_without_answers
+from flowtracer.integrations.verl.settings import KEY, check_model, check_settings, rides
 from flowtracer.integrations.verl.weights import FIELDS, jagged
 from flowtracer.integrations.verl.worker import SUMS, WEIGHTS, FlowActorWorker
 
@@ -40,6 +41,7 @@ class FlowPPOTrainerSync(PPOTrainerSync):
 
     def __init__(self, config: DictConfig) -> None:
         self.credit = check_settings(config)
+        self._rides = rides(config) and not self.credit.neutral
         self._warned = False
         self.credit_settings = plain_settings(config)
         with open_dict(config):
@@ -59,26 +61,42 @@ class FlowPPOTrainerSync(PPOTrainerSync):
             if role in self.role_worker_mapping:
                 self.role_worker_mapping[role] = ray.remote(FlowActorWorker)
 
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        """verl's own; where credit rides on it, the workers are told of which."""
+        if not self._rides:
+            return super()._compute_old_log_prob(batch, metrics)
+        told = batch.extra_info
+        told[KEY] = self.credit_settings
+        try:
+            batch = super()._compute_old_log_prob(batch, metrics)
+        finally:
+            told.pop(KEY)  # the reference policy may be asked by the same method
+        batch.extra_info.pop(KEY, None)
+        return batch
+
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         batch = super()._compute_advantage(batch, metrics)
         if self.credit.neutral:
             return batch
         start = time.perf_counter()
-        request = KVBatchMeta(
-            keys=batch.keys,
-            tags=batch.tags,
-            partition_id=batch.partition_id,
-            fields=list(FIELDS),
-            extra_info={KEY: self.credit_settings},
-        )
-        self.actor_rollout_wg.compute_flow_weights(request)
+        if not self._rides:
+            request = KVBatchMeta(
+                keys=batch.keys,
+                tags=batch.tags,
+                partition_id=batch.partition_id,
+                fields=list(FIELDS),
+                extra_info={KEY: self.credit_settings},
+            )
+            self.actor_rollout_wg.compute_flow_weights(request)
         where = {"keys": batch.keys, "partition_id": batch.partition_id}
         data = tq.kv_batch_get(
             **where, select_fields=["advantages", "response_mask", WEIGHTS, SUMS]
         )
+        informative = torch.tensor([bool(row.any()) for row in data["advantages"].unbind()])
         data["advantages"] = weighted(data["advantages"], data[WEIGHTS], data["response_mask"])
         tq.kv_batch_put(**where, fields=data.select("advantages"))
-        sums = torch.stack(list(data[SUMS].unbind())).sum(0)  # the queue makes every field jagged
+        sums = torch.stack(list(data[SUMS].unbind()))  # the queue makes every field jagged
+        sums = of_rows(sums, informative).sum(0)
         values = credit_metrics(sums) | {"seconds": time.perf_counter() - start}
         self._warned = self._warned or warn_without_answers(
             values["no_answer"], self.credit.answer, option=f"{KEY}.answer"

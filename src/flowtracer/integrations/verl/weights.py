@@ -1,11 +1,11 @@
 """From a worker's part of a batch to the weight of every response token.
 
 verl keeps sequences of several lengths in jagged nested tensors, and its own forward packs them into
-one row for flash attention. Attention is not taken from that forward: there are no probabilities in
-it to take, only packed queries and keys under kernels that several of verl's patches replace, and it
-runs all layers on all rows. Here the sequences are padded again and go through `token_credit`, as in
-every other trainer: the lower two thirds of the layers, only rows whose advantage is not zero, cut
-after their answer, in parts of similar length.
+one row for flash attention. In a pass of its own the sequences are padded again and go through
+`token_credit`, as in every other trainer: the lower two thirds of the layers, only rows whose advantage is
+not zero, cut after their answer, in parts of similar length. Riding on verl's pass for
+log-probabilities, sequences are found in it by their tokens; it comes before the advantages, so that all
+of them are scored.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from flowtracer.credit import Credit, score_batch, token_credit
+from flowtracer.credit import Credit, TokenCredit, score_batch, token_credit
 from flowtracer.credit.summary import credit_sums
 from flowtracer.models.padding import pad_rows
 from flowtracer.regions import AnswerRule
 from flowtracer.scorers.batch import ScoreBatch
 
-# What the trainer has to send; all jagged, (B, tokens of the prompt) or (B, tokens of the response).
+# What the workers need, all jagged, (B, tokens of the prompt) or (B, tokens of the response); where credit
+# rides on the pass for log-probabilities, advantages are not known yet.
 FIELDS = ("prompts", "responses", "response_mask", "advantages")
 
 
@@ -40,12 +41,11 @@ def response_weights(
     those of `flowtracer.credit.summary`.
 
     Args:
-        data: the tensors named in `FIELDS`, jagged or not.
+        data: the tensors named in `FIELDS`, jagged or not; without advantages all rows are scored.
         device: where the model is.
         all_reduce_max: see `token_credit`.
         delimiters: `structural_vocabulary`, if `credit.needs_structure`.
     """
-    lengths = [len(row) for row in data["responses"].unbind()]
     batch = padded_batch(
         tokenizer,
         data,
@@ -54,10 +54,19 @@ def response_weights(
         delimiters=delimiters,
         device=device,
     )
-    row_mask = torch.tensor(
-        [bool(row.abs().sum() > 0) for row in data["advantages"].unbind()], device=device
-    )
+    row_mask = torch.ones(len(batch.input_ids), dtype=torch.bool, device=device)
+    if "advantages" in data:
+        some = [bool(row.abs().sum() > 0) for row in data["advantages"].unbind()]
+        row_mask = torch.tensor(some, device=device)
     result = token_credit(model, batch, credit, row_mask=row_mask, all_reduce_max=all_reduce_max)
+    return of_responses(data, batch, result, row_mask)
+
+
+def of_responses(
+    data: dict[str, Tensor], batch: ScoreBatch, result: TokenCredit, row_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weights of the response tokens, jagged, and sums per response (B, 8), of a padded batch's credit."""
+    lengths = [len(row) for row in data["responses"].unbind()]
     start = batch.input_ids.shape[1] - max(lengths)
     return jagged(result.weights[:, start:], lengths), credit_sums(batch, result, row_mask)
 

@@ -1,4 +1,5 @@
-"""verl's actor worker with one more method: the weights of its part of a batch.
+"""verl's actor worker with one more method, the weights of its part of a batch, or with weights beside the
+log-probabilities that it computes.
 
 The trainer puts this class in the place of verl's own, as verl's asynchronous trainer does with a
 class of its own. Ray pickles it by name, so a worker process imports this module by itself: it needs
@@ -23,8 +24,14 @@ from verl.utils.device import get_device_id, get_device_name
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from flowtracer.credit import Credit, structural_vocabulary
+from flowtracer.credit.riding import RiddenCredit, why_not_ridden
 from flowtracer.integrations.verl.settings import KEY, check_engine, read_credit
-from flowtracer.integrations.verl.weights import FIELDS, response_weights
+from flowtracer.integrations.verl.weights import (
+    FIELDS,
+    of_responses,
+    padded_batch,
+    response_weights,
+)
 from flowtracer.models.decoder import check_text_only, find_decoder
 
 WEIGHTS = "flow_weights"
@@ -61,6 +68,46 @@ class FlowActorWorker(ActorRolloutRefWorker):
                 delimiters=self._find_delimiters(engine, credit),
             )
         return TensorDict({WEIGHTS: weights, SUMS: sums}, batch_size=len(sums)).cpu()
+
+    @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
+    def compute_log_prob(self, data: TensorDict) -> TensorDict:
+        """verl's own; where settings come under `flow_credit`, with `flow_weights` and `flow_sums`.
+
+        The sums are of all rows that can be scored: advantages are not known yet.
+        """
+        if KEY not in data.keys():  # noqa: SIM118, a TensorDict iterates over its rows
+            return super().compute_log_prob(data)
+        engine = self.actor.engine
+        credit = read_credit(tu.pop(data, key=KEY))
+        tensors = {name: data[name] for name in FIELDS if name != "advantages"}
+        batch = padded_batch(
+            tokenizer_of(engine),
+            tensors,
+            answer=credit.answer,
+            steps=credit.steps,
+            delimiters=self._find_delimiters(engine, credit),
+            device=get_device_id(),
+        )
+        ridden = RiddenCredit(engine.module, batch, credit, by_tokens=True)
+        possible = why_not_ridden(engine.module, credit) is None
+        with ridden.observing() if possible else nullcontext():
+            output = super().compute_log_prob(data)
+        if all_reduce_max(int(not ridden.complete)):
+            with engine.eval_mode(), autocast(engine):
+                weights, sums = response_weights(
+                    engine.module,
+                    tokenizer_of(engine),
+                    tensors,
+                    credit,
+                    device=get_device_id(),
+                    all_reduce_max=all_reduce_max,
+                    delimiters=self._delimiters,
+                )
+        else:
+            weights, sums = of_responses(tensors, batch, ridden.credit(), batch.scorable)
+        if output is not None:  # None in processes whose output verl does not collect
+            output[WEIGHTS], output[SUMS] = weights.cpu(), sums.cpu()
+        return output
 
     def _find_delimiters(self, engine: Any, credit: Credit) -> Tensor | None:
         if credit.needs_structure and self._delimiters is None:
