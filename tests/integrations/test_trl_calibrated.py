@@ -14,7 +14,12 @@ from flowtracer.credit import Calibrated, Credit
 from flowtracer.credit.calibrated import Difference
 from flowtracer.integrations import trl_calibrated
 from flowtracer.integrations.trl import FlowGRPOTrainer
-from flowtracer.integrations.trl_calibrated import STATE, parts_of_prompts, trained_parameters
+from flowtracer.integrations.trl_calibrated import (
+    STATE,
+    normalised,
+    parts_of_prompts,
+    trained_parameters,
+)
 from flowtracer.tasks import load_task
 
 TASK = load_task("countdown", split="train", limit=64)
@@ -95,7 +100,7 @@ def test_as_long_as_nothing_is_known_it_is_plain_grpo_bit_by_bit(trainer, monkey
 
 def test_the_rule_in_use_is_that_rule(trainer, monkeypatch):
     choose(monkeypatch, "flow@end=bottom,emphasis=3")
-    one = trainer(max_steps=2)
+    one = trainer(calibrated(normalise=False), max_steps=2)
     one.train()
     (credit,) = Calibrated(rules=RULES[1:2]).credits(ANSWER).values()
     other = trainer(credit=credit, max_steps=2, own=True)
@@ -201,8 +206,17 @@ def test_layers_without_trained_parameters_are_refused(trainer):
     adapter = peft.LoraConfig(
         r=4, target_modules=["q_proj"], layers_to_transform=[0], task_type="CAUSAL_LM"
     )
-    with pytest.raises(ValueError, match="none of the last 2 layers has trained parameters"):
+    with pytest.raises(ValueError, match="none of the last 1 layers has trained parameters"):
         trainer(peft_config=adapter)
+
+
+def test_normalised_weights_have_mean_1_and_the_same_direction():
+    weights = torch.tensor([[1.0, 3.0, 1.0], [1.0, 1.0, 1.0]])
+    tokens = torch.tensor([[True, True, False], [True, True, True]])
+    result = normalised(weights, tokens)
+    assert float(result[tokens].mean()) == pytest.approx(1.0)
+    assert float(result[0, 1] / result[1, 0]) == pytest.approx(3.0) and float(result[0, 2]) == 1.0
+    assert torch.equal(normalised(weights, torch.zeros_like(tokens)), weights)
 
 
 def test_responses_to_a_prompt_are_in_one_part(trainer):

@@ -5,7 +5,7 @@ calibrations to a choice. `integrations/trl_calibrated.py` puts them into a trai
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from math import inf, isfinite, pi, sqrt
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,14 +45,17 @@ class Calibrated:
     choice: "hard" uses the best rule, "mixed" all that are better, by how much they surely are.
     replicate: what the interval is made of: how the "parts" of each calibration differ (jackknife), or how
         the calibrations do ("steps").
-    reference: the reward's gradient on the other parts of the "step", or of the "past" as well.
-    normalise: whether every rule's weights have mean 1, so that another rule is not another step length.
+    reference: the reward's gradient on the other parts of the "step", or of the "past" as well, which
+        sees more, but what is wrong with it stays: rules that are as good as uniform weights and differ from
+        them all the same are taken for better more often than `level` says.
+    normalise: whether weights are divided by their mean over the batch, so that another rule is not another
+        step length. That changes no direction, so a rule is used as it was measured.
     """
 
     rules: tuple[str, ...] = RULES
-    every: int = 5
+    every: int = 8
     parts: int = 8
-    layers: int = 2
+    layers: int = 1
     coordinates: int = 1 << 16
     decay: float = 0.8
     level: float = 0.05
@@ -88,8 +91,7 @@ class Calibrated:
         for rule in parse_rules(self.rules):
             credit = rule.credit(answer=answer)
             assert credit is not None  # uniform is refused
-            weighting = replace(credit.weighting, normalise=self.normalise)
-            credits[rule.name] = replace(credit, weighting=weighting)
+            credits[rule.name] = credit
         return credits
 
 
@@ -159,8 +161,8 @@ def smoothed(
 
     An average with weights `decay^age`, and one-sided bounds by Student's t. The level is shared by the
     rules and by `looks`, the calibrations that are planned; if nobody knows how many, calibration k gets
-    `1 / (k (k + 1))` of it. With parts as replicates those that are averaged together count as one look
-    (our choice, held against simulated runs in the tests).
+    `1 / (k (k + 1))` of it. With parts of single steps, whose jackknife is wide, those that are averaged
+    together count as one look (our choice, held against simulated runs in the tests).
     """
     count = len(history)
     age = torch.arange(count - 1, -1, -1, dtype=torch.float64)
@@ -168,7 +170,8 @@ def smoothed(
     weights = weights / weights.sum()
     means = torch.tensor([one.means for one in history], dtype=torch.float64)  # (K, R)
     mean = weights @ means
-    joined = 1 - settings.decay if settings.replicate == "parts" else 1.0
+    wide = settings.replicate == "parts" and settings.reference == "step"
+    joined = 1 - settings.decay if wide else 1.0
     apart = max(1.0, max(looks or 0, count) * joined)
     shared = 1 / (count * (count + 1)) if looks is None else 1 / apart
     level = settings.level * shared / means.shape[1]

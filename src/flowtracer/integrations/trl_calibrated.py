@@ -73,6 +73,8 @@ class Calibration:
             if not set(used) <= results.keys():
                 results = self._weights(list(used), batch, informative)
             weights = mixed_weights(results, used)
+            if self.settings.normalise:
+                weights = normalised(weights, batch.candidates & informative[:, None])
             completion = slice(output["prompt_ids"].shape[1], None)
             output["advantages"] = apply_credit(
                 advantages, weights[:, completion], batch.candidates[:, completion]
@@ -251,6 +253,12 @@ def mixed_weights(results: Mapping[str, TokenCredit], used: Mapping[str, float])
     for name, part in others:
         weights = weights + results[name].weights * part
     return weights
+
+
+def normalised(weights: Tensor, tokens: Tensor) -> Tensor:
+    """Weights (B, T) with mean 1 over the tokens (B, T) bool; others as they are."""
+    mean = weights[tokens].mean() if bool(tokens.any()) else weights.new_ones(())
+    return torch.where(tokens & (mean > 0), weights / mean, weights)
 
 
 def _encoded(values: Tensor) -> str:
