@@ -73,7 +73,12 @@ def test_the_methods_that_are_overridden():
     step = source(PPOTrainer._step_once)
     assert step.index("_compute_advantage") < step.index("_update_actor")
     own = {name for name in vars(FlowPPOTrainerSync) if not name.startswith(("__", "_abc"))}
-    assert own == {"_init_tokenizer", "_init_resource_pool_mgr", "_compute_advantage"}
+    assert own == {
+        "_init_tokenizer",
+        "_init_resource_pool_mgr",
+        "_compute_advantage",
+        "_compute_old_log_prob",
+    }
 
 
 def test_nothing_touches_the_advantages_between_there_and_the_loss():
