@@ -61,6 +61,20 @@ class LayerCall:
         )
         return replace(self, query=query, key=key, value=value, mask=mask)
 
+    @property
+    def says_window(self) -> bool:
+        """Whether what a query sees is known without a mask: everything before it, or a window."""
+        kinds = getattr(getattr(self.module, "config", None), "layer_types", None) or {}
+        kind = kinds[self.layer] if kinds else "full_attention"
+        named = self.arguments.get("sliding_window") is not None
+        return kind == "full_attention" or (kind == "sliding_attention" and named)
+
+    def part(self, columns: slice) -> "LayerCall":
+        """The same for some of the tokens only, which see nothing of the others."""
+        query, key, value = (part[:, :, columns] for part in (self.query, self.key, self.value))
+        window = self.window if self.window and self.window < key.shape[2] else None
+        return replace(self, query=query, key=key, value=value, mask=None, window=window)
+
     def attend(self, **options: Any) -> Tensor | None:
         """Output (B, T, Hq, D), None of the last layer. options: `read` and others of `attend`."""
         return attend(
@@ -82,6 +96,10 @@ class AttentionReader(Protocol):
 
     @property
     def layers(self) -> Collection[int]: ...
+
+    def take(self, call: LayerCall) -> bool:
+        """Take in a whole layer without its probabilities; whether that was possible."""
+        ...
 
     def read(self, call: LayerCall, start: int, weights: Tensor) -> None:
         """Queries start..start + rows of one layer, (B, heads, rows, keys), from start 0 on."""
@@ -212,8 +230,9 @@ def read_attention(
 ) -> None:
     """Show every reader the attention of its layers while one truncated forward pass runs.
 
-    A reader gets the probabilities of a block of queries at a time, keys from the first on; rows of
-    padding hold numbers without meaning. It must use them at once: their memory is reused.
+    A reader takes a layer whole, or gets the probabilities of a block of queries at a time, keys from the
+    first on; rows of padding hold numbers without meaning. It must use them at once: their memory is
+    reused.
 
     past: a cache of what stands in front of `input_ids`, to which their keys and values are added;
     needs `position_ids`. Everything else as in `mean_attention`.
@@ -228,7 +247,11 @@ def read_attention(
         attention_mask = None  # lets the kernel use plain causality
 
     def visit(call: LayerCall) -> Tensor | None:
-        if not call.chosen and call.softcap is None and call.sinks is None:
+        asking = [reader for reader in readers if call.layer in reader.layers]
+        asking = [reader for reader in asking if not reader.take(call)]
+        if not asking and call.last:
+            return None
+        if not asking and call.softcap is None and call.sinks is None:
             output, _ = sdpa_attention_forward(
                 call.module,
                 call.query,
@@ -239,7 +262,6 @@ def read_attention(
                 **call.arguments,
             )
             return output
-        asking = [reader for reader in readers if call.layer in reader.layers]
         return call.attend(mask=call.mask, read=partial(_show, asking, call) if asking else None)
 
     inputs = {

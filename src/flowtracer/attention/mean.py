@@ -8,9 +8,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from flowtracer.attention.by_kernel import add_layer, kernel_reads
 from flowtracer.attention.capture import LayerCall, Progress, read_attention
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.attention.memory import check_memory
+from flowtracer.attention.packed import can_pack, packed_mean_attention
+from flowtracer.kernels.sequences import Sequences, stand_together
 from flowtracer.models.decoder import (
     AttentionCaptureError,
     depth_of,
@@ -57,10 +60,24 @@ class MeanReader:
         self._edges = edges
         self._first = first
         self._head_weights = head_weights
+        self._sequences: Sequences | None = None  # made when a kernel takes the first layer
         self._norms = torch.empty(0)  # of the layer that is being read, (B, heads, keys)
         self.mean = torch.zeros(
             batch, length, length, dtype=torch.float32, device=attention_mask.device
         )
+
+    def take(self, call: LayerCall) -> bool:
+        """Take in a whole layer by a kernel; False where none runs or other edges are asked for."""
+        plain = self._edges != "value" and self._head_weights is None
+        if not (plain and self.mean.device == call.query.device and kernel_reads(call)):
+            return False
+        if self._sequences is None and stand_together(self._real):
+            self._sequences = Sequences.padded(self._real, call.query.shape[2])
+        if self._sequences is None:
+            return False
+        weight = 1 / (len(self.layers) * call.query.shape[1])
+        add_layer(self.mean, call, self._sequences, weight=weight)
+        return True
 
     def read(self, call: LayerCall, start: int, weights: Tensor) -> None:
         """Take in queries start..start + rows of one layer, (B, heads, rows, keys)."""
@@ -178,6 +195,9 @@ def mean_attention(
         position_ids: (B, T). None: counted from each row's first token.
         progress: called with the layers done and the layers to do.
 
+    On a GPU with Triton, rows are packed and layers are averaged by kernels; numbers agree within
+    rounding.
+
     Raises:
         AttentionCaptureError: the model's attention does not go through transformers' interface.
         ValueError: shapes disagree, a layer does not exist, or T x T does not fit into memory.
@@ -192,7 +212,16 @@ def mean_attention(
     chosen = select_layers(layers, depth_of(model))
     device = device_of(find_decoder(model))
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    reader = MeanReader(mask.to(device), chosen, edges=edges)
+    mask = mask.to(device)
+    if edges != "value" and position_ids is None and can_pack(model) and stand_together(mask > 0):
+        check_memory(4 * mask.numel() * mask.shape[1], device, mask.shape[1])
+        mean = packed_mean_attention(
+            model, input_ids.to(device), mask > 0, chosen, progress=progress
+        )
+        if edges == "no-sink":
+            without_sink(mean, mask > 0)
+        return mean
+    reader = MeanReader(mask, chosen, edges=edges)
     read_attention(
         model, input_ids, attention_mask, [reader], position_ids=position_ids, progress=progress
     )

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from flowtracer.attention.capture import LayerCall, Progress, visit_layers
 from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.kernels.availability import kernels_run
+from flowtracer.kernels.head_sum import add_head_sum, fits
+from flowtracer.kernels.sequences import Sequences
 from flowtracer.models.decoder import (
     AttentionCaptureError,
     depth_of,
@@ -70,7 +73,10 @@ class TiledAttention:
         # Under autocast the products and logsumexp would be rounded to half precision.
         with torch.autocast(self.device.type, enabled=False):
             for layer in self.layers:
-                self._add_rows(total, layer, start, stop)
+                if kernels_run(self.device) and fits(layer.query, layer.key):
+                    _add_rows_by_kernel(total, layer, start, stop)
+                else:
+                    self._add_rows(total, layer, start, stop)
         if self.computed:
             self.computed(stop - start)
         return total.div_(heads)
@@ -107,6 +113,23 @@ class TiledAttention:
                     )  # a hidden logit may have overflowed: not times 0
                 # Layers may live on several devices.
                 total[:, first - start : last - start, left:right] += weights.to(total.device)
+
+
+def _add_rows_by_kernel(total: Tensor, layer: TiledLayer, start: int, stop: int) -> None:
+    """Add the sum over a layer's heads of P to total (B, stop - start, stop)."""
+    strip = Sequences.strips(layer.query.shape[0], stop, stop - start, total.device)
+    add_head_sum(
+        total,
+        layer.query,
+        layer.key,
+        layer.logsumexp,
+        strip,
+        scaling=1.0,
+        weight=1.0,
+        softcap=layer.softcap,
+        window=layer.window,
+        rows=(start, stop),
+    )
 
 
 def can_tile(model: nn.Module) -> bool:
@@ -156,9 +179,7 @@ def _no_mask(*args: Any, **kwargs: Any) -> None:
 
 def _attend(call: LayerCall) -> tuple[Tensor | None, Tensor]:
     """Output (B, T, Hq, D), which the last layer may lack, and logsumexp (B, Hq, T)."""
-    kinds = getattr(getattr(call.module, "config", None), "layer_types", None) or {}
-    sliding = kinds and kinds[call.layer] == "sliding_attention"
-    if sliding and call.arguments.get("sliding_window") is None:
+    if not call.says_window:
         raise AttentionCaptureError(
             f"{type(call.module).__name__} does not say how far it sees; use `mean_attention`"
         )

@@ -20,6 +20,8 @@ from flowtracer.flow.solve import (
     solve_potential,
     working_dtype,
 )
+from flowtracer.kernels.availability import kernels_run
+from flowtracer.kernels.solve import solve_flow
 
 AnswerTokens = Literal["absorb", "relay"]
 
@@ -160,14 +162,16 @@ def _solve(
     sink = answer.to(dtype)
     relays = (sink == 0).to(dtype) if answer_tokens == "absorb" else torch.ones_like(sink)
 
-    potential = solve_potential(attention, sink, relays)
-    potential = torch.where(potential < torch.finfo(dtype).tiny, 0.0, potential)
-    reachable = potential > 0
-
-    fed = question & reachable
-    source = fed.to(dtype) / fed.sum(1, keepdim=True).clamp(min=1)
-    entering = torch.where(fed, source / potential, 0.0)
-    passage = solve_passage(attention, entering, relays, reachable)
+    if isinstance(attention, Tensor) and kernels_run(attention.device):
+        potential, passage = solve_flow(attention, question, sink, relays)
+    else:
+        potential = solve_potential(attention, sink, relays)
+        potential = torch.where(potential < torch.finfo(dtype).tiny, 0.0, potential)
+        reachable = potential > 0
+        fed = question & reachable
+        source = fed.to(dtype) / fed.sum(1, keepdim=True).clamp(min=1)
+        entering = torch.where(fed, source / potential, 0.0)
+        passage = solve_passage(attention, entering, relays, reachable)
     inflow = potential * passage
 
     return AnswerFlow(

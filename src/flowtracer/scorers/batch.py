@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -27,6 +28,14 @@ class ScoreBatch:
             value = getattr(self, field.name)
             taken[field.name] = value[rows, columns] if isinstance(value, Tensor) else value
         return ScoreBatch(**taken)
+
+    def to(self, device: torch.device) -> "ScoreBatch":
+        """The same on a device."""
+        moved = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in moved.items():
+            if isinstance(value, Tensor):
+                moved[name] = value.to(device)
+        return ScoreBatch(**moved)
 
     @property
     def scorable(self) -> Tensor:

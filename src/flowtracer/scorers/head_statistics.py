@@ -51,6 +51,10 @@ class HeadReader:
         self._sums: dict[int, HeadStatistics] = {}
         self._queries: dict[int, Tensor] = {}  # how many queries count for the FAI of a token
 
+    def take(self, call: LayerCall) -> bool:
+        """Never: the statistics need every head's probabilities."""
+        return False
+
     def read(self, call: LayerCall, start: int, weights: Tensor) -> None:
         """Take in queries start..start + rows of one layer, (B, heads, rows, keys)."""
         batch, heads, rows, keys = weights.shape

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from flowtracer.models.decoder import device_of, find_decoder
 from flowtracer.scorers.attention import answer_attention, attention_max, rollout
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.controls import delimiters, position, random
@@ -90,8 +91,11 @@ def score_tokens(
     scorers = [find_scorer(name) for name in names]
     needs = frozenset[Need]().union(*(scorer.needs for scorer in scorers))
     tiles = all(scorer.tiles for scorer in scorers if "attention" in scorer.needs)
+    device = batch.input_ids.device
+    if needs:  # T x T stays where the model is, only scores come back
+        batch = batch.to(device_of(find_decoder(model)))
     evidence = gather_evidence(model, batch, needs, options, shared=shared, tiles=tiles)
-    return {name: score_evidence(evidence, name, options) for name in names}
+    return {name: score_evidence(evidence, name, options).to(device) for name in names}
 
 
 def score_evidence(evidence: Evidence, name: str, options: ScoreOptions) -> Tensor:

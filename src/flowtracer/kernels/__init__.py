@@ -1,0 +1,1 @@
+"""Kernels for GPUs, written in Triton; PyTorch's way stays the reference, and the CPU's."""

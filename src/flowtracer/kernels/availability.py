@@ -1,0 +1,56 @@
+"""Whether the kernels can run on a device."""
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+
+import torch
+
+OLDEST = (8, 0)  # compute capability: bfloat16 on tensor cores, asynchronous copies
+
+SWITCH = "FLOWTRACER_KERNELS"
+
+_everywhere: ContextVar[bool] = ContextVar("flowtracer_kernels_everywhere", default=False)
+
+
+def kernels_run(device: torch.device) -> bool:
+    """Whether the kernels take the place of PyTorch's operations on a device.
+
+    On NVIDIA GPUs from compute capability 8.0 on with Triton installed, unless the environment says
+    FLOWTRACER_KERNELS=0. Where only Triton is missing, that is warned of once. ROCm's PyTorch calls its
+    devices cuda too and is left to PyTorch: nothing was tried there.
+    """
+    if _everywhere.get():
+        return True
+    if device.type != "cuda" or torch.version.hip is not None or os.environ.get(SWITCH) == "0":
+        return False
+    return torch.cuda.get_device_capability(device) >= OLDEST and _triton_is_there()
+
+
+@contextmanager
+def kernels_everywhere() -> Iterator[None]:
+    """The kernels on every device: on a CPU in Triton's interpreter, on meta tensors not at all.
+
+    The interpreter needs TRITON_INTERPRET=1 in the environment before Triton is imported.
+    """
+    token = _everywhere.set(True)
+    try:
+        yield
+    finally:
+        _everywhere.reset(token)
+
+
+@cache
+def _triton_is_there() -> bool:
+    if importlib.util.find_spec("triton") is not None:
+        return True
+    warnings.warn(
+        "Triton is not installed, so credit on this GPU takes PyTorch's way, which is many times "
+        "slower; install it with `pip install 'flowtracer[gpu]'`",
+        stacklevel=3,
+    )
+    return False

@@ -1,0 +1,193 @@
+"""Attention of a layer summed over its heads, without probabilities of any head ever being stored."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from flowtracer.kernels.sequences import Sequences
+
+MOST_OFFSET = 1 << 31  # numbers between two elements of a row, in the kernels' 32-bit arithmetic
+
+
+class Blocks(NamedTuple):
+    """How a kernel cuts its work: queries and keys of a tile, warps of a program, stages of loads."""
+
+    queries: int
+    keys: int
+    warps: int
+    stages: int
+
+
+def blocks_of(width: int, dtype: torch.dtype, *, heads: bool) -> Blocks:
+    """The tiles that fit registers and shared memory from compute capability 8.0 on.
+
+    width: of a head, rounded up to a power of two. heads: of the sum over heads, not the logsumexp.
+    """
+    if width > 256:
+        return Blocks(32, 32, 4, 1)
+    if dtype == torch.float32:
+        return Blocks(64, 64, 8 if heads else 4, 1) if width <= 128 else Blocks(32, 32, 4, 1)
+    if width > 128:
+        return Blocks(64, 64, 8 if heads else 4, 2)
+    return Blocks(128, 128, 8, 2)
+
+
+def fits(query: Tensor, key: Tensor) -> bool:
+    """Whether the kernels can take queries and keys (B, heads, T, D)."""
+    if query.dtype != key.dtype:
+        return False
+    if query.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return False
+    reach = max(
+        part.shape[2] * part.stride(2) + part.shape[1] * part.stride(1) for part in (query, key)
+    )
+    return query.stride(3) == key.stride(3) == 1 and reach < MOST_OFFSET and query.shape[3] <= 512
+
+
+@torch.library.custom_op("flowtracer::layer_logsumexp", mutates_args=())
+def layer_logsumexp(
+    query: Tensor,
+    key: Tensor,
+    table: Tensor,
+    queries: int,
+    scaling: float,
+    softcap: float,
+    window: int,
+    sinks: Tensor | None,
+) -> Tensor:
+    """Logarithm of the softmax's denominator of every head and query, (B, Hq, T) float32.
+
+    `lse = log(sum over seen keys of exp(cap(scaling q k)) + exp(sink))`.
+
+    Shapes: query (B, Hq, T, D), key (B, Hkv, K, D), sinks (Hq,). table, queries: those of
+    `Sequences`. softcap, window: 0 for none. Queries of no sequence have 0.
+    """
+    from flowtracer.kernels.head_sum_kernels import logsumexp_kernel
+
+    batch, heads, length, width = query.shape
+    out = torch.zeros(batch, heads, length, dtype=torch.float32, device=query.device)
+    padded = _power_of_two(width)
+    tile = blocks_of(padded, query.dtype, heads=False)
+    count = table.shape[1]
+    grid = (math.ceil(queries / tile.queries), heads, count)
+    logsumexp_kernel[grid](
+        query, key, query if sinks is None else sinks, out, table, count, scaling,
+        *query.stride()[:3], *key.stride()[:3], *out.stride()[:2],
+        heads // key.shape[1], width, padded, tile.queries, tile.keys,
+        softcap, window, sinks is not None, _precision(query),
+        num_warps=tile.warps, num_stages=tile.stages,
+    )  # fmt: skip
+    return out
+
+
+@layer_logsumexp.register_fake
+def _(
+    query: Tensor,
+    key: Tensor,
+    table: Tensor,
+    queries: int,
+    scaling: float,
+    softcap: float,
+    window: int,
+    sinks: Tensor | None,
+) -> Tensor:
+    return query.new_empty(query.shape[:3], dtype=torch.float32)
+
+
+@torch.library.custom_op("flowtracer::add_head_sum", mutates_args=("out",))
+def _add_head_sum(
+    out: Tensor,
+    query: Tensor,
+    key: Tensor,
+    logsumexp: Tensor,
+    table: Tensor,
+    keys: int,
+    start: int,
+    stop: int,
+    scaling: float,
+    weight: float,
+    softcap: float,
+    window: int,
+) -> None:
+    from flowtracer.kernels.head_sum_kernels import head_sum_kernel
+
+    heads, width = query.shape[1], query.shape[3]
+    padded = _power_of_two(width)
+    tile = blocks_of(padded, query.dtype, heads=True)
+    count = table.shape[1]
+    tiles = math.ceil((stop - start) / tile.queries) * math.ceil(keys / tile.keys)
+    head_sum_kernel[(tiles, count)](
+        query, key, logsumexp, out, table, count, scaling, weight,
+        *query.stride()[:3], *key.stride()[:3], *logsumexp.stride()[:2], start, stop,
+        key.shape[1], heads // key.shape[1], width, padded, tile.queries, tile.keys,
+        softcap, window, _precision(query),
+        num_warps=tile.warps, num_stages=tile.stages,
+    )  # fmt: skip
+
+
+@_add_head_sum.register_fake
+def _(
+    out: Tensor,
+    query: Tensor,
+    key: Tensor,
+    logsumexp: Tensor,
+    table: Tensor,
+    keys: int,
+    start: int,
+    stop: int,
+    scaling: float,
+    weight: float,
+    softcap: float,
+    window: int,
+) -> None:
+    return None
+
+
+def add_head_sum(
+    out: Tensor,
+    query: Tensor,
+    key: Tensor,
+    logsumexp: Tensor,
+    sequences: Sequences,
+    *,
+    scaling: float,
+    weight: float,
+    softcap: float | None = None,
+    window: int | None = None,
+    rows: tuple[int, int] | None = None,
+) -> None:
+    """Add `weight * sum over heads of exp(cap(scaling q k) - lse)` to `out`, at keys that are seen.
+
+    Shapes: out contiguous float32, of the shape that `sequences` describes; query (B, Hq, T, D), key
+    (B, Hkv, K, D), logsumexp (B, Hq, T) with its last stride 1. rows: only these queries of each
+    sequence, the first of which is row 0 of the result.
+    """
+    start, stop = (0, sequences.queries) if rows is None else rows
+    _add_head_sum(
+        out,
+        query,
+        key,
+        logsumexp,
+        sequences.table,
+        sequences.keys
+        if rows is None
+        else min(sequences.keys, stop + sequences.keys - sequences.queries),
+        start,
+        stop,
+        scaling,
+        weight,
+        softcap or 0.0,
+        window or 0,
+    )
+
+
+def _power_of_two(width: int) -> int:
+    """At least 16: the smallest width of a product on tensor cores."""
+    return max(16, 1 << (width - 1).bit_length())
+
+
+def _precision(query: Tensor) -> str:
+    """Of products of float32: three on tensor cores, which keep its 24 bits; exact in the interpreter."""
+    return "tf32x3" if query.dtype == torch.float32 and query.is_cuda else "ieee"
