@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from flowtracer.attention.by_kernel import add_layer, kernel_reads
 from flowtracer.attention.capture import LayerCall, Progress, read_attention
 from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.maskless import maskless, maskless_mean_attention
 from flowtracer.attention.memory import check_memory
-from flowtracer.attention.packed import can_pack, packed_mean_attention
 from flowtracer.kernels.sequences import Sequences, stand_together
 from flowtracer.models.decoder import (
     AttentionCaptureError,
@@ -213,9 +213,9 @@ def mean_attention(
     device = device_of(find_decoder(model))
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     mask = mask.to(device)
-    if edges != "value" and position_ids is None and can_pack(model) and stand_together(mask > 0):
+    if edges != "value" and position_ids is None and maskless(model) and stand_together(mask > 0):
         check_memory(4 * mask.numel() * mask.shape[1], device, mask.shape[1])
-        mean = packed_mean_attention(
+        mean = maskless_mean_attention(
             model, input_ids.to(device), mask > 0, chosen, progress=progress
         )
         if edges == "no-sink":

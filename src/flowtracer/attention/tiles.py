@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention.capture import LayerCall, Progress, visit_layers
+from flowtracer.attention.causal import attend_causal
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.kernels.availability import kernels_run
 from flowtracer.kernels.head_sum import add_head_sum, fits
@@ -186,6 +187,10 @@ def _attend(call: LayerCall) -> tuple[Tensor | None, Tensor]:
     plain = call.softcap is None and call.sinks is None and call.window is None
     if plain and call.query.device.type == "cpu":
         return causal_attention(call.query, call.key, call.value, call.scaling)
+    if call.query.is_cuda and kernels_run(call.query.device):
+        causal, known = attend_causal(call)
+        if known is not None:
+            return causal, known
     logsumexp = torch.empty(call.query.shape[:3], dtype=torch.float32, device=call.query.device)
     output = call.attend(window=call.window, logsumexp=logsumexp if call.chosen else None)
     return output, logsumexp

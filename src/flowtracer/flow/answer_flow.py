@@ -21,7 +21,7 @@ from flowtracer.flow.solve import (
     working_dtype,
 )
 from flowtracer.kernels.availability import kernels_run
-from flowtracer.kernels.solve import solve_flow
+from flowtracer.kernels.solve import solve_flow, worth_it
 
 AnswerTokens = Literal["absorb", "relay"]
 
@@ -162,7 +162,8 @@ def _solve(
     sink = answer.to(dtype)
     relays = (sink == 0).to(dtype) if answer_tokens == "absorb" else torch.ones_like(sink)
 
-    if isinstance(attention, Tensor) and kernels_run(attention.device):
+    dense = isinstance(attention, Tensor) and worth_it(*sink.shape)
+    if dense and kernels_run(attention.device):
         potential, passage = solve_flow(attention, question, sink, relays)
     else:
         potential = solve_potential(attention, sink, relays)

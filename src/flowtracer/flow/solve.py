@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 256  # our choice: one block of T = 2048 in float64 is 4 MiB
+BLOCK_ON_GPU = 1024  # our choice: a single text of 8,192 tokens takes 2.6 ms, 10 with 256 (H200)
 
 
 class AttentionRows(Protocol):
@@ -42,6 +43,10 @@ def working_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def _block_size(device: torch.device) -> int:
+    return BLOCK_ON_GPU if device.type == "cuda" else BLOCK
+
+
 def solve_potential(attention: Tensor | AttentionRows, sink: Tensor, relays: Tensor) -> Tensor:
     """Solve `(I - U) h = sink` for the potential h.
 
@@ -53,8 +58,9 @@ def solve_potential(attention: Tensor | AttentionRows, sink: Tensor, relays: Ten
     potential = torch.empty_like(sink)
     onward = torch.zeros_like(sink)  # influence through the blocks solved so far
     length = sink.shape[1]
-    for start in reversed(range(0, length, BLOCK)):
-        stop = min(start + BLOCK, length)
+    block_size = _block_size(sink.device)
+    for start in reversed(range(0, length, block_size)):
+        stop = min(start + block_size, length)
         rows = rows_of(attention, start, stop).to(sink.dtype)
         relay = relays[:, start:stop]
         system = -(rows[:, :, start:].tril(-1).transpose(1, 2) * relay[:, :, None])
@@ -81,8 +87,9 @@ def solve_passage(
     """
     passage = torch.empty_like(entering)
     length = entering.shape[1]
-    for start in range(0, length, BLOCK):
-        stop = min(start + BLOCK, length)
+    block_size = _block_size(entering.device)
+    for start in range(0, length, block_size):
+        stop = min(start + block_size, length)
         rows = rows_of(attention, start, stop).to(entering.dtype)
         sent = (relays[:, :start] * passage[:, :start])[:, :, None]
         solved = reachable[:, start:stop, None]

@@ -1,6 +1,7 @@
 """Attention of a layer summed over its heads, without probabilities of any head ever being stored."""
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -20,18 +21,26 @@ class Blocks(NamedTuple):
     stages: int
 
 
-def blocks_of(width: int, dtype: torch.dtype, *, heads: bool) -> Blocks:
-    """The tiles that fit registers and shared memory from compute capability 8.0 on.
+def blocks_of(query: Tensor, *, heads: bool) -> Blocks:
+    """The tiles that fit registers and shared memory of a device, chosen by time on an H200.
 
-    width: of a head, rounded up to a power of two. heads: of the sum over heads, not the logsumexp.
+    query: (B, heads, T, D). heads: of the sum over heads, not the logsumexp.
     """
+    width = _power_of_two(query.shape[3])
+    if query.dtype == torch.float32:
+        return Blocks(64, 64, 8 if heads else 4, 1) if width <= 128 else Blocks(32, 32, 4, 1)
     if width > 256:
         return Blocks(32, 32, 4, 1)
-    if dtype == torch.float32:
-        return Blocks(64, 64, 8 if heads else 4, 1) if width <= 128 else Blocks(32, 32, 4, 1)
     if width > 128:
         return Blocks(64, 64, 8 if heads else 4, 2)
-    return Blocks(128, 128, 8, 2)
+    if not heads:
+        return Blocks(64, 64, 4, 3)
+    return Blocks(64, 128, 4, 3) if _capability(query.device) >= (9, 0) else Blocks(64, 64, 4, 2)
+
+
+@cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)
 
 
 def fits(query: Tensor, key: Tensor) -> bool:
@@ -69,7 +78,7 @@ def layer_logsumexp(
     batch, heads, length, width = query.shape
     out = torch.zeros(batch, heads, length, dtype=torch.float32, device=query.device)
     padded = _power_of_two(width)
-    tile = blocks_of(padded, query.dtype, heads=False)
+    tile = blocks_of(query, heads=False)
     count = table.shape[1]
     grid = (math.ceil(queries / tile.queries), heads, count)
     logsumexp_kernel[grid](
@@ -115,7 +124,7 @@ def _add_head_sum(
 
     heads, width = query.shape[1], query.shape[3]
     padded = _power_of_two(width)
-    tile = blocks_of(padded, query.dtype, heads=True)
+    tile = blocks_of(query, heads=True)
     count = table.shape[1]
     tiles = math.ceil((stop - start) / tile.queries) * math.ceil(keys / tile.keys)
     head_sum_kernel[(tiles, count)](
@@ -189,5 +198,10 @@ def _power_of_two(width: int) -> int:
 
 
 def _precision(query: Tensor) -> str:
-    """Of products of float32: three on tensor cores, which keep its 24 bits; exact in the interpreter."""
-    return "tf32x3" if query.dtype == torch.float32 and query.is_cuda else "ieee"
+    """How products are made: as three of half the bits for float32, on tensor cores.
+
+    The interpreter multiplies bfloat16 wrongly, so there they are widened first.
+    """
+    if not query.is_cuda:
+        return "widened"
+    return "tf32x3" if query.dtype == torch.float32 else "ieee"

@@ -7,12 +7,18 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+LOWEST = tl.constexpr(-1e30)  # below every logit, and finite, so that differences are
 
 
 @triton.jit
 def _logits(query, key, scale, SOFTCAP: tl.constexpr, PRECISION: tl.constexpr):
     """`cap(scale q k^T) log2(e)`, (BM, BN) float32."""
-    logits = tl.dot(query, tl.trans(key), input_precision=PRECISION)
+    if PRECISION == "widened":
+        query = query.to(tl.float32)
+        key = key.to(tl.float32)
+        logits = tl.dot(query, tl.trans(key), input_precision="ieee")
+    else:
+        logits = tl.dot(query, tl.trans(key), input_precision=PRECISION)
     if SOFTCAP > 0:
         # softcap tanh(x / 2) = softcap (2 sigmoid(x) - 1)
         logits = tl.sigmoid(logits * (scale * 2.0 / SOFTCAP))
@@ -20,6 +26,12 @@ def _logits(query, key, scale, SOFTCAP: tl.constexpr, PRECISION: tl.constexpr):
     else:
         logits = logits * (scale * LOG2E)
     return logits
+
+
+@triton.jit
+def _load(at, d, D: tl.constexpr, WIDTH: tl.constexpr):
+    """A tile whose rows all exist; columns from D on are 0."""
+    return tl.load(at) if D == WIDTH else tl.load(at, mask=(d < D)[None, :], other=0.0)
 
 
 @triton.jit
@@ -44,36 +56,43 @@ def logsumexp_kernel(
     q_first = tl.load(entry + SEQUENCES)
     k_first = tl.load(entry + 3 * SEQUENCES)
     cached = keys - queries
-    m = block * BM + tl.arange(0, BM)
+    start = block * BM
+    m = start + tl.arange(0, BM)
+    n = tl.arange(0, BN)
     d = tl.arange(0, WIDTH)
-    query = tl.load(
-        Q + row * q_batch + head * q_head + (q_first + m)[:, None] * q_time + d[None, :],
-        mask=(m < queries)[:, None] & (d < D)[None, :],
-        other=0.0,
-    )
+    query_at = Q + row * q_batch + head * q_head + q_first * q_time
+    # Rows beyond the last repeat it, which costs no mask.
+    query_row = tl.minimum(m, queries - 1)
+    query = _load(query_at + query_row[:, None] * q_time + d[None, :], d, D, WIDTH)
     key_at = K + row * k_batch + (head // GROUP) * k_head + k_first * k_time
-    top = tl.full((BM,), -float("inf"), tl.float32)
+    key_offset = n[:, None] * k_time + d[None, :]
+    top = tl.full((BM,), LOWEST, tl.float32)
     total = tl.zeros((BM,), tl.float32)
     low = 0
     if WINDOW > 0:
-        low = tl.maximum(0, (block * BM + cached - WINDOW + 1) // BN * BN)
-    high = tl.minimum(keys, block * BM + BM + cached)
-    for start in range(low, high, BN):
-        n = start + tl.arange(0, BN)
-        key = tl.load(
-            key_at + n[:, None] * k_time + d[None, :],
-            mask=(n < keys)[:, None] & (d < D)[None, :],
-            other=0.0,
-        )
+        low = tl.maximum(0, (start + cached - WINDOW + 1) // BN * BN)
+    high = tl.minimum(keys, start + BM + cached)
+    # Keys that every query of the block sees need no mask: those before the first query's own.
+    plain = tl.maximum(low, (start + cached + 1) // BN * BN)
+    if WINDOW > 0:
+        plain = low
+    for first in range(low, plain, BN):
+        key = _load(key_at + first * k_time + key_offset, d, D, WIDTH)
         logits = _logits(query, key, scale, SOFTCAP, PRECISION)
-        distance = (m + cached)[:, None] - n[None, :]
-        seen = (distance >= 0) & (n < keys)[None, :]
+        highest = tl.maximum(top, tl.max(logits, 1))
+        total = total * tl.exp2(top - highest) + tl.sum(tl.exp2(logits - highest[:, None]), 1)
+        top = highest
+    for first in range(plain, high, BN):
+        key_row = tl.minimum(first + n, keys - 1)
+        key = _load(key_at + key_row[:, None] * k_time + d[None, :], d, D, WIDTH)
+        logits = _logits(query, key, scale, SOFTCAP, PRECISION)
+        distance = (m + cached)[:, None] - (first + n)[None, :]
+        seen = (distance >= 0) & (first + n < keys)[None, :]
         if WINDOW > 0:
             seen = seen & (distance < WINDOW)
         logits = tl.where(seen, logits, -float("inf"))
         highest = tl.maximum(top, tl.max(logits, 1))
-        finite = tl.where(highest == -float("inf"), 0.0, highest)
-        total = total * tl.exp2(top - finite) + tl.sum(tl.exp2(logits - finite[:, None]), 1)
+        total = total * tl.exp2(top - highest) + tl.sum(tl.exp2(logits - highest[:, None]), 1)
         top = highest
     logsumexp = top + tl.log2(total)
     if SINKS:
@@ -122,18 +141,20 @@ def head_sum_kernel(
     m = q_start + tl.arange(0, BM)
     n = k_start + tl.arange(0, BN)
     d = tl.arange(0, WIDTH)
-    query_at = Q + row * q_batch + (q_first + m)[:, None] * q_time + d[None, :]
-    key_at = K + row * k_batch + (k_first + n)[:, None] * k_time + d[None, :]
-    lse_at = LSE + row * lse_batch + q_first + m
-    query_mask = (m < stop)[:, None] & (d < D)[None, :]
-    key_mask = (n < keys)[:, None] & (d < D)[None, :]
+    # Offsets of a tile in 32 bits take half the registers of pointers.
+    query_at = Q + row * q_batch + q_first * q_time
+    key_at = K + row * k_batch + k_first * k_time
+    lse_at = LSE + row * lse_batch + q_first
+    query_row = tl.minimum(m, stop - 1)
+    query_offset = query_row[:, None] * q_time + d[None, :]
+    key_offset = tl.minimum(n, keys - 1)[:, None] * k_time + d[None, :]
     total = tl.zeros((BM, BN), tl.float32)
     for key_head in range(KEY_HEADS):
-        key = tl.load(key_at + key_head * k_head, mask=key_mask, other=0.0)
+        key = _load(key_at + key_head * k_head + key_offset, d, D, WIDTH)
         for member in range(GROUP):
             head = key_head * GROUP + member
-            query = tl.load(query_at + head * q_head, mask=query_mask, other=0.0)
-            logsumexp = tl.load(lse_at + head * lse_head, mask=m < stop, other=0.0) * LOG2E
+            query = _load(query_at + head * q_head + query_offset, d, D, WIDTH)
+            logsumexp = tl.load(lse_at + head * lse_head + query_row) * LOG2E
             logits = _logits(query, key, scale, SOFTCAP, PRECISION)
             total += tl.exp2(logits - logsumexp[:, None])
     distance = (m + cached)[:, None] - n[None, :]

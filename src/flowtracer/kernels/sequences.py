@@ -63,6 +63,15 @@ class Sequences:
         return cls(table.long(), longest, longest)
 
     @classmethod
+    def rows(cls, lengths: Tensor, longest: int, at: Tensor, stride: int) -> "Sequences":
+        """A text a batch row, from its first column on; arguments as in `packed`."""
+        row, zero = torch.arange(len(lengths), device=lengths.device), torch.zeros_like(lengths)
+        table = torch.stack(
+            [row, zero, lengths, zero, lengths, at, torch.full_like(lengths, stride)]
+        )
+        return cls(table, longest, longest)
+
+    @classmethod
     def strips(cls, texts: int, keys: int, rows: int, device: torch.device) -> "Sequences":
         """Texts of so many tokens each; the result is a strip of their rows, (texts, rows, keys)."""
         row = torch.arange(texts, device=device)
