@@ -7,7 +7,7 @@ VERL_VENV ?= .venv-verl
 VERL_TORCH := $(shell sed -n "s/^torch==//p" requirements-verl.txt)
 CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test test-slow test-verl check bench wheel clean
+.PHONY: help demo test test-slow test-verl check bench gpu wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | sort | awk '{name = $$1; $$1 = ""; printf "make %-10s%s\n", name, $$0}'
@@ -58,6 +58,9 @@ check: $(VENV)/dev ## lint, formatting, types and the rules for the code
 
 bench: $(VENV)/dev ## measure speed and memory (a folder with SmolLM2-135M: see docs/performance.md)
 	$(BIN)/python bench/trace.py
+
+gpu: ## measure credit on this machine's NVIDIA GPU, with the Python that has its PyTorch (minutes)
+	PYTHONPATH=src $(PYTHON) bench/gpu.py --out runs/gpu
 
 wheel: $(VENV)/dev ## build the wheel and check it
 	rm -rf dist

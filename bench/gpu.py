@@ -9,23 +9,32 @@ CUDA events after a warm-up. Writes gpu.json and gpu.md; every part is written a
 import argparse
 import gc
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from gpu_counts import Counting
 from gpu_kernels import flow_error, kernel_errors
 from gpu_table import markdown
 from transformers import AutoModelForCausalLM, Qwen3Config
 
 from flowtracer.attention import mean_attention, select_layers, tiled_attention
 from flowtracer.attention.capture import LayerCall, visit_layers
+from flowtracer.attention.maskless import maskless_mean_attention
+from flowtracer.attention.mean import MeanReader
+from flowtracer.attention.observe import observe_layers
+from flowtracer.credit import Credit, token_credit
 from flowtracer.flow import send_flow
+from flowtracer.kernels.availability import SWITCH
 from flowtracer.kernels.head_sum import add_head_sum, layer_logsumexp
 from flowtracer.kernels.sequences import Sequences
+from flowtracer.scorers.batch import ScoreBatch
 
 SHAPES = {
     "Qwen3-0.6B": {
@@ -42,8 +51,7 @@ SHAPES = {
     },
     "tiny": {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 6, "heads": 4},
 }
-ROWS = {1024: 32, 8192: 4}  # of one measurement; the tables are for RESPONSES of them
-RESPONSES = 64
+ROWS = {1024: 32, 8192: 4}  # of one measurement; the tables are for 64 of them
 
 
 def main() -> None:
@@ -75,6 +83,10 @@ def main() -> None:
     if device.type == "cuda":
         keep("errors", kernel_errors(device))
         keep("flow_errors", flow_error(device))
+        keep(
+            "model_errors",
+            {shape: model_error(shape, device) for shape in ("tiny", *options.shapes[:1])},
+        )
     for shape in options.shapes:
         model = random_model(shape, device)
         for length in options.lengths:
@@ -130,11 +142,41 @@ def question_and_answer(rows: int, length: int, device: torch.device) -> tuple[A
     return position < length // 5, (position >= length - 10) & (position < length - 2)
 
 
+def model_error(shape: str, device: torch.device) -> dict[str, float]:
+    """Largest distance of a model's mean attention from that of PyTorch's way, by each way to read it."""
+    model = random_model(shape, device)
+    layers = select_layers("middle", model.config.num_hidden_layers)
+    ids = torch.randint(3, 97, (3, 200), device=device)
+    mask = torch.ones_like(ids)
+    mask[1, :30] = 0
+    mask[2, -50:] = 0
+    os.environ[SWITCH] = "0"
+    expected = mean_attention(model, ids, mask)
+    whole = mean_attention(model, ids)
+    del os.environ[SWITCH]
+    reader = MeanReader(torch.ones_like(ids), layers)
+    with torch.no_grad(), observe_layers(model, layers, reader.read_layer):
+        model(input_ids=ids, use_cache=False)
+    padded = MeanReader(mask, layers)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    with torch.no_grad(), observe_layers(model, layers, padded.read_layer):
+        model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    read = partial(maskless_mean_attention, model, ids, mask > 0, layers)
+    means = {
+        "moved to the left": (read(least_real=0.0), expected),
+        "packed": (read(least_real=1.0), expected),
+        "observed": (reader.finish(), whole),
+        "observed with padding": (padded.finish(), expected),
+    }
+    return {name: float((mean - exact).abs().max()) for name, (mean, exact) in means.items()}
+
+
 def measure(model: Any, length: int, rows: int, repeats: int) -> dict[str, Any]:
     """Seconds of `rows` responses: a plain forward, credit that rides on it, and a pass of its own."""
     device = model.device
     ids = torch.randint(3, 97, (rows, length), device=device)
     question, answer = question_and_answer(rows, length, device)
+    layers = select_layers("middle", model.config.num_hidden_layers)
     calls = layer_calls(model, ids)
     heads = calls[0].query.shape[1]
     mean = torch.zeros(rows, length, length, device=device)
@@ -145,45 +187,68 @@ def measure(model: Any, length: int, rows: int, repeats: int) -> dict[str, Any]:
             model(input_ids=ids, use_cache=False, logits_to_keep=1)
 
     def lse(call: LayerCall) -> Any:
-        return layer_logsumexp(
-            call.query, call.key, sequences.table, length, call.scaling, 0.0, 0, None
-        )
+        options = {"queries": length, "scaling": call.scaling, "softcap": 0.0, "window": 0}
+        return layer_logsumexp(call.query, call.key, sequences.table, None, **options)
 
     def sum_of(call: LayerCall, values: Any) -> None:
         options = {"scaling": call.scaling, "weight": 1 / (len(calls) * heads)}
         add_head_sum(mean, call.query, call.key, values, sequences, **options)
 
-    def ridden() -> None:
-        mean.zero_()
-        for call in calls:
-            sum_of(call, lse(call))
-        send_flow(mean, question, answer)
+    def observed() -> None:
+        reader = MeanReader(torch.ones_like(ids), layers)
+        with observe_layers(model, layers, reader.read_layer):
+            plain()
+        send_flow(reader.finish(), question, answer)
 
     def own() -> None:
         send_flow(mean_attention(model, ids), question, answer)
 
     on_gpu = device.type == "cuda"
-    cases: dict[str, Callable[[], Any]] = {"plain": plain, "own": own}
+    cases: dict[str, Callable[[], Any]] = {"plain": plain, "observed": observed, "own": own}
     if on_gpu:
         known = lse(calls[0])
         sum_of(calls[0], known)
         cases |= {
-            "ridden": ridden,
             "logsumexp": lambda: [lse(call) for call in calls],
             "head_sum": lambda: [sum_of(call, known) for call in calls],
             "solves": lambda: send_flow(mean, question, answer),
         }
-    seconds = {name: median_seconds(case, device, repeats) for name, case in cases.items()}
+    seconds = medians(cases, device, repeats)
+    seconds["ridden"] = seconds["observed"] - seconds["plain"]
     result = {"rows": rows, "layers": len(calls), "seconds": seconds}
     if on_gpu:
         result["peak_gb"] = {
             name: peak_gb(case) for name, case in {"plain": plain, "own": own}.items()
         }
+        result["score"] = score(model, ids)
         result["update_seconds"] = median_seconds(lambda: update(model, ids), device, 1)
         model.zero_grad(set_to_none=True)
         model.gradient_checkpointing_disable()
         model.eval()
     return result
+
+
+def score(model: Any, ids: torch.Tensor) -> dict[str, Any]:
+    """Credit of a batch that is on the host, a fifth of each row's end being padding or less."""
+    rows, length = ids.shape
+    question, answer = question_and_answer(rows, length, torch.device("cpu"))
+    mask = torch.ones(rows, length, dtype=torch.long)
+    for row in range(rows):
+        cut = row * length // (5 * rows)
+        mask[row, length - cut :] = 0
+        answer[row] = answer[row].roll(-cut)
+    batch = ScoreBatch(ids.cpu(), mask, question, mask.bool() & ~question, answer.float())
+    seconds = median_seconds(lambda: token_credit(model, batch, Credit()), ids.device, 2)
+    with Counting() as counting:
+        token_credit(model, batch, Credit())
+    counts = counting.counts
+    return {
+        "seconds": seconds,
+        "tokens": int(mask.sum()),
+        "launches": counts.launches,
+        "to_host_bytes": counts.to_host_bytes,
+        "host_waited": counts.questions,
+    }
 
 
 def layer_calls(model: Any, ids: torch.Tensor) -> list[LayerCall]:
@@ -229,7 +294,7 @@ def measure_long(model: Any, length: int, repeats: int) -> dict[str, Any]:
         "solves": lambda: send_flow(attention, question, answer),
         "strips": lambda: send_flow(tiled_attention(model, ids), question, answer),
     }
-    seconds = {name: median_seconds(case, device, repeats) for name, case in cases.items()}
+    seconds = medians(cases, device, repeats)
     if device.type != "cuda":
         return {"seconds": seconds}
     return {
@@ -238,18 +303,26 @@ def measure_long(model: Any, length: int, repeats: int) -> dict[str, Any]:
     }
 
 
+def medians(
+    cases: dict[str, Callable[[], Any]], device: torch.device, repeats: int
+) -> dict[str, float]:
+    """Median seconds of each case, in turns, after one run of each that is not counted."""
+    runs: dict[str, list[float]] = {name: [] for name in cases}
+    for repeat in range(repeats + 1):
+        for name, case in cases.items():
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            case()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if repeat:
+                runs[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in runs.items()}
+
+
 def median_seconds(case: Callable[[], Any], device: torch.device, repeats: int) -> float:
-    case()
-    runs = []
-    for _ in range(repeats):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        case()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        runs.append(time.perf_counter() - start)
-    return statistics.median(runs)
+    return medians({"": case}, device, repeats)[""]
 
 
 def peak_gb(case: Callable[[], Any]) -> float:

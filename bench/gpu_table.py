@@ -37,13 +37,18 @@ def _errors(result: dict[str, Any]) -> list[str]:
         lines.append(f"| {row['case']} | {row['dtype']} | {values} |")
     flow = result.get("flow_errors", {})
     parts = ", ".join(f"{name} {value:.1e}" for name, value in flow.items())
-    return [*lines, "", f"Flow, largest relative error: {parts}.", ""]
+    lines += ["", f"Flow, largest relative error: {parts}."]
+    for shape, errors in result.get("model_errors", {}).items():
+        said = ", ".join(f"{name} {value:.1e}" for name, value in errors.items())
+        lines.append(f"Mean attention of {shape}, distance from PyTorch's way: {said}.")
+    return [*lines, ""]
 
 
 def _batches(batches: list[Any]) -> list[str]:
     lines = [
-        f"Seconds of {RESPONSES} responses; in brackets as a part of a plain forward. Riding is "
-        "log-sum-exp, sum over heads and both solves on queries and keys that a forward has anyway.",
+        f"Seconds of {RESPONSES} responses; in brackets as a part of a plain forward. Riding is what a "
+        "forward takes longer with credit read from it, flow included. Log-sum-exp and sum over heads "
+        "are the kernels alone; the first is not needed where PyTorch's attention gives it.",
         "",
         "| model | tokens | plain forward | riding | log-sum-exp | sum over heads | solves | own pass "
         "| peak, own (plain) |",
@@ -84,6 +89,18 @@ def _batches(batches: list[Any]) -> list[str]:
         said = f"{paper[0]} s | {paper[1]} s ({paper[1] / paper[0]:.1%})" if paper else "- | -"
         ours = " | ".join(f"{part:.3g} s ({part / update:.1%})" for part in parts)
         lines.append(f"| {model} | {int(length):,} | {update:.3g} s | {ours} | {said} |")
+    lines += ["", "`token_credit` of a padded batch that is on the host, of so many responses:", ""]
+    lines += [
+        "| model | tokens | responses | seconds | operations | bytes to the host | times the host waited |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for model, length, value in batches:
+        if "score" in value:
+            part = value["score"]
+            lines.append(
+                f"| {model} | {int(length):,} | {value['rows']} | {part['seconds']:.3g} | "
+                f"{part['launches']:,} | {part['to_host_bytes']:,} | {part['host_waited']} |"
+            )
     return [*lines, ""]
 
 

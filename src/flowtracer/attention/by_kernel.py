@@ -24,25 +24,23 @@ def add_layer(
     sequences: Sequences,
     *,
     weight: float,
-    logsumexp: Tensor | None = None,
-    rows: tuple[int, int] | None = None,
 ) -> None:
     """Add `weight` times the sum over a layer's heads of its attention to `mean`, in place.
 
-    mean: contiguous float32, as `sequences` describes it. logsumexp: (B, Hq, T), where the layer's own
-    attention gave it. rows: see `add_head_sum`.
+    mean: contiguous float32, as `sequences` describes it.
     """
     query, key = call.query.detach(), call.key.detach()
+    logsumexp = call.logsumexp
     if logsumexp is None:
         logsumexp = layer_logsumexp(
             query,
             key,
             sequences.table,
-            sequences.queries,
-            call.scaling,
-            call.softcap or 0.0,
-            call.window or 0,
             None if call.sinks is None else call.sinks.detach(),
+            queries=sequences.queries,
+            scaling=call.scaling,
+            softcap=call.softcap or 0.0,
+            window=call.window or 0,
         )
     add_head_sum(
         mean,
@@ -54,5 +52,4 @@ def add_layer(
         weight=weight,
         softcap=call.softcap,
         window=call.window,
-        rows=rows,
     )

@@ -48,6 +48,7 @@ class LayerCall:
     arguments: Mapping[str, Any]  # whatever else transformers passes
     chosen: bool  # whether the layer is one of those to visit
     last: bool  # whether its output is not needed, because no layer runs behind it or ours is not asked
+    logsumexp: Tensor | None = None  # (B, Hq, T) float32, where the attention function gave it
 
     def take(self, rows: Tensor | slice, columns: slice) -> "LayerCall":
         """Some rows (indices) and a range of columns, the same of queries and keys."""

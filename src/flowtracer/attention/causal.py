@@ -17,7 +17,7 @@ def attend_causal(call: LayerCall) -> tuple[Tensor | None, Tensor | None]:
     Every query sees all tokens before it, or those in the layer's window. The operations are those that
     `scaled_dot_product_attention` would choose, so that outputs are the same, and gradients flow.
     """
-    if not _flash_takes(call):
+    if not gives_logsumexp(call):
         return call.attend(window=call.window), None
     query, key, value = call.query, call.key, call.value
     if call.window is not None:
@@ -53,7 +53,7 @@ def attend_packed(
 
     bounds: (N + 1,) int32, where each begins and the last one ends. lengths: of each.
     """
-    if not _flash_takes(call):
+    if not gives_logsumexp(call):
         return _one_by_one(call, lengths), None
     longest = max(lengths)
     window: dict[str, int] = {}
@@ -69,12 +69,14 @@ def attend_packed(
     return output[None], logsumexp[None] if usual else None
 
 
-def _flash_takes(call: LayerCall) -> bool:
+def gives_logsumexp(call: LayerCall) -> bool:
+    """Whether a kernel of PyTorch takes a layer: half precision on a GPU, as many queries as keys."""
     width = call.query.shape[3]
     return (
         call.softcap is None
         and call.sinks is None
         and call.query.is_cuda
+        and call.query.shape[2] == call.key.shape[2] > 1
         and call.query.dtype in (torch.float16, torch.bfloat16)
         and call.query.dtype == call.key.dtype == call.value.dtype
         and width == call.value.shape[3]

@@ -6,7 +6,7 @@ one. The kernel writes each row's mean where it stands in the padded result.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -80,7 +80,7 @@ def maskless_mean_attention(
         output, logsumexp = (None, None) if call.last else layout.attend(call)
         if call.chosen:
             weight = 1 / (len(layers) * call.query.shape[1])
-            add_layer(mean, call, layout.sequences, weight=weight, logsumexp=logsumexp)
+            add_layer(mean, replace(call, logsumexp=logsumexp), layout.sequences, weight=weight)
         return output
 
     inputs = {

@@ -103,6 +103,8 @@ class MeanReader:
 
     def read_layer(self, call: LayerCall) -> None:
         """Take in a whole layer, of which nothing but queries and keys is needed."""
+        if self.take(call):
+            return
         mask = call.mask
         if mask is None and not bool(self._real.all()):
             mask = causal_mask(self._real.to(call.query.device), call.window)

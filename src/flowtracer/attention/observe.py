@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from flowtracer.attention.capture import LayerCall, layer_call
+from flowtracer.attention.causal import attend_causal, gives_logsumexp
 from flowtracer.models.decoder import find_decoder, kinds_of_layers
 from flowtracer.models.swap import (
     named_attention,
@@ -108,12 +109,21 @@ def _attention(
     **arguments: Any,
 ) -> tuple[Tensor, Tensor | None]:
     function = named_attention(module, original)
-    result = function(module, query, key, value, attention_mask, **arguments)
     observation = _observation.get()
     layer = getattr(module, "layer_idx", None)
     if observation is None or layer not in observation.layers or layer in observation.seen:
-        return result
+        return function(module, query, key, value, attention_mask, **arguments)
     observation.seen.add(layer)
+    logsumexp = None
+    states = (query, key, value)
+    own = layer_call(module, states, None, arguments, chosen=True, last=False)
+    plain = original == "sdpa" and attention_mask is None and not arguments.get("dropout")
+    if plain and own.window is None and gives_logsumexp(own):
+        output, logsumexp = attend_causal(own)  # what sdpa would call itself
+        assert output is not None
+        result: tuple[Tensor, Tensor | None] = (output, None)
+    else:
+        result = function(module, *states, attention_mask, **arguments)
     matrix = isinstance(attention_mask, Tensor) and attention_mask.ndim == 4
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         call = layer_call(
@@ -124,7 +134,8 @@ def _attention(
             chosen=True,
             last=True,
         )
-        if call.sinks is not None:
-            call = replace(call, sinks=call.sinks.detach())
-        observation.observe(call)
+        sinks = None if call.sinks is None else call.sinks.detach()
+        if logsumexp is not None:
+            logsumexp = logsumexp.detach()
+        observation.observe(replace(call, sinks=sinks, logsumexp=logsumexp))
     return result

@@ -22,15 +22,21 @@ class ScoreChunk:
 
 
 def chunks(
-    batch: ScoreBatch, rows: Tensor, *, after_answer: bool, most: int, share_prompts: bool = False
+    batch: ScoreBatch,
+    rows: Tensor,
+    *,
+    after_answer: bool,
+    most: int,
+    tokens: int | None = None,
+    share_prompts: bool = False,
 ) -> list[ScoreChunk]:
     """Split rows into chunks of similar length without needless columns.
 
     The cost of attention is quadratic in the width, so rows are sorted by length before they are split.
 
     rows: (R,) indices. after_answer: whether what follows the last answer token is needed. most:
-    entries of (rows, T, T) that a chunk may have, unless a single row has more. share_prompts:
-    whether responses to the same prompt make chunks of their own.
+    entries of (rows, T, T) that a chunk may have, and tokens: its rows times T, unless a single row has
+    more. share_prompts: whether responses to the same prompt make chunks of their own.
     """
     if not len(rows):
         return []
@@ -50,7 +56,9 @@ def chunks(
                 shortest = stop[part[0]] - first[part[0]]
                 begin, end = min(begin, first[index]), max(end, stop[index])
                 padded = large and end - begin > PADDING * shortest
-                if (len(part) + 1) * (end - begin) ** 2 <= most and not padded:
+                entries = (len(part) + 1) * (end - begin) ** 2
+                full = tokens is not None and (len(part) + 1) * (end - begin) > tokens
+                if entries <= most and not (padded or full):
                     parts[-1] = ([*part, index], begin, end)
                     continue
             parts.append(([index], first[index], stop[index]))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention import depth_of, select_layers
+from flowtracer.attention.maskless import maskless
 from flowtracer.attention.shared_prompt import can_share
 from flowtracer.credit.chunks import chunks
 from flowtracer.credit.selection import Selection, select
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from flowtracer.credit.calibrated import Calibrated
 
 CHUNK = 1 << 25  # entries of (rows, T, T) in one forward, our choice: 128 MiB of attention
+CHUNK_ON_GPU = 1 << 29  # our choice: 2 GiB, eight rows of 8,192 tokens
+TOKENS_ON_GPU = 1 << 16  # of one forward, our choice: enough for a GPU, little of its memory
 CONCENTRATION_RATIO = 0.2  # our choice
 
 
@@ -126,7 +129,7 @@ def token_credit(
     *,
     row_mask: Tensor | None = None,
     all_reduce_max: Callable[[int], int] = lambda forwards: forwards,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     share_prompts: bool = True,
 ) -> TokenCredit:
     """Weight of every token, 1 on padding, prompt, tool output and responses without an answer.
@@ -135,7 +138,7 @@ def token_credit(
         row_mask: (B,) bool, rows to score; a row of zero advantage need not be.
         all_reduce_max: from the number of forwards of this process to the maximum over all processes;
             missing ones are made on two tokens, so that the calls of a sharded model match.
-        chunk: entries of (rows, T, T) in one forward.
+        chunk: entries of (rows, T, T) in one forward; None: `CHUNK`, or what suits a GPU.
         share_prompts: whether a prompt that rows share may go through the model once for all of them.
     """
     if credit.rule is not None:
@@ -181,19 +184,22 @@ def token_scores(
     *,
     row_mask: Tensor | None = None,
     all_reduce_max: Callable[[int], int] = lambda forwards: forwards,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     share_prompts: bool = True,
 ) -> dict[str, Tensor]:
     """Scores by name, (B, T) float32, 0 in rows that are not scored; arguments as in `token_credit`."""
     rows = batch.scorable if row_mask is None else batch.scorable & row_mask
     scorers = [find_scorer(name) for name in names]
     attention_only = all(scorer.needs == {"attention"} for scorer in scorers)
+    on_gpu = attention_only and maskless(model)
     parts = chunks(
         batch,
         rows.nonzero()[:, 0],
         after_answer=any(scorer.after_answer for scorer in scorers),
-        most=chunk,
-        share_prompts=share_prompts and attention_only and can_share(model),
+        most=chunk or (CHUNK_ON_GPU if on_gpu else CHUNK),
+        tokens=TOKENS_ON_GPU if on_gpu else None,
+        # On a GPU two small forwards and a mask cost more than a prompt that runs again.
+        share_prompts=share_prompts and attention_only and not on_gpu and can_share(model),
     )
     # Before the first forward, or processes wait for each other.
     total = all_reduce_max(len(parts))

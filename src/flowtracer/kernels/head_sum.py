@@ -21,13 +21,13 @@ class Blocks(NamedTuple):
     stages: int
 
 
-def blocks_of(query: Tensor, *, heads: bool) -> Blocks:
-    """The tiles that fit registers and shared memory of a device, chosen by time on an H200.
+def tile_of(width: int, *, half: bool, heads: bool, capability: int) -> Blocks:
+    """The tiles that fit registers and shared memory, chosen by time on an H200.
 
-    query: (B, heads, T, D). heads: of the sum over heads, not the logsumexp.
+    width: of a head, a power of two. half: of half precision. heads: of the sum over heads, not the
+    logsumexp. capability: 80 for compute capability 8.0.
     """
-    width = _power_of_two(query.shape[3])
-    if query.dtype == torch.float32:
+    if not half:
         return Blocks(64, 64, 8 if heads else 4, 1) if width <= 128 else Blocks(32, 32, 4, 1)
     if width > 256:
         return Blocks(32, 32, 4, 1)
@@ -35,12 +35,24 @@ def blocks_of(query: Tensor, *, heads: bool) -> Blocks:
         return Blocks(64, 64, 8 if heads else 4, 2)
     if not heads:
         return Blocks(64, 64, 4, 3)
-    return Blocks(64, 128, 4, 3) if _capability(query.device) >= (9, 0) else Blocks(64, 64, 4, 2)
+    return Blocks(64, 128, 4, 3) if capability >= 90 else Blocks(64, 64, 4, 2)
+
+
+def _tile(query: Tensor, *, heads: bool) -> Blocks:
+    return tile_of(
+        _power_of_two(query.shape[3]),
+        half=query.dtype != torch.float32,
+        heads=heads,
+        capability=_capability(query.device),
+    )
 
 
 @cache
-def _capability(device: torch.device) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)
+def _capability(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 90
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
 
 
 def fits(query: Tensor, key: Tensor) -> bool:
@@ -60,11 +72,12 @@ def layer_logsumexp(
     query: Tensor,
     key: Tensor,
     table: Tensor,
+    sinks: Tensor | None,
+    *,
     queries: int,
     scaling: float,
     softcap: float,
     window: int,
-    sinks: Tensor | None,
 ) -> Tensor:
     """Logarithm of the softmax's denominator of every head and query, (B, Hq, T) float32.
 
@@ -78,7 +91,7 @@ def layer_logsumexp(
     batch, heads, length, width = query.shape
     out = torch.zeros(batch, heads, length, dtype=torch.float32, device=query.device)
     padded = _power_of_two(width)
-    tile = blocks_of(query, heads=False)
+    tile = _tile(query, heads=False)
     count = table.shape[1]
     grid = (math.ceil(queries / tile.queries), heads, count)
     logsumexp_kernel[grid](
@@ -96,11 +109,12 @@ def _(
     query: Tensor,
     key: Tensor,
     table: Tensor,
+    sinks: Tensor | None,
+    *,
     queries: int,
     scaling: float,
     softcap: float,
     window: int,
-    sinks: Tensor | None,
 ) -> Tensor:
     return query.new_empty(query.shape[:3], dtype=torch.float32)
 
@@ -112,6 +126,7 @@ def _add_head_sum(
     key: Tensor,
     logsumexp: Tensor,
     table: Tensor,
+    *,
     keys: int,
     start: int,
     stop: int,
@@ -124,7 +139,7 @@ def _add_head_sum(
 
     heads, width = query.shape[1], query.shape[3]
     padded = _power_of_two(width)
-    tile = blocks_of(query, heads=True)
+    tile = _tile(query, heads=True)
     count = table.shape[1]
     tiles = math.ceil((stop - start) / tile.queries) * math.ceil(keys / tile.keys)
     head_sum_kernel[(tiles, count)](
@@ -143,6 +158,7 @@ def _(
     key: Tensor,
     logsumexp: Tensor,
     table: Tensor,
+    *,
     keys: int,
     start: int,
     stop: int,
@@ -174,21 +190,20 @@ def add_head_sum(
     sequence, the first of which is row 0 of the result.
     """
     start, stop = (0, sequences.queries) if rows is None else rows
+    hidden = sequences.keys - sequences.queries  # keys in front of the first query
     _add_head_sum(
         out,
         query,
         key,
         logsumexp,
         sequences.table,
-        sequences.keys
-        if rows is None
-        else min(sequences.keys, stop + sequences.keys - sequences.queries),
-        start,
-        stop,
-        scaling,
-        weight,
-        softcap or 0.0,
-        window or 0,
+        keys=sequences.keys if rows is None else min(sequences.keys, stop + hidden),
+        start=start,
+        stop=stop,
+        scaling=scaling,
+        weight=weight,
+        softcap=softcap or 0.0,
+        window=window or 0,
     )
 
 
