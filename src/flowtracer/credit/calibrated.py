@@ -53,7 +53,7 @@ class Calibrated:
     """
 
     rules: tuple[str, ...] = RULES
-    every: int = 8
+    every: int = 4
     parts: int = 8
     layers: int = 1
     coordinates: int = 1 << 16
