@@ -2,7 +2,7 @@
 
     python scripts/compile_kernels.py          as JSON, one row for each kernel and architecture
 
-Shapes are those of Qwen3-4B (32 heads of 128, 8 of keys) and of heads of 256, in bfloat16.
+Shapes are those of Qwen3-4B (32 heads of 128, 8 of keys) and of heads of 256, in both precisions.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,17 @@ from flowtracer.kernels.solve_kernel import solve_kernel
 
 ARCHITECTURES = (80, 90, 100)
 TOOLS = Path(nvidia.__file__).parent / "bin"
-POINTERS = {"Q": "*bf16", "K": "*bf16", "TABLE": "*i64", "QUESTION": "*i8"}
+POINTERS = {"TABLE": "*i64", "QUESTION": "*i8"}
 POINTERS |= dict.fromkeys(("LSE", "OUT", "SINK", "A"), "*fp32")
 WIDE = dict.fromkeys(("H", "G", "RELAY"), "*fp64")
 FLOATS = {"scale": "fp32", "weight": "fp32", "tiny": "fp64"}
 
 
-def compiled(kernel: Any, constants: dict[str, Any], arch: int, warps: int, stages: int) -> Any:
+def compiled(
+    kernel: Any, constants: dict[str, Any], arch: int, *, warps: int, stages: int, dtype: str
+) -> dict[str, int]:
     """Registers, bytes of stack that spills take, and shared memory of one kernel."""
-    types = POINTERS | FLOATS
+    types = POINTERS | FLOATS | dict.fromkeys(("Q", "K"), f"*{dtype}")
     if kernel is solve_kernel:
         types |= WIDE | {"SINK": "*fp64"}
     signature, attributes = {}, {}
@@ -61,20 +64,26 @@ def compiled(kernel: Any, constants: dict[str, Any], arch: int, warps: int, stag
 
 def rows() -> list[dict[str, Any]]:
     result = []
+    for arch, width, half in product(ARCHITECTURES, (128, 256), (True, False)):
+        dtype = "bf16" if half else "fp32"
+        for kernel, heads in ((head_sum_kernel, True), (logsumexp_kernel, False)):
+            tile = head_sum.tile_of(width, half=half, heads=heads, capability=arch)
+            three = not half and width <= head_sum.WIDEST_OF_THREE
+            constants = {
+                "GROUP": 4, "D": width, "WIDTH": width, "BM": tile.queries, "BN": tile.keys,
+                "SOFTCAP": 0.0, "WINDOW": 0, "PRECISION": "tf32x3" if three else "ieee",
+            }  # fmt: skip
+            constants |= {"KEY_HEADS": 8} if heads else {"SINKS": False}
+            usage = compiled(
+                kernel, constants, arch, warps=tile.warps, stages=tile.stages, dtype=dtype
+            )
+            case = {"kernel": kernel.__name__, "arch": arch, "width": width, "dtype": dtype}
+            result.append(case | usage)
     for arch in ARCHITECTURES:
-        for width in (128, 256):
-            for kernel, heads in ((head_sum_kernel, True), (logsumexp_kernel, False)):
-                tile = head_sum.tile_of(width, half=True, heads=heads, capability=arch)
-                constants = {
-                    "GROUP": 4, "D": width, "WIDTH": width, "BM": tile.queries, "BN": tile.keys,
-                    "SOFTCAP": 0.0, "WINDOW": 0, "PRECISION": "ieee",
-                }  # fmt: skip
-                constants |= {"KEY_HEADS": 8} if heads else {"SINKS": False}
-                usage = compiled(kernel, constants, arch, tile.warps, tile.stages)
-                result.append({"kernel": kernel.__name__, "arch": arch, "width": width, **usage})
         constants = {"BS": solve.BLOCK, "BK": solve.PANEL, "WIDE": language.float64}
-        usage = compiled(solve_kernel, constants, arch, solve.WARPS, 3)
-        result.append({"kernel": "solve_kernel", "arch": arch, "width": 0, **usage})
+        usage = compiled(solve_kernel, constants, arch, warps=solve.WARPS, stages=3, dtype="fp32")
+        case = {"kernel": "solve_kernel", "arch": arch, "width": 0, "dtype": "fp64"}
+        result.append(case | usage)
     return result
 
 

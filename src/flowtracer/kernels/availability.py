@@ -21,14 +21,15 @@ def kernels_run(device: torch.device) -> bool:
     """Whether the kernels take the place of PyTorch's operations on a device.
 
     On NVIDIA GPUs from compute capability 8.0 on with Triton installed, unless the environment says
-    FLOWTRACER_KERNELS=0. Where only Triton is missing, that is warned of once. ROCm's PyTorch calls its
-    devices cuda too and is left to PyTorch: nothing was tried there.
+    FLOWTRACER_KERNELS=0. Where Triton is missing, or cannot build and run the kernels (it needs a C
+    compiler), that is warned of once. ROCm's PyTorch calls its devices cuda too and is left to PyTorch:
+    nothing was tried there.
     """
     if _everywhere.get():
         return True
     if device.type != "cuda" or torch.version.hip is not None or os.environ.get(SWITCH) == "0":
         return False
-    return torch.cuda.get_device_capability(device) >= OLDEST and _triton_is_there()
+    return torch.cuda.get_device_capability(device) >= OLDEST and works(device)
 
 
 @contextmanager
@@ -45,12 +46,20 @@ def kernels_everywhere() -> Iterator[None]:
 
 
 @cache
-def _triton_is_there() -> bool:
-    if importlib.util.find_spec("triton") is not None:
-        return True
+def works(device: torch.device) -> bool:
+    """Whether the kernels give the right numbers for two small texts; a warning says why not."""
+    if importlib.util.find_spec("triton") is None:
+        reason = "Triton is not installed (`pip install 'flowtracer[gpu]'`)"
+    else:
+        from flowtracer.kernels.trial import trial
+
+        try:
+            trial(device)
+            return True
+        except Exception as error:  # whatever a compiler or a driver may raise
+            reason = f"the kernels do not run here ({type(error).__name__}: {error})"
     warnings.warn(
-        "Triton is not installed, so credit on this GPU takes PyTorch's way, which is many times "
-        "slower; install it with `pip install 'flowtracer[gpu]'`",
+        f"credit on {device} takes PyTorch's way, which is several times slower: {reason}",
         stacklevel=3,
     )
     return False

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from flowtracer.kernels.device import current_device
 from flowtracer.kernels.sequences import Sequences
 
+WIDEST_OF_THREE = 128  # head of float32 whose products are made as three of half the bits
 MOST_OFFSET = 1 << 31  # numbers between two elements of a row, in the kernels' 32-bit arithmetic
 
 
@@ -28,7 +30,9 @@ def tile_of(width: int, *, half: bool, heads: bool, capability: int) -> Blocks:
     logsumexp. capability: 80 for compute capability 8.0.
     """
     if not half:
-        return Blocks(64, 64, 8 if heads else 4, 1) if width <= 128 else Blocks(32, 32, 4, 1)
+        if width > WIDEST_OF_THREE:
+            return Blocks(32, 32, 8, 1)
+        return Blocks(32, 64, 4 if width <= 64 else 8, 1)
     if width > 256:
         return Blocks(32, 32, 4, 1)
     if width > 128:
@@ -64,7 +68,9 @@ def fits(query: Tensor, key: Tensor) -> bool:
     reach = max(
         part.shape[2] * part.stride(2) + part.shape[1] * part.stride(1) for part in (query, key)
     )
-    return query.stride(3) == key.stride(3) == 1 and reach < MOST_OFFSET and query.shape[3] <= 512
+    widest = 256 if query.dtype == torch.float32 else 512
+    plain = query.stride(3) == key.stride(3) == 1
+    return plain and reach < MOST_OFFSET and query.shape[3] <= widest
 
 
 @torch.library.custom_op("flowtracer::layer_logsumexp", mutates_args=())
@@ -94,13 +100,14 @@ def layer_logsumexp(
     tile = _tile(query, heads=False)
     count = table.shape[1]
     grid = (math.ceil(queries / tile.queries), heads, count)
-    logsumexp_kernel[grid](
-        query, key, query if sinks is None else sinks, out, table, count, scaling,
-        *query.stride()[:3], *key.stride()[:3], *out.stride()[:2],
-        heads // key.shape[1], width, padded, tile.queries, tile.keys,
-        softcap, window, sinks is not None, _precision(query),
-        num_warps=tile.warps, num_stages=tile.stages,
-    )  # fmt: skip
+    with current_device(query.device):
+        logsumexp_kernel[grid](
+            query, key, query if sinks is None else sinks, out, table, count, scaling,
+            *query.stride()[:3], *key.stride()[:3], *out.stride()[:2],
+            heads // key.shape[1], width, padded, tile.queries, tile.keys,
+            softcap, window, sinks is not None, _precision(query),
+            num_warps=tile.warps, num_stages=tile.stages,
+        )  # fmt: skip
     return out
 
 
@@ -142,13 +149,14 @@ def _add_head_sum(
     tile = _tile(query, heads=True)
     count = table.shape[1]
     tiles = math.ceil((stop - start) / tile.queries) * math.ceil(keys / tile.keys)
-    head_sum_kernel[(tiles, count)](
-        query, key, logsumexp, out, table, count, scaling, weight,
-        *query.stride()[:3], *key.stride()[:3], *logsumexp.stride()[:2], start, stop,
-        key.shape[1], heads // key.shape[1], width, padded, tile.queries, tile.keys,
-        softcap, window, _precision(query),
-        num_warps=tile.warps, num_stages=tile.stages,
-    )  # fmt: skip
+    with current_device(query.device):
+        head_sum_kernel[(tiles, count)](
+            query, key, logsumexp, out, table, count, scaling, weight,
+            *query.stride()[:3], *key.stride()[:3], *logsumexp.stride()[:2], start, stop,
+            key.shape[1], heads // key.shape[1], width, padded, tile.queries, tile.keys,
+            softcap, window, _precision(query),
+            num_warps=tile.warps, num_stages=tile.stages,
+        )  # fmt: skip
 
 
 @_add_head_sum.register_fake
@@ -213,10 +221,11 @@ def _power_of_two(width: int) -> int:
 
 
 def _precision(query: Tensor) -> str:
-    """How products are made: as three of half the bits for float32, on tensor cores.
+    """How products are made: of float32 as three of half the bits, on tensor cores, if registers allow.
 
     The interpreter multiplies bfloat16 wrongly, so there they are widened first.
     """
     if not query.is_cuda:
         return "widened"
-    return "tf32x3" if query.dtype == torch.float32 else "ieee"
+    three = query.dtype == torch.float32 and query.shape[3] <= WIDEST_OF_THREE
+    return "tf32x3" if three else "ieee"

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from flowtracer.kernels.device import current_device
+
 # Tokens of a substitution and of a panel's tile, warps: the fastest of seven on an H200.
 BLOCK, PANEL, WARPS = 128, 64, 8
 FEW, SHORT = 8, 1024  # texts and tokens, our choice: see `worth_it`
@@ -35,12 +37,13 @@ def solve_flow(
 
     texts, length = sink.shape
     potential, passage = torch.empty_like(sink), torch.empty_like(sink)
-    solve_kernel[(texts,)](
-        attention, question.to(torch.int8), sink, relays, potential, passage,
-        attention.stride(0), attention.stride(1), length, torch.finfo(sink.dtype).tiny,
-        BLOCK, PANEL, language.float64 if sink.dtype == torch.float64 else language.float32,
-        num_warps=WARPS,
-    )  # fmt: skip
+    with current_device(sink.device):
+        solve_kernel[(texts,)](
+            attention, question.to(torch.int8), sink, relays, potential, passage,
+            attention.stride(0), attention.stride(1), length, torch.finfo(sink.dtype).tiny,
+            BLOCK, PANEL, language.float64 if sink.dtype == torch.float64 else language.float32,
+            num_warps=WARPS,
+        )  # fmt: skip
     return potential, passage
 
 
