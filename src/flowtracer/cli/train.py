@@ -11,9 +11,10 @@ from flowtracer.credit.arguments import CreditArguments
 
 EPILOG = (
     "Any other option is one of TRL's GRPOConfig or ModelConfig, of the task (--task, --task_source, "
-    "--task_split, --task_limit, --reward) or of the credit (--method, "
+    "--task_split, --task_limit, --reward) or of the credit (--method, --credit_forward, "
     + ", ".join(f"--{one.name}" for one in fields(CreditArguments) if one.name != "scorer")
-    + "), and takes precedence over the file: "
+    + "; --calibrated_rules, --calibrated_every and others of docs/training.md), and takes precedence "
+    "over the file: "
     "flowtracer train configs/countdown.yaml --method grpo --seed 1"
 )
 
