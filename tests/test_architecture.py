@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "tasks": "math_answers records regions",
     "scorers": "attention flow models regions",
     "tracing": "attention flow models regions render storage",
-    "credit": "attention flow models regions scorers",
+    "credit": "attention flow kernels models regions scorers",
     "gradients": "credit models scorers",
     "evaluation": "models regions storage tasks",
     "rollouts": "attention credit models records regions scorers storage",

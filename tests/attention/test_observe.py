@@ -1,6 +1,8 @@
 """A model's own forward pass under observation: what it computes is untouched, what is shown is right."""
 
 import threading
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from flowtracer.attention import (
     select_layers,
     why_not_observed,
 )
+from flowtracer.attention.capture import layer_call
 from flowtracer.models.swap import restored_names
 
 CHOSEN = (2, 3)
@@ -196,3 +199,17 @@ def test_the_middle_layers_of_a_windowed_model_are_seen_with_their_windows():
         model(texts("none")[0])
     assert sorted(windows) == list(range(6)) and set(windows.values()) == {None, 8}
     assert select_layers("middle", 6) == CHOSEN
+
+
+def test_rows_and_columns_of_a_layer_keep_their_logsumexp():
+    states = torch.randn(4, 2, 6, 8)
+    lse = torch.randn(4, 2, 6)
+    module = SimpleNamespace(layer_idx=0)
+    call = layer_call(module, (states,) * 3, None, {}, chosen=True, last=True)
+    call = replace(call, logsumexp=lse)
+    rows = torch.tensor([3, 1])
+    assert torch.equal(call.take(rows, slice(4)).logsumexp, lse[rows][:, :, :4])
+    assert torch.equal(call.take(slice(1, 3), slice(0, 5)).logsumexp, lse[1:3, :, :5])
+    # It counts keys in front of a later first column too.
+    assert call.take(rows, slice(2, 5)).logsumexp is None
+    assert call.part(slice(0, 3)).logsumexp is None

@@ -60,7 +60,10 @@ class LayerCall:
         query, key, value = (
             part[rows][:, :, columns] for part in (self.query, self.key, self.value)
         )
-        return replace(self, query=query, key=key, value=value, mask=mask)
+        known = self.logsumexp
+        if known is not None:  # of all keys in front, so only of columns from the first on
+            known = None if columns.start else known[rows][:, :, columns]
+        return replace(self, query=query, key=key, value=value, mask=mask, logsumexp=known)
 
     @property
     def says_window(self) -> bool:
@@ -74,7 +77,8 @@ class LayerCall:
         """The same for some of the tokens only, which see nothing of the others."""
         query, key, value = (part[:, :, columns] for part in (self.query, self.key, self.value))
         window = self.window if self.window and self.window < key.shape[2] else None
-        return replace(self, query=query, key=key, value=value, mask=None, window=window)
+        part = replace(self, query=query, key=key, value=value, window=window)
+        return replace(part, mask=None, logsumexp=None)
 
     def attend(self, **options: Any) -> Tensor | None:
         """Output (B, T, Hq, D), None of the last layer. options: `read` and others of `attend`."""

@@ -24,8 +24,15 @@ from flowtracer.attention import (
 )
 from flowtracer.attention.memory import available_bytes
 from flowtracer.credit.chunks import ScoreChunk, chunks
-from flowtracer.credit.credit import CHUNK, Credit, TokenCredit, credit_of_scores
+from flowtracer.credit.credit import (
+    CHUNK,
+    CHUNK_ON_GPU,
+    Credit,
+    TokenCredit,
+    credit_of_scores,
+)
 from flowtracer.credit.spans import find_spans, pass_columns
+from flowtracer.kernels.availability import kernels_run
 from flowtracer.models.decoder import device_of, find_decoder, is_sharded
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.scorer import Evidence
@@ -176,7 +183,8 @@ class RiddenCredit:
 
     def _parts(self, batch: ScoreBatch, rows: Tensor) -> list[ScoreChunk]:
         after_answer = find_scorer(self._credit.scorer).after_answer
-        return chunks(batch, rows, after_answer=after_answer, most=CHUNK)
+        most = CHUNK_ON_GPU if kernels_run(batch.input_ids.device) else CHUNK
+        return chunks(batch, rows, after_answer=after_answer, most=most)
 
     def _chunk(
         self, rows: Tensor, columns: slice, taken: Tensor | slice, seen: slice
