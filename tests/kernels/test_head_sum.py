@@ -86,3 +86,18 @@ def test_edges_without_the_sink_are_cut_after_the_kernels():
     with kernels_everywhere():
         mean = mean_attention(model, ids, mask, edges="no-sink")
     assert (mean - expected).abs().max() < 5e-6
+
+
+def test_a_model_that_the_kernels_cannot_read_takes_pytorch_s_way():
+    model = random_model("qwen3").double()
+    ids, mask = texts("both")
+    expected = mean_attention(model, ids, mask)
+    with kernels_everywhere():
+        assert torch.equal(mean_attention(model, ids, mask), expected)
+
+
+def test_a_batch_of_padding_has_no_attention():
+    model = random_model("qwen3")
+    ids, mask = texts("none")
+    with kernels_everywhere():
+        assert mean_attention(model, ids, 0 * mask).abs().max() == 0

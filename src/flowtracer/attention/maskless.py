@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from flowtracer.attention.by_kernel import add_layer, kernel_reads
 from flowtracer.attention.capture import LayerCall, Progress, visit_layers
 from flowtracer.attention.causal import attend_causal, attend_packed
-from flowtracer.kernels.availability import SWITCH, kernels_run
+from flowtracer.kernels.availability import kernels_run
 from flowtracer.kernels.sequences import Sequences
 from flowtracer.models.decoder import (
-    AttentionCaptureError,
     device_of,
     find_decoder,
     is_sharded,
@@ -59,8 +58,10 @@ def maskless_mean_attention(
     *,
     least_real: float = LEAST_REAL,
     progress: Progress | None = None,
-) -> Tensor:
+) -> Tensor | None:
     """Attention averaged over layers and heads, (B, T, T) float32; 0 in rows and columns of padding.
+
+    None for a model with a layer that does not say what its queries see, or that the kernels cannot read.
 
     Shapes: input_ids and real (B, T), on the model's device; the real tokens of a row stand together.
     least_real: ratio of real tokens below which rows are packed.
@@ -68,15 +69,15 @@ def maskless_mean_attention(
     Raises AttentionCaptureError as `mean_attention`.
     """
     rows, length = input_ids.shape
-    layout = _layout(input_ids, real, least_real)
     mean = torch.zeros(rows, length, length, dtype=torch.float32, device=real.device)
+    lengths = real.sum(1).tolist()
+    if not max(lengths):
+        return mean
+    layout = _layout(input_ids, real, lengths, least_real)
 
     def visit(call: LayerCall) -> Tensor | None:
         if not call.says_window or (call.chosen and not kernel_reads(call)):
-            raise AttentionCaptureError(
-                f"{type(call.module).__name__} does not say what its queries see, or has heads that "
-                f"the kernels cannot read; set {SWITCH}=0 in the environment"
-            )
+            raise _CannotRead
         output, logsumexp = (None, None) if call.last else layout.attend(call)
         if call.chosen:
             weight = 1 / (len(layers) * call.query.shape[1])
@@ -88,8 +89,15 @@ def maskless_mean_attention(
         "position_ids": layout.position_ids,
         "use_cache": False,
     }
-    visit_layers(model, inputs, layers, visit, mask=_no_mask, progress=progress)
+    try:
+        visit_layers(model, inputs, layers, visit, mask=_no_mask, progress=progress)
+    except _CannotRead:
+        return None
     return mean
+
+
+class _CannotRead(Exception):
+    """Ends the forward pass: a layer needs PyTorch's way."""
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
@@ -97,10 +105,9 @@ def _no_mask(*args: Any, **kwargs: Any) -> None:
     return None
 
 
-def _layout(input_ids: Tensor, real: Tensor, least_real: float) -> Layout:
+def _layout(input_ids: Tensor, real: Tensor, lengths: list[int], least_real: float) -> Layout:
     rows, length = real.shape
     counts = real.sum(1)
-    lengths = counts.tolist()
     longest = max(lengths)
     first = real.int().argmax(1)
     row = torch.arange(rows, device=real.device)

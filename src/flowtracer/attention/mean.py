@@ -220,9 +220,10 @@ def mean_attention(
         mean = maskless_mean_attention(
             model, input_ids.to(device), mask > 0, chosen, progress=progress
         )
-        if edges == "no-sink":
-            without_sink(mean, mask > 0)
-        return mean
+        if mean is not None:
+            if edges == "no-sink":
+                without_sink(mean, mask > 0)
+            return mean
     reader = MeanReader(mask, chosen, edges=edges)
     read_attention(
         model, input_ids, attention_mask, [reader], position_ids=position_ids, progress=progress
