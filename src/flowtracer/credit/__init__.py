@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flowtracer.credit.weighting import CONTINUOUS, Weighting, weigh
     from flowtracer.scorers import SCORERS, ScoreOptions, score_tokens
     from flowtracer.scorers.batch import ScoreBatch
-    from flowtracer.scorers.responses import score_batch, structural_vocabulary
+    from flowtracer.scorers.responses import score_batch, sequence_batch, structural_vocabulary
 
 __all__ = [
     "CONTINUOUS",
@@ -37,6 +37,7 @@ __all__ = [
     "score_batch",
     "score_tokens",
     "select",
+    "sequence_batch",
     "sequence_credit",
     "structural_vocabulary",
     "token_credit",
@@ -45,7 +46,7 @@ __all__ = [
 _MODULES = {
     "scorers": ("SCORERS", "ScoreOptions", "score_tokens"),
     "scorers.batch": ("ScoreBatch",),
-    "scorers.responses": ("score_batch", "structural_vocabulary"),
+    "scorers.responses": ("score_batch", "sequence_batch", "structural_vocabulary"),
     "credit.calibrated": ("Calibrated",),
     "credit.selection": ("Selection", "select"),
     "credit.sequences": ("sequence_credit",),

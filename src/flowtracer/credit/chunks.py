@@ -35,8 +35,9 @@ def chunks(
     The cost of attention is quadratic in the width, so rows are sorted by length before they are split.
 
     rows: (R,) indices. after_answer: whether what follows the last answer token is needed. most:
-    entries of (rows, T, T) that a chunk may have, and tokens: its rows times T, unless a single row has
-    more. share_prompts: whether responses to the same prompt make chunks of their own.
+    entries of (rows, T, T) that a chunk may have, and tokens: its rows times T, a shared prompt excluded;
+    unless a single row has more. share_prompts: whether responses to the same prompt make chunks of
+    their own.
     """
     if not len(rows):
         return []
@@ -57,7 +58,8 @@ def chunks(
                 begin, end = min(begin, first[index]), max(end, stop[index])
                 padded = large and end - begin > PADDING * shortest
                 entries = (len(part) + 1) * (end - begin) ** 2
-                full = tokens is not None and (len(part) + 1) * (end - begin) > tokens
+                own = (len(part) + 1) * (end - begin - shared)
+                full = tokens is not None and own > tokens
                 if entries <= most and not (padded or full):
                     parts[-1] = ([*part, index], begin, end)
                     continue

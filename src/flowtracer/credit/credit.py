@@ -17,6 +17,7 @@ from flowtracer.attention.shared_prompt import can_share
 from flowtracer.credit.chunks import chunks
 from flowtracer.credit.selection import Selection, select
 from flowtracer.credit.weighting import Weighting, weigh
+from flowtracer.models.decoder import device_of, find_decoder
 from flowtracer.regions import AnswerRule, find_answer
 from flowtracer.regions.prompts import Question
 from flowtracer.scorers import ScoreOptions, score_tokens
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 CHUNK = 1 << 25  # entries of (rows, T, T) in one forward, our choice: 128 MiB of attention
 CHUNK_ON_GPU = 1 << 29  # our choice: 2 GiB, eight rows of 8,192 tokens
 TOKENS_ON_GPU = 1 << 16  # of one forward, our choice: enough for a GPU, little of its memory
+# Of one forward, our choice: what its layers hand on stays in the cache of a core; with more the embedded
+# model takes half as long again.
+TOKENS_ON_CPU = 1 << 12
 CONCENTRATION_RATIO = 0.2  # our choice
 
 
@@ -197,7 +201,7 @@ def token_scores(
         rows.nonzero()[:, 0],
         after_answer=any(scorer.after_answer for scorer in scorers),
         most=chunk or (CHUNK_ON_GPU if on_gpu else CHUNK),
-        tokens=TOKENS_ON_GPU if on_gpu else None,
+        tokens=_most_tokens(model, on_gpu, chunk),
         # On a GPU two small forwards and a mask cost more than a prompt that runs again.
         share_prompts=share_prompts and attention_only and not on_gpu and can_share(model),
     )
@@ -249,6 +253,14 @@ def concentration(scores: Tensor, candidates: Tensor) -> Tensor:
     scores = torch.where(candidates, scores, 0.0)
     top = select(scores, candidates, Selection(ratio=CONCENTRATION_RATIO))
     return (scores * top).sum(1) / scores.sum(1).clamp(min=torch.finfo(scores.dtype).tiny)
+
+
+def _most_tokens(model: nn.Module, on_gpu: bool, chunk: int | None) -> int | None:
+    """Tokens of one forward, None for as many as a chunk allows."""
+    if on_gpu:
+        return TOKENS_ON_GPU
+    on_cpu = device_of(find_decoder(model)).type == "cpu"
+    return TOKENS_ON_CPU if on_cpu and chunk is None else None
 
 
 def _smallest(device: torch.device) -> ScoreBatch:

@@ -17,9 +17,7 @@ def local_engine(
     shards: Sequence[Shard], settings: ScoreSettings, folder: str, workers: int
 ) -> Iterator[Done]:
     """One worker in this process, with all its threads."""
-    worker = Worker(settings, folder)
-    for shard in shards:
-        yield worker.score(shard)
+    yield from Worker(settings, folder).score(shards)
 
 
 def ray_engine(
@@ -72,7 +70,7 @@ class _RayWorker:
         self.worker = Worker(settings, folder, threads)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        done = self.worker.score(Shard(**json.loads(row["shard"])))
+        (done,) = self.worker.score([Shard(**json.loads(row["shard"]))])
         return {"done": json.dumps(asdict(done))}
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
+import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
+from flowtracer.rollouts.columns import SCHEMA
 from flowtracer.storage import (
     atomic_write,
     read_json,
@@ -18,23 +20,6 @@ from flowtracer.storage import (
 )
 
 SETTINGS_FILE = "score.json"
-
-# Lists have one entry for each token of prompt and response; docs/score.md describes the columns.
-SCHEMA = pyarrow.schema(
-    [
-        pyarrow.field("row", pyarrow.int64(), nullable=False),
-        pyarrow.field("id", pyarrow.string()),
-        pyarrow.field("prompt_tokens", pyarrow.int32(), nullable=False),
-        pyarrow.field("token_ids", pyarrow.list_(pyarrow.int32()), nullable=False),
-        pyarrow.field("candidate", pyarrow.list_(pyarrow.bool_()), nullable=False),
-        pyarrow.field("answer", pyarrow.list_(pyarrow.float32()), nullable=False),
-        pyarrow.field("score", pyarrow.list_(pyarrow.float32()), nullable=False),
-        pyarrow.field("weight", pyarrow.list_(pyarrow.float32()), nullable=False),
-        pyarrow.field("answered", pyarrow.bool_(), nullable=False),
-        pyarrow.field("scored", pyarrow.bool_(), nullable=False),
-        pyarrow.field("advantages", pyarrow.list_(pyarrow.float32())),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -81,7 +66,7 @@ def run_of(folder: Path) -> str:
 def write_part(
     folder: Path,
     number: int,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[pyarrow.RecordBatch],
     errors: Sequence[dict[str, Any]],
     *,
     run: str,
@@ -89,10 +74,12 @@ def write_part(
     """Write the files of a shard, each whole or not at all, the part last."""
     for path in PATHS:
         path(folder, number).parent.mkdir(parents=True, exist_ok=True)
-    counts = PartCounts(len(rows), sum(row["answered"] for row in rows), len(errors))
+    table = pyarrow.Table.from_batches(rows, SCHEMA)
+    answered = compute.sum(table["answered"]).as_py() or 0
+    counts = PartCounts(table.num_rows, answered, len(errors))
     write_rows(errors_path(folder, number), errors)
     with atomic_write(part_path(folder, number)) as partial:
-        parquet.write_table(pyarrow.Table.from_pylist(list(rows), SCHEMA), partial)
+        parquet.write_table(table, partial)
         hashes = [sha256(partial), sha256(errors_path(folder, number))]
         check = {"run": run, "number": number, "sha256": hashes, "counts": asdict(counts)}
         write_json(check_path(folder, number), check)

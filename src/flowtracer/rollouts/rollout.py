@@ -1,5 +1,6 @@
 """A rollout out of a row of a file: token ids of prompt and response, and what is known of them."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,13 @@ from flowtracer.records import PROMPT_FIELDS, RESPONSE_FIELDS, first_field
 from flowtracer.regions import (
     answer_weights,
     decode_with_offsets,
-    encode_with_offsets,
     render_prompt,
     tokenize_prompt,
 )
 
 LARGEST = torch.finfo(torch.float32).max  # advantages are multiplied in float32
 LIKELY_CHARACTERS = 8  # of a token, our choice: few texts have more
+PROMPTS = 16  # kept, our choice: enough for groups in turn, little memory if they are long
 
 
 @dataclass(frozen=True)
@@ -51,27 +52,28 @@ def read_rollout(
     row: int,
     *,
     limits: Limits,
-    chat: bool | None = None,
+    prompts: "PromptReader | None" = None,
 ) -> Rollout:
     """A row as a rollout; text is tokenized, ids are taken as they are.
 
     Fields: prompt_ids and response_ids, or a prompt (text or conversation; one of `PROMPT_FIELDS`) and
     a response (one of `RESPONSE_FIELDS`); optionally id, tool_mask (one number per response id, 0 for
     tool output), answer (character spans of the response, with weights or without), advantage (a
-    number) or advantages (one per response token).
+    number) or advantages (one per response token). prompts: reads prompts, and keeps those of other rows.
 
     Raises ValueError with what is wrong.
     """
     prompt = _ids(record, "prompt_ids", limits)
     if prompt is None:
-        prompt = _prompt(tokenizer, first_field(record, PROMPT_FIELDS), limits, chat)
+        prompts = prompts or PromptReader(tokenizer, limits)
+        prompt = prompts.ids(first_field(record, PROMPT_FIELDS))
     response = _ids(record, "response_ids", limits)
     if response is None:
         text = first_field(record, RESPONSE_FIELDS)
         if not isinstance(text, str) or not text:
             raise ValueError(f"has no response; one of {', '.join(RESPONSE_FIELDS)} is needed")
         _check_length(tokenizer, text, limits)
-        response = tuple(encode_with_offsets(tokenizer, text).ids)
+        response = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
     if not prompt or not response:
         raise ValueError("has an empty prompt or response")
     total = len(prompt) + len(response)
@@ -86,6 +88,27 @@ def read_rollout(
         _answer(tokenizer, record, response),
         _advantages(record, len(response)),
     )
+
+
+class PromptReader:
+    """Token ids of prompts; the last ones are kept, as the responses to a prompt stand together."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, limits: Limits, chat: bool | None = None
+    ) -> None:
+        """chat: as in `render_prompt`."""
+        self._tokenizer, self._limits, self._chat = tokenizer, limits, chat
+        self._kept: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+
+    def ids(self, prompt: Any) -> tuple[int, ...]:
+        """Of a text or a conversation. Raises ValueError for anything else or too long a text."""
+        key = repr(prompt)
+        if key not in self._kept:
+            self._kept[key] = _prompt(self._tokenizer, prompt, self._limits, self._chat)
+            if len(self._kept) > PROMPTS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
 
 
 def _prompt(

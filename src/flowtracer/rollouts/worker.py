@@ -1,28 +1,26 @@
 """One worker: a model, and the shards that it scores one after another."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import torch
 
 from flowtracer.attention import AttentionCaptureError
-from flowtracer.credit import (
-    Credit,
-    ScoreBatch,
-    TokenCredit,
-    apply_credit,
-    score_batch,
-    structural_vocabulary,
-    token_credit,
-)
+from flowtracer.credit import Credit, ScoreBatch, structural_vocabulary, token_credit
 from flowtracer.models import Loaded, load
-from flowtracer.models.padding import pad_rows
+from flowtracer.rollouts.columns import columns
 from flowtracer.rollouts.parts import PartCounts, run_of, write_part
-from flowtracer.rollouts.rollout import Limits, Rollout, read_rollout
-from flowtracer.rollouts.shards import Damaged, Shard, ShardReader
+from flowtracer.rollouts.pipeline import ahead, behind
+from flowtracer.rollouts.rollout import Limits, Rollout
+from flowtracer.rollouts.shards import Shard, ShardReader
+from flowtracer.rollouts.windows import Reading, Window, error_row, make_batch, read_windows
+
+AHEAD = 2  # windows, our choice: the model does not wait if one of them takes long to read
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,16 @@ class Done:
         return PartCounts(self.rows, self.answered, self.errors)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What is to be written of a shard."""
+
+    shard: Shard
+    rows: Sequence[pyarrow.RecordBatch]
+    errors: Sequence[dict[str, Any]]
+    tokens: int
+
+
 class Worker:
     """Loads a model once and scores shards; threads are set before, as PyTorch asks."""
 
@@ -74,128 +82,64 @@ class Worker:
         )
         settings.credit.check_model(self.loaded.model)
         tokenizer, config = self.loaded.tokenizer, self.loaded.model.config.get_text_config()
-        self.limits = Limits(config.vocab_size, settings.max_tokens)
-        self.delimiters = (
-            structural_vocabulary(tokenizer) if settings.credit.needs_structure else None
+        structure = settings.credit.needs_structure
+        self.reading = Reading(
+            tokenizer,
+            settings.credit,
+            Limits(config.vocab_size, settings.max_tokens),
+            settings.batch_tokens,
+            settings.chat,
+            structural_vocabulary(tokenizer) if structure else None,
         )
 
-    def score(self, shard: Shard) -> Done:
-        """Score a shard and write its part and its errors."""
-        good: list[dict[str, Any]] = []
+    def score(self, shards: Iterable[Shard], *, most: int = AHEAD) -> Iterator[Done]:
+        """Score shards in order and write their parts and errors.
+
+        The next windows are read, and the last part is written, while the model runs. most: windows
+        that wait for the model, and parts for the disk; 0 does one thing after another.
+        """
+        with closing(ahead(read_windows(self.reader, shards, self.reading), most)) as windows:
+            yield from behind(self._write, self._scored(windows), most)
+
+    def _scored(self, windows: Iterable[Window]) -> Iterator[_Part]:
+        """What is to be written of each shard."""
+        rows: list[pyarrow.RecordBatch] = []
         errors: list[dict[str, Any]] = []
         tokens = 0
-        for rollouts in self._windows(shard, errors):
-            tokens += sum(rollout.tokens for rollout in rollouts)
-            good += self._score(shard, rollouts, errors)
-        good.sort(key=lambda entry: entry["row"])
-        errors.sort(key=lambda entry: entry["row"])
-        counts = write_part(self.folder, shard.number, good, errors, run=self.run)
-        return Done(shard.number, **asdict(counts), tokens=tokens)
-
-    def _windows(self, shard: Shard, errors: list[dict[str, Any]]) -> Iterator[list[Rollout]]:
-        """Rollouts of a shard, as many together as the budget of tokens allows."""
-        window: list[Rollout] = []
-        longest = 0
-        for row, record in self.reader.read(shard):
-            try:
-                if isinstance(record, Damaged):
-                    raise ValueError(record.reason)
-                rollout = read_rollout(
-                    self.loaded.tokenizer,
-                    record,
-                    row,
-                    limits=self.limits,
-                    chat=self.settings.chat,
-                )
-            except Exception as error:  # a chat template can raise anything on an odd conversation
-                errors.append(_error(shard, row, error))
-                continue
-            longest = max(longest, rollout.tokens)
-            if window and longest * (len(window) + 1) > self.settings.batch_tokens:
-                yield window
-                window, longest = [], rollout.tokens
-            window.append(rollout)
-        if window:
-            yield window
+        for window in windows:
+            errors += window.errors
+            if window.rollouts:
+                tokens += sum(rollout.tokens for rollout in window.rollouts)
+                rows += self._score(window.shard, window.rollouts, window.batch, errors)
+            if window.last:
+                yield _Part(window.shard, rows, errors, tokens)
+                rows, errors, tokens = [], [], 0
 
     def _score(
-        self, shard: Shard, rollouts: list[Rollout], errors: list[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
+        self,
+        shard: Shard,
+        rollouts: Sequence[Rollout],
+        batch: ScoreBatch | None,
+        errors: list[dict[str, Any]],
+    ) -> list[pyarrow.RecordBatch]:
         """Rows of a window; if it cannot be scored together, of each rollout alone."""
         try:
-            batch = self._batch(rollouts)
+            batch = make_batch(rollouts, self.reading) if batch is None else batch
             credit = token_credit(self.loaded.model, batch, self.settings.credit)
         except AttentionCaptureError:
             raise  # no row of any shard can be scored with this model
         except (ValueError, IndexError, torch.OutOfMemoryError) as error:
             # Anything else is the machine's fault: the shard stays to be done.
-            reason = _error(shard, rollouts[0].row, error)
+            reason = error_row(shard, rollouts[0].row, error)
         else:
-            return [_row(rollout, batch, credit, number) for number, rollout in enumerate(rollouts)]
+            return [columns(rollouts, batch, credit)]
         # Out here, where the error no longer holds on to what the batch took.
         if len(rollouts) > 1:
-            return [row for alone in rollouts for row in self._score(shard, [alone], errors)]
+            return [row for one in rollouts for row in self._score(shard, [one], None, errors)]
         errors.append(reason)
         return []
 
-    def _batch(self, rollouts: list[Rollout]) -> ScoreBatch:
-        prompts, prompt_mask = pad_rows([rollout.prompt_ids for rollout in rollouts], left=True)
-        responses, mask = pad_rows([rollout.response_ids for rollout in rollouts], left=False)
-        response_mask, _ = pad_rows([rollout.response_mask for rollout in rollouts], left=False)
-        batch = score_batch(
-            self.loaded.tokenizer,
-            prompt_ids=prompts,
-            prompt_mask=prompt_mask,
-            completion_ids=responses,
-            completion_mask=mask,
-            tool_mask=response_mask,
-            answer=self.settings.credit.answer,
-            steps=self.settings.credit.steps,
-            delimiters=self.delimiters,
-        )
-        start = prompts.shape[1]
-        for number, rollout in enumerate(rollouts):
-            if rollout.answer is not None:
-                answer = torch.tensor(rollout.answer) * torch.tensor(rollout.response_mask)
-                batch.answer[number, start:] = 0.0
-                batch.answer[number, start : start + len(answer)] = answer
-        return batch
-
-
-def _row(rollout: Rollout, batch: ScoreBatch, credit: TokenCredit, number: int) -> dict[str, Any]:
-    """A row of the result, without padding."""
-    real = batch.attention_mask[number] > 0
-    weights = credit.weights[number][real]
-    candidates = batch.candidates[number][real]
-    advantages = None
-    if rollout.advantages is not None:
-        response = slice(len(rollout.prompt_ids), None)
-        advantages = apply_credit(
-            torch.tensor([rollout.advantages]), weights[None, response], candidates[None, response]
-        )[0].tolist()
-    return {
-        "row": rollout.row,
-        "id": rollout.id,
-        "prompt_tokens": len(rollout.prompt_ids),
-        "token_ids": [*rollout.prompt_ids, *rollout.response_ids],
-        "candidate": candidates.tolist(),
-        "answer": batch.answer[number][real].tolist(),
-        "score": credit.scores[number][real].tolist(),
-        "weight": weights.tolist(),
-        "answered": bool(credit.answered[number]),
-        "scored": bool(credit.scored[number]),
-        "advantages": advantages,
-    }
-
-
-def _error(shard: Shard, row: int, error: Exception) -> dict[str, Any]:
-    return {
-        "row": row,
-        "file": Path(shard.path).name,
-        "row_of_file": shard.start + row - shard.first,
-        "reason": _one_line(error),
-    }
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    def _write(self, part: _Part) -> Done:
+        errors = sorted(part.errors, key=lambda error: error["row"])
+        counts = write_part(self.folder, part.shard.number, part.rows, errors, run=self.run)
+        return Done(part.shard.number, **asdict(counts), tokens=part.tokens)
