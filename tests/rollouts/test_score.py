@@ -76,13 +76,18 @@ def test_text_and_ids_and_parquet_and_parts_of_a_folder_give_the_same_rows(score
         assert one == other
 
 
-def test_workers_of_ray_give_the_same_rows(scored, tmp_path):
+@pytest.mark.parametrize(
+    "workers",
+    [("--workers", "2"), pytest.param((), marks=pytest.mark.slow)],
+    ids=["two", "default"],
+)
+def test_workers_of_ray_give_the_same_rows(scored, tmp_path, workers):
     pytest.importorskip("ray", reason="needs the extra flowtracer[ray]")
     source, out = scored
     words = ["score", str(source), "--out", "out", "--max-tokens", "400", "--batch-tokens", "2000"]
     ended = subprocess.run(
         [sys.executable, "-m", "flowtracer", *words, "--shard-rows", "7", "--engine", "ray",
-         "--workers", "2"],
+         *workers],
         cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr

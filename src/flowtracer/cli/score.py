@@ -29,7 +29,10 @@ def score(
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows of a part.")] = 256,
     chat: Annotated[bool, typer.Option(help="Use the chat template for text prompts.")] = True,
     engine: Annotated[str, typer.Option(help="local, or ray.")] = "local",
-    workers: Annotated[int, typer.Option(min=1, help="Workers of engine ray.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers of engine ray.  [default: as many as GPUs, at least 1]"),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     trust_remote_code: Annotated[

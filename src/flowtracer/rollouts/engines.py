@@ -3,32 +3,45 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flowtracer.rollouts.shards import Shard
 from flowtracer.rollouts.worker import Done, ScoreSettings, Worker
 
-Engine = Callable[[Sequence[Shard], ScoreSettings, str, int], Iterator[Done]]
+Engine = Callable[[Sequence[Shard], ScoreSettings, str, int | None], Iterator[Done]]
+SHARDS_OF_A_CALL = (
+    4  # at most, our choice: a worker reads ahead in them, and waits for its next call
+)
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What is reserved for the workers of a cluster."""
+
+    workers: int
+    cpus: int  # of each, and so many threads
+    gpus: int  # of each, 0 or 1
 
 
 def local_engine(
-    shards: Sequence[Shard], settings: ScoreSettings, folder: str, workers: int
+    shards: Sequence[Shard], settings: ScoreSettings, folder: str, workers: int | None
 ) -> Iterator[Done]:
     """One worker in this process, with all its threads."""
     yield from Worker(settings, folder).score(shards)
 
 
 def ray_engine(
-    shards: Sequence[Shard], settings: ScoreSettings, folder: str, workers: int
+    shards: Sequence[Shard], settings: ScoreSettings, folder: str, workers: int | None
 ) -> Iterator[Done]:
-    """Ray Data: `workers` actors that load the model once each and take shards as they are free.
+    """Ray Data: actors that load the model once each and take shards as they are free.
 
-    A local Ray is started where none is running; RAY_ADDRESS names a cluster's. On a cluster the
-    input and `folder` must be on storage that all machines see.
+    workers: None for as many as GPUs, at least one. A local Ray is started where none is running;
+    RAY_ADDRESS names a cluster's. On a cluster the input and `folder` must be on storage that all
+    machines see.
 
-    Raises ValueError if Ray is not installed.
+    Raises ValueError if Ray is not installed, or as `reserve`.
     """
     try:
         import ray
@@ -44,16 +57,18 @@ def ray_engine(
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        on_gpu = ray.cluster_resources().get("GPU", 0) >= workers
-        threads = max(1, int(ray.cluster_resources().get("CPU", os.cpu_count() or 1)) // workers)
-        rows = [{"shard": json.dumps(asdict(shard))} for shard in shards]
-        # A block for each shard, so that a worker that is free takes the next one.
-        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _RayWorker,  # type: ignore[arg-type]
-            fn_constructor_args=(settings, folder, threads),
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_gpus=1 if on_gpu else 0,
-            num_cpus=1,
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        reserved = reserve(nodes, workers, on_cpu=settings.device.startswith("cpu"))
+        size = max(1, min(SHARDS_OF_A_CALL, len(shards) // (4 * reserved.workers)))
+        calls = [shards[start : start + size] for start in range(0, len(shards), size)]
+        rows = [{"shards": json.dumps([asdict(shard) for shard in call])} for call in calls]
+        # A block for each call, so that a worker that is free takes the next one.
+        done = ray.data.from_items(rows, override_num_blocks=len(rows)).flat_map(
+            _RayWorker,
+            fn_constructor_args=(settings, folder, reserved.cpus),
+            compute=ray.data.ActorPoolStrategy(size=reserved.workers),
+            num_gpus=reserved.gpus,
+            num_cpus=reserved.cpus,
             scheduling_strategy="SPREAD",  # or one machine of a cluster may get all workers
         )
         for row in done.iter_rows():
@@ -63,15 +78,47 @@ def ray_engine(
             ray.shutdown()
 
 
+def reserve(
+    nodes: Sequence[Mapping[str, float]], workers: int | None, *, on_cpu: bool = False
+) -> Reservation:
+    """The cores of the machines shared out between the workers, and a GPU for each where there are any.
+
+    nodes: of each machine, how much it has of "CPU" and "GPU". workers: None for as many as GPUs, at
+    least one. on_cpu: whether GPUs are not to be used.
+
+    Raises ValueError if there are GPUs, but not one for each worker, or not a core for each.
+    """
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
+    gpus = [0 if on_cpu else int(node.get("GPU", 0)) for node in nodes]
+    workers = max(1, sum(gpus)) if workers is None else workers
+    if 0 < sum(gpus) < workers:
+        raise ValueError(
+            f"{workers} workers need a GPU each, but Ray has {sum(gpus)}; use --workers {sum(gpus)}, "
+            "or --device cpu"
+        )
+    for threads in range(sum(cpus) // workers, 0, -1):  # a worker stands on one machine
+        places = (
+            min(cpu // threads, gpu) if sum(gpus) else cpu // threads
+            for cpu, gpu in zip(cpus, gpus, strict=True)
+        )
+        if sum(places) >= workers:
+            return Reservation(workers, threads, 1 if sum(gpus) else 0)
+    beside = " on the machine of its GPU" if sum(gpus) else ""
+    raise ValueError(
+        f"{workers} workers need a core each{beside}, but Ray has {sum(cpus)} cores; use fewer --workers"
+    )
+
+
 class _RayWorker:
-    """A worker as Ray Data calls it: a shard in, its result out."""
+    """A worker as Ray Data calls it: some shards in, what became of each out."""
 
     def __init__(self, settings: ScoreSettings, folder: str, threads: int) -> None:
         self.worker = Worker(settings, folder, threads)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        (done,) = self.worker.score([Shard(**json.loads(row["shard"]))])
-        return {"done": json.dumps(asdict(done))}
+    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        shards = [Shard(**shard) for shard in json.loads(row["shards"])]
+        for done in self.worker.score(shards):
+            yield {"done": json.dumps(asdict(done))}
 
 
 ENGINES: dict[str, Engine] = {"local": local_engine, "ray": ray_engine}

@@ -37,7 +37,7 @@ def score_files(
     settings: ScoreSettings,
     *,
     engine: str = "local",
-    workers: int = 1,
+    workers: int | None = None,
     shard_rows: int = SHARD_ROWS,
     progress: Progress = lambda done, total, tokens: None,
 ) -> Scored:
@@ -47,11 +47,13 @@ def score_files(
     appear whole or not at all. So a run that was killed goes on, and nothing is lost or there twice; parts
     that are damaged, or of other settings or contents of the input, are made again.
 
+    workers: of engine "ray"; None for as many as GPUs, at least one.
+
     Raises ValueError for wrong input, a folder of other settings or in use, an unknown engine.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is unknown; use {' or '.join(ENGINES)}")
-    if workers < 1 or shard_rows < 1:
+    if (workers is not None and workers < 1) or shard_rows < 1:
         raise ValueError("workers and rows of a shard must be at least 1")
     files = find_files(source)
     with lock(folder, "another run"):
