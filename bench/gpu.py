@@ -3,14 +3,14 @@
     make gpu        or        python bench/gpu.py --out runs/gpu
 
 Needs no network: models have random weights in the shape of Qwen3-0.6B and Qwen3-4B. Seconds are medians of
-CUDA events after a warm-up. Writes gpu.json and gpu.md; every part is written as soon as it is known.
+whole runs, the GPU waited for, after one that is not counted. Writes gpu.json and gpu.md; every part is
+written as soon as it is known.
 """
 
 import argparse
 import gc
 import json
 import os
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,8 +21,9 @@ import torch
 import transformers
 from gpu_counts import Counting
 from gpu_kernels import flow_error, kernel_errors
+from gpu_models import SHAPES, random_model
 from gpu_table import markdown
-from transformers import AutoModelForCausalLM, Qwen3Config
+from gpu_timing import median_seconds, medians, peak_gb
 
 from flowtracer.attention import mean_attention, select_layers, tiled_attention
 from flowtracer.attention.capture import LayerCall, visit_layers
@@ -36,21 +37,6 @@ from flowtracer.kernels.head_sum import add_head_sum, layer_logsumexp
 from flowtracer.kernels.sequences import Sequences
 from flowtracer.scorers.batch import ScoreBatch
 
-SHAPES = {
-    "Qwen3-0.6B": {
-        "hidden_size": 1024,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 28,
-        "heads": 16,
-    },
-    "Qwen3-4B": {
-        "hidden_size": 2560,
-        "intermediate_size": 9728,
-        "num_hidden_layers": 36,
-        "heads": 32,
-    },
-    "tiny": {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 6, "heads": 4},
-}
 ROWS = {1024: 32, 8192: 4}  # of one measurement; the tables are for 64 of them
 
 
@@ -114,26 +100,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "multiprocessors": card.multi_processor_count,
         "cuda": torch.version.cuda,
     }
-
-
-def random_model(shape: str, device: torch.device) -> Any:
-    """A Qwen3 of this shape with random weights, in bfloat16 on a GPU."""
-    sizes = dict(SHAPES[shape])
-    heads = sizes.pop("heads")
-    tiny = shape == "tiny"
-    config = Qwen3Config(
-        **sizes,
-        num_attention_heads=heads,
-        num_key_value_heads=2 if tiny else 8,
-        head_dim=16 if tiny else 128,
-        vocab_size=97 if tiny else 151_936,
-        max_position_embeddings=40_960,
-        tie_word_embeddings=True,
-    )
-    dtype = torch.bfloat16 if device.type == "cuda" and not tiny else torch.float32
-    torch.manual_seed(0)
-    with torch.device(device):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
 
 
 def question_and_answer(rows: int, length: int, device: torch.device) -> tuple[Any, Any]:
@@ -280,7 +246,7 @@ def layer_calls(model: Any, ids: torch.Tensor) -> list[LayerCall]:
 
 
 def update(model: Any, ids: torch.Tensor) -> None:
-    """Forward and backward of a policy update, activations recomputed, a row at a time above 1K."""
+    """Forward and backward of a policy update, activations recomputed, 8,192 tokens at a time."""
     model.train()
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     rows_at_once = max(1, 8192 // ids.shape[1])
@@ -314,38 +280,6 @@ def measure_long(model: Any, length: int, repeats: int) -> dict[str, Any]:
         "seconds": seconds,
         "peak_gb": {n: peak_gb(c) for n, c in cases.items() if n != "solves"},
     }
-
-
-def medians(
-    cases: dict[str, Callable[[], Any]], device: torch.device, repeats: int
-) -> dict[str, float]:
-    """Median seconds of each case, in turns, after one run of each that is not counted."""
-    runs: dict[str, list[float]] = {name: [] for name in cases}
-    for repeat in range(repeats + 1):
-        for name, case in cases.items():
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            case()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if repeat:
-                runs[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in runs.items()}
-
-
-def median_seconds(case: Callable[[], Any], device: torch.device, repeats: int) -> float:
-    return medians({"": case}, device, repeats)[""]
-
-
-def peak_gb(case: Callable[[], Any]) -> float:
-    """Largest memory beyond what was taken before, in GB."""
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    case()
-    torch.cuda.synchronize()
-    return round((torch.cuda.max_memory_allocated() - before) / 1e9, 2)
 
 
 if __name__ == "__main__":
