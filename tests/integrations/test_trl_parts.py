@@ -7,7 +7,8 @@ import pytest
 import torch
 
 pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
-from trl import GRPOConfig, GRPOTrainer
+from helpers.grpo import grpo_trainer
+from trl import GRPOTrainer
 
 from flowtracer.integrations.trl_parts import (
     RELIED_ON,
@@ -15,7 +16,6 @@ from flowtracer.integrations.trl_parts import (
     parts_by_length,
 )
 from flowtracer.models.decoding import decode_fast
-from flowtracer.tasks import load_task
 
 
 class SortedTrainer(LengthSortedMixin, GRPOTrainer):
@@ -25,34 +25,10 @@ class SortedTrainer(LengthSortedMixin, GRPOTrainer):
 @pytest.fixture
 def trainer(embedded, tmp_path):
     def make(kind=GRPOTrainer, **changes):
-        task = load_task("countdown", split="train")
-        settings = {
-            "output_dir": str(tmp_path / "out"),
-            "max_steps": 5,
-            "per_device_train_batch_size": 16,
-            "num_generations": 4,
-            "max_completion_length": 48,
-            "learning_rate": 1e-3,
-            "beta": 0.0,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "gradient_checkpointing": False,
-            "report_to": [],
-            "use_cpu": True,
-            "bf16": False,
-            "disable_tqdm": True,
-            "top_k": 20,
-            "seed": 3,
-        } | changes
-        return kind(
-            model=copy.deepcopy(embedded.model),
-            processing_class=embedded.tokenizer,
-            reward_funcs=lambda completions, **_: [
-                float(len(set(c[0]["content"]))) for c in completions
-            ],
-            args=GRPOConfig(**settings),
-            train_dataset=task.dataset(),
-        )
+        settings = {"max_steps": 5, "per_device_train_batch_size": 16, "max_completion_length": 48}
+        settings |= {"learning_rate": 1e-3, "optim": "adamw_torch_fused"} | changes
+        model = copy.deepcopy(embedded.model)
+        return grpo_trainer(kind, model, embedded.tokenizer, tmp_path / "out", config=settings)
 
     return make
 
