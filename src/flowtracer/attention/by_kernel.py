@@ -29,14 +29,14 @@ def add_layer(
 
     mean: contiguous float32, as `sequences` describes it.
     """
-    query, key = call.query.detach(), call.key.detach()
+    query, key = call.query, call.key
     logsumexp = call.logsumexp
     if logsumexp is None:
         logsumexp = layer_logsumexp(
             query,
             key,
             sequences.table,
-            None if call.sinks is None else call.sinks.detach(),
+            call.sinks,
             queries=sequences.queries,
             scaling=call.scaling,
             softcap=call.softcap or 0.0,

@@ -1,6 +1,7 @@
 """Attention of texts without a mask on a GPU, and the logsumexp that PyTorch's kernels have anyway."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,11 @@ from torch.nn.attention import SDPBackend
 from flowtracer.attention.capture import LayerCall
 
 WIDEST = 256  # head that flash attention takes
+
+
+def no_mask(*args: Any, **kwargs: Any) -> None:
+    """No T x T mask: padding stands behind its text, windows are cut by what a layer says of itself."""
+    return None
 
 
 def attend_causal(call: LayerCall) -> tuple[Tensor | None, Tensor | None]:
@@ -27,7 +33,7 @@ def attend_causal(call: LayerCall) -> tuple[Tensor | None, Tensor | None]:
             None, None, length, length, 0.0, True, False, scale=call.scaling,
             window_size_left=call.window - 1, window_size_right=0,
         )  # fmt: skip
-        return output, logsumexp
+        return output, logsumexp if logsumexp.shape == query.shape[:3] else None
     grouped = query.shape[1] != key.shape[1]
     backend = torch._fused_sdp_choice(query, key, value, None, 0.0, True, enable_gqa=grouped)
     if backend == SDPBackend.CUDNN_ATTENTION.value:

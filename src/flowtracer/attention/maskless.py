@@ -7,14 +7,13 @@ one. The kernel writes each row's mean where it stands in the padded result.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flowtracer.attention.by_kernel import add_layer, kernel_reads
 from flowtracer.attention.capture import LayerCall, Progress, visit_layers
-from flowtracer.attention.causal import attend_causal, attend_packed
+from flowtracer.attention.causal import attend_causal, attend_packed, no_mask
 from flowtracer.kernels.availability import kernels_run
 from flowtracer.kernels.sequences import Sequences
 from flowtracer.models.decoder import (
@@ -70,10 +69,11 @@ def maskless_mean_attention(
     """
     rows, length = input_ids.shape
     mean = torch.zeros(rows, length, length, dtype=torch.float32, device=real.device)
-    lengths = real.sum(1).tolist()
+    counts = real.sum(1)
+    lengths = counts.tolist()
     if not max(lengths):
         return mean
-    layout = _layout(input_ids, real, lengths, least_real)
+    layout = _layout(input_ids, real, counts, lengths, least_real=least_real)
 
     def visit(call: LayerCall) -> Tensor | None:
         if not call.says_window or (call.chosen and not kernel_reads(call)):
@@ -90,7 +90,7 @@ def maskless_mean_attention(
         "use_cache": False,
     }
     try:
-        visit_layers(model, inputs, layers, visit, mask=_no_mask, progress=progress)
+        visit_layers(model, inputs, layers, visit, mask=no_mask, progress=progress)
     except _CannotRead:
         return None
     return mean
@@ -100,14 +100,11 @@ class _CannotRead(Exception):
     """Ends the forward pass: a layer needs PyTorch's way."""
 
 
-def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """No T x T mask: padding stands behind its text, packed rows are kept apart by their bounds."""
-    return None
-
-
-def _layout(input_ids: Tensor, real: Tensor, lengths: list[int], least_real: float) -> Layout:
+def _layout(
+    input_ids: Tensor, real: Tensor, counts: Tensor, lengths: list[int], *, least_real: float
+) -> Layout:
+    """counts, lengths: the real tokens of each row, on the device and on the host."""
     rows, length = real.shape
-    counts = real.sum(1)
     longest = max(lengths)
     first = real.int().argmax(1)
     row = torch.arange(rows, device=real.device)

@@ -197,8 +197,8 @@ def mean_attention(
         position_ids: (B, T). None: counted from each row's first token.
         progress: called with the layers done and the layers to do.
 
-    On a GPU with Triton, rows are packed and layers are averaged by kernels; numbers agree within
-    rounding.
+    On a GPU with Triton, rows are moved to the left or packed and layers are averaged by kernels; numbers
+    agree within rounding.
 
     Raises:
         AttentionCaptureError: the model's attention does not go through transformers' interface.
@@ -215,15 +215,12 @@ def mean_attention(
     device = device_of(find_decoder(model))
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     mask = mask.to(device)
-    if edges != "value" and position_ids is None and maskless(model) and stand_together(mask > 0):
-        check_memory(4 * mask.numel() * mask.shape[1], device, mask.shape[1])
-        mean = maskless_mean_attention(
-            model, input_ids.to(device), mask > 0, chosen, progress=progress
-        )
+    real = mask > 0
+    if edges != "value" and position_ids is None and maskless(model) and stand_together(real):
+        check_memory(4 * real.numel() * real.shape[1], device, real.shape[1])
+        mean = maskless_mean_attention(model, input_ids.to(device), real, chosen, progress=progress)
         if mean is not None:
-            if edges == "no-sink":
-                without_sink(mean, mask > 0)
-            return mean
+            return without_sink(mean, real) if edges == "no-sink" else mean
     reader = MeanReader(mask, chosen, edges=edges)
     read_attention(
         model, input_ids, attention_mask, [reader], position_ids=position_ids, progress=progress

@@ -114,28 +114,27 @@ def _attention(
     if observation is None or layer not in observation.layers or layer in observation.seen:
         return function(module, query, key, value, attention_mask, **arguments)
     observation.seen.add(layer)
-    logsumexp = None
-    states = (query, key, value)
-    own = layer_call(module, states, None, arguments, chosen=True, last=False)
+    matrix = isinstance(attention_mask, Tensor) and attention_mask.ndim == 4
+    mask = attention_mask if matrix else None
+    call = layer_call(module, (query, key, value), mask, arguments, chosen=True, last=False)
     plain = original == "sdpa" and attention_mask is None and not arguments.get("dropout")
-    if plain and own.window is None and gives_logsumexp(own):
-        output, logsumexp = attend_causal(own)  # what sdpa would call itself
+    logsumexp = None
+    if plain and call.window is None and gives_logsumexp(call):
+        output, logsumexp = attend_causal(call)  # what sdpa would call itself
         assert output is not None
         result: tuple[Tensor, Tensor | None] = (output, None)
     else:
-        result = function(module, *states, attention_mask, **arguments)
-    matrix = isinstance(attention_mask, Tensor) and attention_mask.ndim == 4
+        result = function(module, query, key, value, attention_mask, **arguments)
+    states = {
+        "query": query,
+        "key": key,
+        "value": value,
+        "sinks": call.sinks,
+        "logsumexp": logsumexp,
+    }
+    detached: dict[str, Any] = {
+        name: None if part is None else part.detach() for name, part in states.items()
+    }
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
-        call = layer_call(
-            module,
-            (query.detach(), key.detach(), value.detach()),
-            attention_mask if matrix else None,
-            arguments,
-            chosen=True,
-            last=True,
-        )
-        sinks = None if call.sinks is None else call.sinks.detach()
-        if logsumexp is not None:
-            logsumexp = logsumexp.detach()
-        observation.observe(replace(call, sinks=sinks, logsumexp=logsumexp))
+        observation.observe(replace(call, **detached, last=True))
     return result

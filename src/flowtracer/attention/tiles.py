@@ -7,13 +7,12 @@ again. Memory is linear in T; the price is one more product of queries and keys 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flowtracer.attention.capture import LayerCall, Progress, visit_layers
-from flowtracer.attention.causal import attend_causal
+from flowtracer.attention.causal import attend_causal, no_mask
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.kernels.availability import kernels_run
 from flowtracer.kernels.head_sum import add_head_sum, fits
@@ -169,13 +168,8 @@ def tiled_attention(
         return output
 
     inputs = {"input_ids": input_ids.to(device_of(find_decoder(model))), "use_cache": False}
-    visit_layers(model, inputs, chosen, visit, mask=_no_mask, progress=progress)
+    visit_layers(model, inputs, chosen, visit, mask=no_mask, progress=progress)
     return TiledAttention(tuple(kept[layer] for layer in chosen))
-
-
-def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """No T x T mask: texts have no padding, and windows are cut by what the layer says of itself."""
-    return None
 
 
 def _attend(call: LayerCall) -> tuple[Tensor | None, Tensor]:
