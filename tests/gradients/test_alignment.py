@@ -6,8 +6,6 @@ import torch
 
 from flowtracer.gradients.alignment import (
     cosines,
-    effective_ratio,
-    gini,
     gram,
     others,
     sign_cosines,
@@ -57,20 +55,6 @@ def test_signal_to_noise_is_found_back_without_bias():
     assert signal_to_noise(gram(mean + torch.randn(400, 20, generator=GENERATOR) * 2)) == (
         pytest.approx(expected, rel=0.25)
     )
-
-
-def test_gini_and_effective_ratio_of_known_weights():
-    weights = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 4.0], [1.0, 3.0, 9.0, 9.0]])
-    inside = torch.tensor([[True] * 4, [True] * 4, [True, True, False, False]])
-    assert gini(weights, inside).tolist() == pytest.approx([0.0, 0.75, 0.25])
-    assert effective_ratio(weights, inside).tolist() == pytest.approx([1.0, 0.25, 16 / 20])
-
-
-def test_gini_is_the_mean_absolute_difference():
-    weights = torch.rand(1, 13, generator=GENERATOR)
-    pairs = (weights[0][:, None] - weights[0][None]).abs().mean()
-    expected = float(pairs / (2 * weights.mean()))
-    assert gini(weights, torch.ones(1, 13, dtype=torch.bool)).item() == pytest.approx(expected)
 
 
 def test_advantages_are_those_of_each_group():

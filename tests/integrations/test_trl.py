@@ -180,6 +180,7 @@ def test_credit_changes_the_update_and_is_logged(trainer):
     assert logged["credit/mean_weight"] == pytest.approx(1 + 0.5 * logged["credit/selected"])
     assert 0 <= logged["credit/no_answer"] < 0.6
     assert 0.2 < logged["credit/concentration"] < 1 and logged["credit/seconds"] > 0
+    assert 0 < logged["credit/gini"] < 0.2 and 0.9 < logged["credit/effective_tokens"] < 1
 
 
 @pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "vespo"])

@@ -21,11 +21,13 @@ COUNTED = (
     "unscored",
     "concentration",
     "worked",
+    "gini",
+    "effective_tokens",
 )
 
 
 def credit_sums(batch: ScoreBatch, credit: TokenCredit, row_mask: Tensor) -> Tensor:
-    """Sums of each response in the order of `COUNTED`, (B, 8) float32.
+    """Sums of each response in the order of `COUNTED`, (B, 10) float32.
 
     row_mask: (B,) bool, rows that were to be scored. Chosen tokens, weights and tokens are counted of
     these; responses without an answer are counted of all that the policy wrote tokens of.
@@ -35,23 +37,47 @@ def credit_sums(batch: ScoreBatch, credit: TokenCredit, row_mask: Tensor) -> Ten
     real = batch.candidates.any(1)
     spread = torch.zeros(len(worked), device=worked.device)
     spread[worked] = concentration(credit.scores[worked], batch.candidates[worked])
+    used = torch.where(tokens, credit.weights, 0.0)
     return torch.stack(
         [
             (credit.chosen & tokens).sum(1),
-            torch.where(tokens, credit.weights, 0.0).sum(1),
+            used.sum(1),
             tokens.sum(1),
             real & ~credit.answered,
             real,
             worked & ~credit.scored,
             spread,
             worked,
+            gini(used, tokens),
+            effective_ratio(used, tokens),
         ],
         1,
     ).float()
 
 
+def effective_ratio(weights: Tensor, candidates: Tensor) -> Tensor:
+    """`(sum w)^2 / (n sum w^2)` of each response, (N,): 1 for even weights, 1 / n for a single one."""
+    inside = torch.where(candidates, weights, 0.0).double()
+    count = candidates.sum(1).clamp(min=1)
+    return inside.sum(1).square() / (count * inside.square().sum(1)).clamp(min=1e-300)
+
+
+def gini(weights: Tensor, candidates: Tensor) -> Tensor:
+    """Gini coefficient of each response's weights, (N,): 0 for even weights, towards 1 for a single one.
+
+    `sum over i of (2 i - n - 1) w_(i) / (n sum w)` with the weights in rising order, i from 1.
+    """
+    count = candidates.sum(1)
+    ordered = torch.where(candidates, weights.double(), float("inf")).sort(1).values
+    rank = torch.arange(1, weights.shape[1] + 1, device=weights.device)[None]
+    inside = rank <= count[:, None]
+    ordered = torch.where(inside, ordered, 0.0)
+    total = ordered.sum(1).clamp(min=1e-300)
+    return ((2 * rank - count[:, None] - 1) * ordered).sum(1) / (count.clamp(min=1) * total)
+
+
 def of_rows(sums: Tensor, row_mask: Tensor) -> Tensor:
-    """Sums per response (B, 8) that were made of all rows, as of those of `row_mask` (B,) alone.
+    """Sums per response (B, 10) that were made of all rows, as of those of `row_mask` (B,) alone.
 
     Responses, and those without an answer, are still counted of all.
     """
@@ -60,7 +86,7 @@ def of_rows(sums: Tensor, row_mask: Tensor) -> Tensor:
 
 
 def credit_metrics(sums: Tensor) -> dict[str, float]:
-    """Metrics from summed counts, (8,): ratio of tokens chosen, mean weight, and so on."""
+    """Metrics from summed counts, (10,): ratio of tokens chosen, mean weight, and so on."""
     count = dict(zip(COUNTED, sums.tolist(), strict=True))
     return {
         "selected": count["chosen"] / max(count["tokens"], 1),
@@ -68,6 +94,8 @@ def credit_metrics(sums: Tensor) -> dict[str, float]:
         "no_answer": count["unanswered"] / max(count["responses"], 1),
         "not_scored": count["unscored"] / max(count["worked"], 1),
         "concentration": count["concentration"] / max(count["worked"], 1),
+        "gini": count["gini"] / max(count["worked"], 1),
+        "effective_tokens": count["effective_tokens"] / max(count["worked"], 1),
         "responses": count["worked"],
     }
 

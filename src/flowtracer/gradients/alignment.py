@@ -53,24 +53,3 @@ def signal_to_noise(products: Tensor) -> float:
     mean = signal(products)
     noise = products.diagonal().mean() - mean
     return float(mean / noise) if noise > 0 else float("inf")
-
-
-def effective_ratio(weights: Tensor, candidates: Tensor) -> Tensor:
-    """`(sum w)^2 / (n sum w^2)` of each response, (N,): 1 for even weights, 1 / n for a single one."""
-    inside = torch.where(candidates, weights, 0.0).double()
-    count = candidates.sum(1).clamp(min=1)
-    return inside.sum(1).square() / (count * inside.square().sum(1)).clamp(min=1e-300)
-
-
-def gini(weights: Tensor, candidates: Tensor) -> Tensor:
-    """Gini coefficient of each response's weights, (N,): 0 for even weights, towards 1 for a single one.
-
-    `sum over i of (2 i - n - 1) w_(i) / (n sum w)` with the weights in rising order, i from 1.
-    """
-    count = candidates.sum(1)
-    ordered = torch.where(candidates, weights.double(), float("inf")).sort(1).values
-    rank = torch.arange(1, weights.shape[1] + 1, device=weights.device)[None]
-    inside = rank <= count[:, None]
-    ordered = torch.where(inside, ordered, 0.0)
-    total = ordered.sum(1).clamp(min=1e-300)
-    return ((2 * rank - count[:, None] - 1) * ordered).sum(1) / (count.clamp(min=1) * total)

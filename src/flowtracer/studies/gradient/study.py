@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from flowtracer.credit import Credit, ScoreOptions, structural_vocabulary
 from flowtracer.credit.credit import credit_of_scores, token_scores
 from flowtracer.credit.rules import UNIFORM, Rule, parse_rules
-from flowtracer.gradients.alignment import effective_ratio, gini
+from flowtracer.credit.summary import effective_ratio, gini
 from flowtracer.gradients.backward import (
     COORDINATES,
     chosen_parameters,
