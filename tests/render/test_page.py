@@ -2,21 +2,12 @@
 
 import json
 import re
-import shutil
 
 import pytest
-from helpers.traces import HOSTILE, made_trace
+from helpers.browser import open_page, press, selected, texts
 
 from flowtracer import trace
-from flowtracer.render import notebook_frame, page_html, save_page
-
-CHROMIUM = shutil.which("chromium")
-DRIVER = shutil.which("chromedriver")
-
-
-@pytest.fixture(scope="module")
-def hostile():
-    return made_trace(["user: ", *HOSTILE], ["so ", *HOSTILE, "\n", "42", "."], answer=-2)
+from flowtracer.render import notebook_frame, page_html
 
 
 @pytest.fixture(scope="module")
@@ -27,50 +18,6 @@ def long_trace(embedded):
     made = trace(embedded.model, embedded.tokenizer, "Make 33 from 3, 7, 18.", response)
     assert len(made.ids) > 8000
     return made
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no chromium or chromedriver; apt-get install chromium chromium-driver")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--disable-background-networking", "--no-first-run", "--window-size=1300,900",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_page_load_timeout(60)
-    yield driver
-    driver.quit()
-
-
-def open_page(browser, made, folder):
-    """Load a trace's page; it must be ready, silent and without any request of its own."""
-    path = folder / "page.html"
-    save_page(made, path)
-    browser.get(path.as_uri())
-    assert browser.execute_script("return document.documentElement.dataset.ready") == "yes"
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
-    return path
-
-
-def press(browser, *keys):
-    from selenium.webdriver import ActionChains
-
-    for key in keys:
-        ActionChains(browser).send_keys(key).perform()
-
-
-def selected(browser):
-    return browser.execute_script(
-        "const s = document.querySelector('.selected'); return s ? Number(s.dataset.i) : -1"
-    )
 
 
 def data_in(page):
@@ -101,9 +48,7 @@ def test_a_notebook_shows_the_page_in_a_frame(hostile):
 def test_hostile_tokens_are_text_and_nothing_else(hostile, browser, tmp_path):
     open_page(browser, hostile, tmp_path)
     assert browser.execute_script("return window.hacked === undefined")
-    shown = browser.execute_script(
-        "return [...document.querySelectorAll('.u')].map(u => u.textContent)"
-    )
+    shown = texts(browser, ".u")
     assert len(shown) == len(hostile.units)
     for unit, text in zip(hostile.units, shown, strict=True):
         if unit.text.isprintable() and unit.text.strip():
@@ -111,7 +56,9 @@ def test_hostile_tokens_are_text_and_nothing_else(hostile, browser, tmp_path):
     assert "␀" in shown
     assert any("‹U+202E›right to left" in text for text in shown)
     assert (
-        browser.execute_script("return document.querySelectorAll('#text b, #text script').length")
+        browser.execute_script(
+            "return document.querySelectorAll('#view .tv-text b, #view script').length"
+        )
         == 0
     )
 
@@ -123,26 +70,26 @@ def test_click_and_keys_show_where_flow_comes_from(hostile, browser, tmp_path):
     browser.execute_script(f"document.querySelector('[data-i=\"{answer}\"]').click()")
     assert selected(browser) == answer
     best = max((e for e in hostile.edges if e.target == answer), key=lambda e: e.flow)
-    panel = browser.find_element("id", "detail").text
-    assert "rank\n1 of" in panel
+    panel = browser.find_element("class name", "tv-detail").text
+    assert "rank\nnot ranked: the answer" in panel
     assert f"\n{answer}" in panel
     rows = browser.execute_script(
-        "return [...document.querySelectorAll('#detail tr')].map(r => Number(r.cells[1].textContent))"
+        "return [...document.querySelectorAll('.tv-detail tr')].map(r => Number(r.cells[1].textContent))"
     )
     assert rows[0] == best.source
-    assert browser.execute_script("return document.querySelectorAll('#links path').length") > 0
+    assert browser.execute_script("return document.querySelectorAll('.tv-links path').length") > 0
 
-    press(browser, "\ue013")  # up: to the strongest source
+    press(browser, "up")  # up: to the strongest source
     assert selected(browser) == best.source
-    press(browser, "\ue014", "\ue012")  # right and left again
+    press(browser, "right", "left")  # right and left again
     assert selected(browser) == best.source
     press(browser, "h")
     assert selected(browser) in hostile.hubs
-    press(browser, "\ue011")
+    press(browser, "home")
     assert selected(browser) == 0
     press(browser, "a")
     assert selected(browser) == answer
-    press(browser, "\ue00c")
+    press(browser, "escape")
     assert selected(browser) == -1
     press(browser, "?")
     assert browser.execute_script("return document.getElementById('help').open")
@@ -157,11 +104,11 @@ def test_hover_tells_position_id_score_and_rank(hostile, browser, tmp_path):
     ActionChains(browser).move_to_element(
         browser.find_element("css selector", f'[data-i="{answer}"]')
     ).perform()
-    tip = browser.find_element("id", "tip").text
+    tip = browser.find_element("class name", "tv-tip").text
     assert f"position {answer}" in tip
     assert f"id {hostile.ids[answer]}" in tip
     assert "throughput 2.0000" in tip
-    assert "rank 1 of" in tip
+    assert "rank not ranked: the answer" in tip
 
 
 @pytest.mark.browser
@@ -188,10 +135,7 @@ def test_roles_are_shown_by_more_than_colour(hostile, browser, tmp_path):
     style = "const s = getComputedStyle(document.querySelector('.role-%s')); return s.%s"
     assert browser.execute_script(style % ("a", "fontWeight")) == "700"
     assert "underline" in browser.execute_script(style % ("u", "textDecorationLine"))
-    regions = browser.execute_script(
-        "return [...document.querySelectorAll('.region')].map(r => r.textContent)"
-    )
-    assert regions == ["prompt: user", "response"]
+    assert texts(browser, ".tv-region span:first-child") == ["prompt: user", "response"]
 
 
 @pytest.mark.browser
@@ -221,7 +165,9 @@ def test_eight_thousand_tokens_stay_small_and_usable(long_trace, browser, tmp_pa
         long_trace.units
     )
     assert (
-        0 < browser.execute_script("return document.querySelectorAll('#arcs path').length") <= 616
+        0
+        < browser.execute_script("return document.querySelectorAll('.tv-arcs path').length")
+        <= 616
     )
     took = browser.execute_script(
         "const t = performance.now(); document.querySelector('[data-i=\"4000\"]').click();"

@@ -16,21 +16,31 @@ if TYPE_CHECKING:
     from flowtracer.tracing.data import Trace
 
 NOTEBOOK_HEIGHT = 720  # pixels, our choice
+# The files of one view, in the order in which they are loaded; the workbench loads the same.
+VIEW_STYLES = ("theme.css", "view.css")
+VIEW_SCRIPTS = (
+    "dom.js", "colours.js", "model.js", "skeleton.js", "text.js", "strip.js", "arcs.js", "summary.js",
+    "panel.js", "controls.js", "pointer.js", "keys.js", "view.js",
+)  # fmt: skip
 
 
 def page_html(trace: "Trace") -> str:
     """The page: style, script and data inline. Token text is data, never markup."""
-    assets = files("flowtracer.render") / "assets"
     # In a script element only "</script" and "<!--" can end or change it: no "<" is left.
     data = json.dumps(page_data(trace), ensure_ascii=True, separators=(",", ":"))
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     answer = "".join(unit.text for unit in trace.units if trace.roles[unit.last] == "answer")
-    return Template((assets / "page.html").read_text(encoding="utf-8")).substitute(
+    return Template(asset("page.html")).substitute(
         title=html.escape(f"Flow to {one_line(answer)[:60]} - {one_line(trace.provenance.model)}"),
-        style=(assets / "page.css").read_text(encoding="utf-8"),
-        script=(assets / "page.js").read_text(encoding="utf-8"),
+        style="\n".join(map(asset, (*VIEW_STYLES, "page.css"))),
+        script="\n".join(map(asset, (*VIEW_SCRIPTS, "page.js"))),
         data=data,
     )
+
+
+def asset(name: str) -> str:
+    """The text of a file of the page."""
+    return (files("flowtracer.render") / "assets" / name).read_text(encoding="utf-8")
 
 
 def save_page(trace: "Trace", path: str | os.PathLike[str]) -> None:

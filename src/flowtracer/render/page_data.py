@@ -4,39 +4,31 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from flowtracer.flow import BACKBONE_RATIO
-from flowtracer.render.colours import CIVIDIS, full_scale
-from flowtracer.render.visible import visible
+from flowtracer.render.colours import CIVIDIS
+from flowtracer.render.visible import one_line, visible
 
 if TYPE_CHECKING:
     from flowtracer.tracing.data import Trace
 
 ROLE_CODES = {"template": "t", "user": "u", "response": "r", "answer": "a"}
+FLOW_NOTE = "Throughput: how much of the unit of flow from the prompt to the answer passes through."
 
 
 def page_data(trace: "Trace") -> dict[str, Any]:
-    """Plain data for the page's script; all positions are unit numbers unless they say token.
+    """Plain data for the page's scripts; all positions are unit numbers unless they say token.
 
     A unit's scores are those of its strongest token (adding them up would count flow between its
     own tokens twice). Edges between the same two units are added; edges inside a unit are dropped.
     """
     units = trace.units
-    unit_of = [0] * len(trace.ids)
-    for number, unit in enumerate(units):
-        for token in range(unit.first, unit.last + 1):
-            unit_of[token] = number
+    unit_of = [
+        number for number, unit in enumerate(units) for _ in range(unit.first, unit.last + 1)
+    ]
     strongest = [
         max(range(unit.first, unit.last + 1), key=trace.throughput.__getitem__) for unit in units
     ]
-    scores = [trace.throughput[token] for token in strongest]
-    roles = "".join(ROLE_CODES[trace.roles[unit.last]] for unit in units)
-
-    edges: dict[tuple[int, int], float] = {}
-    for source, target, flow in trace.edges:
-        pair = (unit_of[source], unit_of[target])
-        if pair[0] != pair[1]:
-            edges[pair] = edges.get(pair, 0.0) + flow
-    ordered = sorted(edges.items(), key=lambda item: (-item[1], item[0]))
     shown = [visible(unit.text) for unit in units]
+    roles = "".join(ROLE_CODES[trace.roles[unit.last]] for unit in units)
     return {
         "units": [unit.text for unit in units],
         "shown": {i: text for i, text in enumerate(shown) if text != units[i].text},
@@ -44,27 +36,87 @@ def page_data(trace: "Trace") -> dict[str, Any]:
         "last": [unit.last for unit in units],
         "ids": [list(trace.ids[unit.first : unit.last + 1]) for unit in units],
         "roles": roles,
-        "score": [_short(score) for score in scores],
+        "scorers": {
+            "flow": {"score": [_short(trace.throughput[i]) for i in strongest], "note": FLOW_NOTE}
+        },
+        "layers": None,
         "potential": [_short(trace.potential[token]) for token in strongest],
-        "edges": [value for (s, t), f in ordered for value in (s, t, _short(f))],
+        "edges": _edges(trace, unit_of),
         "backbone": sorted({unit_of[token] for token in trace.backbone(BACKBONE_RATIO)}),
-        "hubs": sorted({unit_of[token] for token in trace.hubs}),
+        "ratio": BACKBONE_RATIO,
+        "hubs": sorted({unit_of[i] for i in trace.hubs if trace.roles[i] != "answer"}),
         "routes": [
             {"units": [unit_of[token] for token in route.tokens], "p": route.probability}
             for route in trace.routes
+            if len(route.tokens) > 2
         ],
-        "full": full_scale(scores, [role == "r" for role in roles]),
+        "direct": None,
+        "hops": sum(trace.inflow) - 1,
+        "answer": _answer(trace),
+        "regions": regions(trace),
+        "cut_off": None,
         "palette": list(CIVIDIS),
-        "meta": {
-            "model": trace.provenance.model,
-            "layers": _ranges(trace.provenance.layers),
-            "hub spacing": f"{median(trace.hub_spacing):g} (median)" if trace.hub_spacing else "-",
-            "answer": trace.provenance.answer_rule,
-            "question": trace.provenance.question,
-            "answer tokens": trace.provenance.answer_tokens,
-            "dtype": trace.provenance.dtype,
-            "versions": ", ".join(f"{k} {v}" for k, v in trace.provenance.versions.items()),
-        },
+        "meta": _meta(trace),
+    }
+
+
+def regions(trace: "Trace") -> list[dict[str, Any]]:
+    """Name, ratio of the throughput and tokens of each region, the answer left out."""
+    carried = {"template": 0.0, "user": 0.0, "response": 0.0}
+    tokens = dict.fromkeys(carried, 0)
+    for role, throughput in zip(trace.roles, trace.throughput, strict=True):
+        if role != "answer":
+            carried[role] += throughput
+            tokens[role] += 1
+    total = sum(carried.values()) or 1.0
+    return [
+        {"name": name, "flow": _short(carried[name] / total), "tokens": tokens[name]}
+        for name in carried
+        if tokens[name]
+    ]
+
+
+def _edges(trace: "Trace", unit_of: list[int]) -> list[float]:
+    """Source, target and flow of one edge after the other, strongest first."""
+    edges: dict[tuple[int, int], float] = {}
+    for source, target, flow in trace.edges:
+        pair = (unit_of[source], unit_of[target])
+        if pair[0] != pair[1]:
+            edges[pair] = edges.get(pair, 0.0) + flow
+    ordered = sorted(edges.items(), key=lambda item: (-item[1], item[0]))
+    return [value for (s, t), f in ordered for value in (s, t, _short(f))]
+
+
+def _answer(trace: "Trace") -> dict[str, Any]:
+    """Its text, several spans with dots between, how it was found, and whether it is right."""
+    spans: list[str] = []
+    before = ""
+    for unit in trace.units:
+        role = trace.roles[unit.last]
+        if role == "answer":
+            spans[len(spans) - (before == "answer") :] = [
+                (spans[-1] if before == "answer" else "") + unit.text
+            ]
+        before = role
+    return {
+        "text": " … ".join(one_line(span.strip()) for span in spans),
+        "rule": one_line(trace.provenance.answer_rule),
+        "correct": None,
+        "tokens": trace.roles.count("answer"),
+    }
+
+
+def _meta(trace: "Trace") -> dict[str, str]:
+    made = trace.provenance
+    return {
+        "model": one_line(made.model),
+        "layers": _ranges(made.layers),
+        "hub spacing": f"{median(trace.hub_spacing):g} (median)" if trace.hub_spacing else "-",
+        "answer rule": one_line(made.answer_rule),
+        "flow enters at": made.question,
+        "answer tokens": made.answer_tokens,
+        "dtype": made.dtype,
+        "versions": ", ".join(f"{k} {v}" for k, v in made.versions.items()),
     }
 
 
