@@ -31,7 +31,7 @@ def run(study, loaded, task, folder):
 def test_no_knockout_changes_nothing_and_knocking_out_everything_changes_the_answer(
     embedded, tmp_path, protocol
 ):
-    study = CausalStudy(COUNTDOWN, 6, ("flow", "position"), (0.01, 1.0), protocol)
+    study = CausalStudy(COUNTDOWN, 6, ("flow", "position"), (0.01, 1.0), protocol, excluded=(0,))
     rows = run(study, embedded, load_task("countdown"), tmp_path)
     assert all(text["reproduced"] for row in rows for text in row["texts"])
     assert all(text["plain_answer"] == row["answer"] for row in rows for text in row["texts"])
@@ -56,7 +56,7 @@ def test_scores_shuffled_among_tokens_do_as_chance_does(embedded, tmp_path):
 
 def test_the_drop_is_that_of_one_plain_forward(embedded, tmp_path):
     """With everything knocked out the answer is predicted from the prompt and itself alone."""
-    study = CausalStudy(COUNTDOWN, 2, ("random",), (1.0,), regenerate=False)
+    study = CausalStudy(COUNTDOWN, 2, ("random",), (1.0,), regenerate=False, excluded=(0,))
     rows = run(study, embedded, load_task("countdown"), tmp_path)
     lines = (tmp_path / "solutions" / "solutions.jsonl").read_text().splitlines()
     solution = next(s for s in map(json.loads, lines) if s["problem"] == rows[0]["problem"])
@@ -101,7 +101,7 @@ def test_it_runs_on_models_of_other_kinds(real_model, tmp_path, name):
         (folder / "solutions").mkdir(parents=True)
         line = json.dumps(asdict(solution)) + "\n"
         (folder / "solutions" / "solutions.jsonl").write_text(line)
-        study = CausalStudy(settings, 1, scorers, (0.2,), protocol)
+        study = CausalStudy(settings, 1, scorers, (0.2,), protocol, excluded=(0,))
         (text,) = run(study, loaded, task, folder)[0]["texts"]
         assert len(text["conditions"]) == 4
         kept = solution.before if protocol == "answer" else round(solution.before / 2)

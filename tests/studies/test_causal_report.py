@@ -8,7 +8,7 @@ from helpers.studies import causal_rows
 
 from flowtracer.evaluation.intervals import bootstrap
 from flowtracer.math_answers.equality import same_answer
-from flowtracer.studies.causal.figure import draw
+from flowtracer.studies.causal.figure import draw, marks
 from flowtracer.studies.causal.report import write_report
 from flowtracer.studies.causal.settings import CausalStudy
 from flowtracer.studies.causal.summary import against, area_against, areas, cells, reproduced
@@ -51,6 +51,22 @@ def test_answers_are_the_same_up_to_spelling(one, other, same):
     assert same_answer(one, other) is same
 
 
+@pytest.mark.parametrize(
+    ("change", "excluded"),
+    [
+        ({}, (10,)),
+        ({"protocol": "rest"}, (0,)),
+        ({"side": "prompt"}, (0,)),
+        ({"excluded": (0,)}, (0,)),
+        ({"protocol": "rest", "excluded": (0, 10)}, (0, 10)),
+    ],
+)
+def test_the_last_tokens_are_excluded_in_front_of_the_answer_unless_told_otherwise(
+    change, excluded
+):
+    assert CausalStudy(SolutionSettings("m", "t"), **change).excluded == excluded
+
+
 def test_draws_are_averaged_and_what_is_not_reproduced_is_left_out():
     found = cells(causal_rows())
     assert [(one.label, one.ratio) for one in found] == [
@@ -82,13 +98,17 @@ def test_a_scorer_that_never_changes_an_answer_has_an_interval(tmp_path):
         row["texts"][0]["reproduced"] = True
         for condition in row["texts"][0]["conditions"]:
             condition["changed"] = condition["changed"] and condition["scorer"] != "flow"
-    study = CausalStudy(SolutionSettings("m", "t"), 200, ("flow", *CHANCE), (0.1, 0.2))
+    study = CausalStudy(
+        SolutionSettings("m", "t"), 200, ("flow", *CHANCE), (0.1, 0.2), excluded=(0,)
+    )
     text = write_report(study, rows, tmp_path).read_text()
-    assert "| 0.0 [0.0, 1.9] |" in text and "[0.0, 0.0]" not in text.split("drop")[0]
+    assert "| flow | 10% | 0.0 [0.0, 1.9] |" in text and "| 0.0 [0.0, 0.0]" not in text
 
 
 def test_the_report_shows_the_papers_row_and_a_picture(tmp_path):
-    study = CausalStudy(SolutionSettings("m", "gsm8k"), 40, ("flow", *CHANCE), (0.1, 0.2))
+    study = CausalStudy(
+        SolutionSettings("m", "gsm8k"), 40, ("flow", *CHANCE), (0.1, 0.2), excluded=(0,)
+    )
     text = write_report(
         study, causal_rows(), tmp_path, command="flowtracer study causal"
     ).read_text()
@@ -100,7 +120,7 @@ def test_the_report_shows_the_papers_row_and_a_picture(tmp_path):
 
 def test_a_report_without_any_reproduced_answer_says_so(tmp_path):
     rows = causal_rows(1)  # that of the first one is not reproduced
-    study = CausalStudy(SolutionSettings("m", "t"), 1, ("flow", *CHANCE), (0.1, 0.2))
+    study = CausalStudy(SolutionSettings("m", "t"), 1, ("flow", *CHANCE), (0.1, 0.2), excluded=(0,))
     text = write_report(study, rows, tmp_path).read_text()
     assert "0 of 1 problems" in text and "| scorer" not in text and "figure" not in text
 
@@ -110,7 +130,7 @@ def test_nothing_is_said_of_answers_that_were_not_generated(tmp_path):
     for row in rows:
         for one in row["texts"][0]["conditions"]:
             del one["changed"], one["answer"], one["reversed"]
-    study = CausalStudy(SolutionSettings("m", "t"), 40, ("flow",), regenerate=False)
+    study = CausalStudy(SolutionSettings("m", "t"), 40, ("flow",), excluded=(0,), regenerate=False)
     text = write_report(study, rows, tmp_path).read_text()
     assert "reproduced" not in text and "drop, nats, over random" in text
 
@@ -125,14 +145,15 @@ def test_bars_of_all_panels_are_at_their_own_label():
         ]
         early = json.loads(json.dumps(row["texts"][0])) | {"cut": 0.25}
         for one in early["conditions"]:  # the other way round: chance always, flow never
-            one["changed"] = one["scorer"] != "flow"
+            one["changed"], one["answer"] = one["scorer"] != "flow", "8"
         row["texts"] = [early, row["texts"][0] | {"cut": 0.75}]
-    figure = draw(cells(rows))
+    figure = draw(marks(cells(rows)))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert all("answer" in title and "words" not in title for title in titles), titles
     for axes, flow, chance in zip(figure.axes, (0.0, 100.0), (100.0, 50.0), strict=True):
         names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        places = {
-            round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in axes.patches
-        }
-        assert places[names.index("flow")] == flow and places[names.index("random")] == chance
+        places = [0.0] * len(names)  # another answer and none left, together
+        for bar in axes.patches:
+            places[round(bar.get_y() + bar.get_height() / 2)] += bar.get_width()
+        assert places[names.index("flow")] == pytest.approx(flow)
+        assert places[names.index("random")] == pytest.approx(chance)

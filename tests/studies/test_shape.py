@@ -6,7 +6,7 @@ import torch
 from helpers.studies import shape_rows
 
 from flowtracer.evaluation.intervals import ratio_of_sums
-from flowtracer.studies.shape.report import against_chance, token_ratios
+from flowtracer.studies.shape.report import against_chance, token_ratios, write_report
 from flowtracer.studies.shape.study import (
     ShapeStudy,
     coefficient_of_variation,
@@ -60,3 +60,28 @@ def test_hub_spacing_is_compared_with_shuffled_throughput():
     expected = np.mean([np.std(gaps) / np.mean(gaps) for gaps in ([3, 9], [2, 7, 1])])
     assert null.value == pytest.approx(expected)
     assert gap.value == pytest.approx(actual.value - null.value)
+
+
+def test_few_problems_give_no_empty_table_and_no_link_to_a_missing_figure(tmp_path):
+    study = ShapeStudy(SolutionSettings("embedded", "countdown"), problems=2)
+    rows = [row | {"spacing": [], "shuffled": [[]]} for row in shape_rows(2)]
+    text = write_report(study, rows, tmp_path).read_text()
+    assert "](" not in text and not (tmp_path / "figure.png").exists()
+    assert "No token occurs 30 times or more in 10 responses or more" in text
+    assert "No response has hubs enough for a spacing" in text
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("|---"):
+            assert lines[number + 1].startswith("| "), f"an empty table below {lines[number - 1]}"
+
+
+def test_a_single_ranked_token_is_in_one_table_and_in_the_figure(tmp_path):
+    study = ShapeStudy(SolutionSettings("embedded", "countdown"))
+    rows = shape_rows()
+    for row in rows:
+        keep = [index for index, text in enumerate(row["texts"]) if text == ", "]
+        for name in ("texts", "structural", "high"):
+            row[name] = [row[name][index] for index in keep]
+    text = write_report(study, rows, tmp_path).read_text()
+    assert "Most often high" in text and "Least often high" not in text
+    assert "](figure.png)" in text and (tmp_path / "figure.png").stat().st_size > 3000

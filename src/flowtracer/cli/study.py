@@ -67,7 +67,10 @@ def causal(
     ] = None,
     excluded: Annotated[
         list[int] | None,
-        typer.Option(help="Last tokens that are never knocked out; repeat it. Default: 0."),
+        typer.Option(
+            help="Last tokens that are never knocked out; repeat it. Default: 10 in front of the answer "
+            "(protocol answer, side response), else 0."
+        ),
     ] = None,
     side: Annotated[
         str,
@@ -101,7 +104,7 @@ def causal(
         ratios=tuple(ratio or [0.2]),
         protocol=protocol,
         cuts=tuple(cut or [0.5]),
-        excluded=tuple(excluded or [0]),
+        excluded=tuple(excluded or ()),
         regenerate=regenerate,
         batch=batch,
         side=side,  # type: ignore[arg-type]

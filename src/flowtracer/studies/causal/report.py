@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flowtracer.evaluation.intervals import Interval
-from flowtracer.studies.causal.figure import draw, which_tokens
+from flowtracer.studies.causal.figure import draw, marks, which_tokens
 from flowtracer.studies.causal.settings import CausalStudy
 from flowtracer.studies.causal.summary import (
     CHANCE,
@@ -83,7 +83,9 @@ def write_report(
             for area in curves
         ],
     }
-    return write_table(out, lines, figures, draw(all_cells, study.side) if all_cells else None)
+    return write_table(
+        out, lines, figures, draw(marks(all_cells), study.side) if all_cells else None
+    )
 
 
 def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
@@ -123,16 +125,19 @@ def _table(study: CausalStudy, shown: Sequence[Cell]) -> list[str]:
     paper = study.solutions.task == "gsm8k" and "changed" in metrics and study.side == "response"
     paper = paper and any(cell.label in PAPER_TABLE_1 and cell.ratio == 0.2 for cell in shown)
     compared = [metric for metric in metrics if metric in COMPARED] or metrics
-    columns = ["scorer", "ratio", "tokens", *(NAMES[metric] for metric in metrics)]
-    columns += [f"{NAMES[metric]}, over {CHANCE}" for metric in compared]
-    columns += ["paper's table 1"] if paper else []
+    several = len({cell.ratio for cell in shown}) > 1
+    columns = ["scorer", *(["ratio"] if several else [])]
+    for metric in metrics:  # what decides comes first
+        columns += [NAMES[metric]]
+        columns += [f"{NAMES[metric]}, over {CHANCE}"] if metric in compared else []
+    columns += [*([] if several else ["ratio"]), "tokens", *(["paper's table 1"] if paper else [])]
     entries = []
     for cell in shown:
-        row = [cell.label, f"{100 * cell.ratio:g}%", f"{cell.knocked_out:.1f}"]
-        row += [
-            _written(metric, metric_interval(metric, cell.values[metric])) for metric in metrics
-        ]
-        row += [_difference(metric, against(cell, shown, metric)) for metric in compared]
+        row = [cell.label, *([f"{100 * cell.ratio:g}%"] if several else [])]
+        for metric in metrics:
+            row += [_written(metric, metric_interval(metric, cell.values[metric]))]
+            row += [_difference(metric, against(cell, shown, metric))] if metric in compared else []
+        row += [*([] if several else [f"{100 * cell.ratio:g}%"]), f"{cell.knocked_out:.1f}"]
         if paper:
             stated = PAPER_TABLE_1.get(cell.label) if cell.ratio == 0.2 else None
             row.append(" / ".join(f"{100 * value:.1f}" for value in stated) if stated else "")

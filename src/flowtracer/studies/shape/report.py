@@ -1,6 +1,6 @@
 """Table and figure of the study of the flow's shape."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from flowtracer.evaluation.intervals import Interval, bootstrap, rate_interval, ratio_of_sums
 from flowtracer.flow import BACKBONE_RATIO
+from flowtracer.render.charts import CHANCE, PALETTE, SMALL, tidy
+from flowtracer.render.font import FONT, printable
 from flowtracer.render.visible import one_line
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.resume import solutions_line
@@ -106,18 +108,10 @@ def write_report(
         "of variation (standard deviation of the spacing over its mean). Chance: the throughput of each "
         "response shuffled among its tokens, 20 times.",
         "",
-        *table_lines(
-            ["figure", "found", "by chance", "difference"],
-            [
-                [name, nats(three[0]), nats(three[1]), nats(three[2], "+")]
-                for name, three in hubs.items()
-                if three
-            ],
-        ),
+        *_hub_table(hubs),
         "",
         provenance_line(origin),
-        "",
-        "![figure](figure.png)",
+        *(["", "![figure](figure.png)"] if tokens else []),
     ]
     figures = {
         "study": without_paths(study),
@@ -145,21 +139,44 @@ def _kinds(rows: Sequence[dict[str, Any]]) -> dict[str, Interval]:
     return kinds
 
 
+def _hub_table(hubs: Mapping[str, tuple[Interval, Interval, Interval] | None]) -> list[str]:
+    """What was found beside chance, or that there was too little."""
+    entries = [
+        [name, nats(three[2], "+"), nats(three[0]), nats(three[1])]
+        for name, three in hubs.items()
+        if three
+    ]
+    if not entries:
+        return ["No response has hubs enough for a spacing."]
+    return table_lines(["figure", "difference", "found", "by chance"], entries)
+
+
 def _token_tables(tokens: Sequence[Token]) -> list[str]:
+    if not tokens:
+        return [
+            "",
+            f"No token occurs {LEAST} times or more in {RESPONSES} responses or more, so none is ranked and "
+            "nothing is drawn; use more problems.",
+        ]
     lines = []
-    count = min(SHOWN, len(tokens) // 2)
-    for title, part in (
-        ("Most often high", tokens[:count]),
-        ("Least often high", tokens[::-1][:count]),
-    ):
+    high, low = _ends(tokens)
+    for title, part in (("Most often high", high), ("Least often high", low)):
+        if not part:
+            continue
         entries = []
         for token in part:
             gap = Interval(*(bound - BACKBONE_RATIO for bound in asdict(token.high).values()))
             text = one_line(token.text).replace("|", "\\|").replace("`", "'")
-            entries.append([f"`{text}`", str(token.count), percent(token.high), points(gap)])
-        columns = ["token", "occurrences", "high, percent", "over all tokens"]
+            entries.append([f"`{text}`", percent(token.high), points(gap), str(token.count)])
+        columns = ["token", "high, percent", "over all tokens", "occurrences"]
         lines += ["", f"### {title}", "", *table_lines(columns, entries)]
     return lines
+
+
+def _ends(tokens: Sequence[Token]) -> tuple[Sequence[Token], Sequence[Token]]:
+    """The tokens most often high, and those least often, none in both."""
+    high = tokens[: min(SHOWN, (len(tokens) + 1) // 2)]
+    return high, tokens[len(high) :][::-1][:SHOWN]
 
 
 def _mean(gaps: Sequence[int]) -> float | None:
@@ -168,22 +185,36 @@ def _mean(gaps: Sequence[int]) -> float | None:
 
 def _figure(tokens: Sequence[Token]) -> Figure:
     """The ends of the ranking, as bars with intervals around the ratio of all tokens."""
-    count = min(SHOWN, len(tokens) // 2)
-    shown = [*tokens[:count], *tokens[len(tokens) - count :]][::-1]
-    figure = Figure(figsize=(5.4, 1.2 + 0.2 * len(shown)), layout="constrained")
+    high, low = _ends(tokens)
+    bars = [(-float(index), token, PALETTE[0]) for index, token in enumerate(high)]
+    bars += [(-index - len(high) - 0.6, token, PALETTE[4]) for index, token in enumerate(low[::-1])]
+    figure = Figure(figsize=(3.6, 1.1 + 0.155 * len(bars)), layout="constrained")
     axes = figure.subplots()
-    for height, token in enumerate(shown):
-        value, low, high = (100 * bound for bound in asdict(token.high).values())
-        axes.barh(height, value, color="#083370" if height >= count else "#b9c4d6", height=0.66)
+    tidy(axes)
+    for height, token, tint in bars:
+        value, least, most = (100 * bound for bound in asdict(token.high).values())
+        axes.barh(height, value, color=tint, height=0.66)
         axes.errorbar(
-            value, height, xerr=[[value - low], [high - value]], color="#222", linewidth=0.9
+            value, height, xerr=[[value - least], [most - value]], color="#222", linewidth=0.9
         )
-    axes.axvline(100 * BACKBONE_RATIO, color="#b45309", linewidth=1)
-    axes.margins(y=0.01)
-    names = [one_line(token.text) for token in shown]
-    axes.set_yticks(range(len(shown)), names, fontsize=7, parse_math=False)
-    axes.set_xlabel("occurrences that are high-flow (%); line: all tokens", fontsize=8)
-    axes.tick_params(axis="x", labelsize=7)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.axvline(100 * BACKBONE_RATIO, color=CHANCE, linewidth=0.9, linestyle="--")
+    axes.annotate(
+        "all tokens", (100 * BACKBONE_RATIO, 1), (3, -2), xycoords=("data", "axes fraction"),
+        textcoords="offset points", va="top", fontsize=SMALL - 1, color=CHANCE,
+    )  # fmt: skip
+    axes.set_ylim(bars[-1][0] - 0.6, 1.4)
+    axes.set_yticks(
+        [height for height, _, _ in bars],
+        [printable(one_line(token.text)) for _, token, _ in bars],
+        fontproperties=FONT,
+        fontsize=SMALL,
+        parse_math=False,
+    )
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(
+        f"occurrences among a response's top {BACKBONE_RATIO:.0%} (%)", fontsize=SMALL + 1
+    )
+    axes.set_title(
+        "Tokens most and least often high-flow", fontsize=9, fontweight="bold", loc="left"
+    )
     return figure
