@@ -42,8 +42,9 @@ MAY_IMPORT = {
     "training": "credit flow gradients integrations models records regions storage tasks",
     "studies": "attention credit evaluation flow gradients intervention math_answers models records regions "
     "render rollouts scorers storage tasks training",
+    "workbench": "attention flow intervention math_answers models regions render scorers tasks tracing",
     "cli": "credit evaluation models records regions render rollouts scorers storage studies tasks "
-    "tracing training",
+    "tracing training workbench",
 }
 KERNELS = "src/flowtracer/kernels"  # Triton passes arguments by position
 STILL_POSITIONAL = {"_attention", "score"}

@@ -9,6 +9,7 @@ import typer
 
 from flowtracer.cli import evaluate as evaluate_command
 from flowtracer.cli import score as score_command
+from flowtracer.cli import serve as serve_command
 from flowtracer.cli import study as study_command
 from flowtracer.cli import trace as trace_command
 from flowtracer.cli import train as train_command
@@ -24,6 +25,7 @@ app = typer.Typer(
 
 app.command()(trace_command.trace)
 app.command()(trace_command.show)
+app.command()(serve_command.serve)
 # Options that are not ours go to TRL's parser.
 app.command(
     epilog=train_command.EPILOG,

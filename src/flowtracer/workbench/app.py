@@ -1,0 +1,198 @@
+"""The routes of `flowtracer serve`. Errors are `{"error": "one sentence"}` with the status that fits."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, get_args
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from flowtracer.attention.mean import Edges
+from flowtracer.models import EMBEDDED
+from flowtracer.regions import ANSWER_RULES
+from flowtracer.scorers.table import EXTRA_SCORERS, SCORERS
+from flowtracer.workbench.engine import Engine
+from flowtracer.workbench.events import stream_events
+from flowtracer.workbench.fields import (
+    Refused,
+    Request,
+    check_names,
+    choice,
+    numbers_below,
+    one_line,
+    string,
+)
+from flowtracer.workbench.guard import Access, App, guarded
+from flowtracer.workbench.jobs import Job, Jobs
+from flowtracer.workbench.limits import BODY, SESSION_BODY
+from flowtracer.workbench.operations import OPERATIONS
+from flowtracer.workbench.texts import LETTERS
+from flowtracer.workbench.traces import help_of, is_local
+
+KINDS = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".html": "text/html",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".woff2": "font/woff2",
+}
+ASSET_FOLDERS = ("flowtracer.workbench", "flowtracer.render")
+EXAMPLES = {
+    True: ["Make 4 from 16, 20, 24.", "Make 24 from 3, 5, 9.", "Make 60 from 5, 8, 20."],
+    False: [
+        "Tom has 3 boxes with 12 pencils each and gives away 7 pencils. How many are left?",
+        "A train goes 60 km in 45 minutes. How far does it go in 2 hours?",
+    ],
+}
+
+
+def build_app(
+    engine: Engine, jobs: Jobs, access: Access, opened: dict[str, Any] | None = None
+) -> App:
+    """The server as an ASGI application. opened: the session of `--open`."""
+    handlers: list[tuple[str, str, Callable[..., Any]]] = [
+        ("GET", "/", lambda request: _asset("workbench.html")),
+        ("GET", "/assets/{name}", lambda request: _asset(request.path_params["name"])),
+        ("GET", "/api/info", partial(_info, engine, opened)),
+        ("POST", "/api/jobs", partial(_submit, engine, jobs)),
+        ("DELETE", "/api/jobs/{id}", partial(_cancel, jobs)),
+        ("GET", "/api/jobs/{id}/events", partial(_events, jobs)),
+        ("GET", "/api/texts/{id}", partial(_text, engine)),
+        ("POST", "/api/texts", partial(_register, engine)),
+    ]
+    app = Starlette(
+        routes=[
+            Route(path, _endpoint(handler), methods=[method]) for method, path, handler in handlers
+        ],
+        exception_handlers={
+            Refused: _refused, ValueError: _refused, HTTPException: _refused
+        },
+    )  # fmt: skip
+    return guarded(app, access)
+
+
+def _endpoint(handler: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """A handler in a thread of its own, so that reading a long text holds up nobody."""
+
+    async def endpoint(request: HttpRequest) -> Response:
+        try:
+            result = await asyncio.to_thread(handler, request)
+        except (ValueError, HTTPException):
+            raise
+        except Exception as error:
+            message = f"{type(error).__name__}: {one_line(error)}"
+            return JSONResponse({"error": message}, 500)
+        return result if isinstance(result, Response) else JSONResponse(result)
+
+    return endpoint
+
+
+async def _refused(request: HttpRequest, error: Exception) -> Response:
+    if isinstance(error, HTTPException):  # starlette's own, of routes and methods that do not exist
+        return JSONResponse({"error": error.detail}, error.status_code)
+    status = error.status if isinstance(error, Refused) else 400
+    return JSONResponse({"error": one_line(error)}, status)
+
+
+def _asset(name: str) -> Response:
+    """A file of the page; names are looked up, never put together to paths."""
+    kind = KINDS.get(name[name.rfind(".") :]) if re.fullmatch(r"[a-z0-9_.-]{1,60}", name) else None
+    for package in ASSET_FOLDERS if kind else ():
+        for found in (files(package) / "assets").iterdir():
+            if found.name == name and found.is_file():
+                headers = {"cache-control": "no-cache"}
+                return Response(found.read_bytes(), media_type=kind, headers=headers)
+    raise Refused("there is no such file", 404)
+
+
+def _info(engine: Engine, opened: dict[str, Any] | None, request: HttpRequest) -> dict[str, Any]:
+    limits = engine.limits
+    return {
+        "model": engine.name,
+        "dtype": str(engine.model.dtype).removeprefix("torch."),
+        "layer_count": engine.depth,
+        "scorers": [
+            {
+                "name": name,
+                "help": help_of(name),
+                "local": is_local(name),
+                "extra": name in EXTRA_SCORERS,
+            }
+            for name in (*SCORERS, *EXTRA_SCORERS)
+        ],
+        "answer_rules": list(ANSWER_RULES),
+        "edges": list(get_args(Edges)),
+        "chat": bool(getattr(engine.tokenizer, "chat_template", None)),
+        "limits": {
+            "prompt_tokens": limits.prompt_tokens,
+            "response_tokens": limits.response_tokens,
+            "body_bytes": BODY,
+            "session_bytes": SESSION_BODY,
+        },
+        "gallery": [],
+        "open": opened,
+        "version": version("flowtracer"),
+        "examples": EXAMPLES[engine.loaded.name == EMBEDDED],
+    }
+
+
+def _submit(engine: Engine, jobs: Jobs, request: HttpRequest) -> Response:
+    data: Request = request.scope["json"]
+    operation = OPERATIONS[choice(data, "kind", list(OPERATIONS), "")]
+    check_names(data, ("kind", *operation.fields))
+    if "text" in operation.fields:
+        engine.texts.find(string(data, "text"))  # refused at once, not behind the queue
+    job, position = jobs.submit(partial(operation.run, engine, data))
+    return JSONResponse({"job": job.id, "position": position}, 202)
+
+
+def _cancel(jobs: Jobs, request: HttpRequest) -> dict[str, Any]:
+    jobs.cancel(jobs.find(request.path_params["id"]))
+    return {}
+
+
+def _events(jobs: Jobs, request: HttpRequest) -> Response:
+    job: Job = jobs.find(request.path_params["id"])
+    return StreamingResponse(stream_events(job), media_type="text/event-stream")
+
+
+def _text(engine: Engine, request: HttpRequest) -> dict[str, Any]:
+    return engine.texts.find(request.path_params["id"]).record()
+
+
+def _register(engine: Engine, request: HttpRequest) -> dict[str, Any]:
+    """A text that the browser still has, by its token ids."""
+    data: Request = request.scope["json"]
+    check_names(data, ("prompt_ids", "response_ids", "roles", "model"))
+    if string(data, "model", engine.name) != engine.name:
+        raise Refused(
+            f"the text is of model {data['model'][:80]}, and {engine.name} is loaded", 409
+        )
+    prompt, response = (
+        numbers_below(data, name, 1 << 31, most=most, of="a token id")
+        for name, most in (
+            ("prompt_ids", engine.limits.prompt_tokens),
+            ("response_ids", engine.limits.response_tokens),
+        )
+    )
+    user = read_roles(data, len(prompt), len(response))
+    with engine.reading() as tokenizer:
+        return engine.register(prompt, response, user, tokenizer).record()
+
+
+def read_roles(data: Request, prompt: int, response: int) -> list[bool]:
+    """Which prompt tokens the user wrote; nobody knows where no roles are given."""
+    roles = string(data, "roles", "t" * prompt + "r" * response)
+    if len(roles) != prompt + response or set(roles) - set(LETTERS):
+        raise Refused(
+            f"roles must be one letter of {LETTERS} for each of {prompt + response} tokens"
+        )
+    return [letter == "u" for letter in roles[:prompt]]

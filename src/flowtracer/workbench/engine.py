@@ -1,0 +1,161 @@
+"""What all operations work with: the model, its limits, and what is kept of texts and of the model."""
+
+import copy
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from flowtracer.models import EMBEDDED, Loaded
+from flowtracer.models.continuation import continue_prefixes, read_prefix
+from flowtracer.models.decoder import AttentionCaptureError, depth_of, layer_stack
+from flowtracer.models.generation import end_tokens
+from flowtracer.regions import render_prompt, tokenize_prompt
+from flowtracer.scorers.responses import structural_vocabulary
+from flowtracer.workbench.fields import Refused
+from flowtracer.workbench.jobs import Job
+from flowtracer.workbench.kept import Kept
+from flowtracer.workbench.limits import Limits
+from flowtracer.workbench.texts import Text, TextStore, make_text
+
+EVIDENCE_BYTES = 1 << 29  # of attention, hidden states and the like; our choice
+TRACES_BYTES = 1 << 26  # our choice
+
+
+@dataclass
+class Engine:
+    """One model and what the server remembers.
+
+    The worker thread alone runs the model and uses `loaded.tokenizer`; other threads use `reading`.
+    """
+
+    loaded: Loaded
+    limits: Limits
+    texts: TextStore = field(default_factory=TextStore)
+    evidence: Kept = field(default_factory=lambda: Kept(EVIDENCE_BYTES))
+    traces: Kept = field(default_factory=lambda: Kept(TRACES_BYTES))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def model(self) -> Any:
+        """The model, in evaluation mode."""
+        return self.loaded.model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer; for the worker thread only, tokenizers are not to be shared."""
+        return self.loaded.tokenizer
+
+    @property
+    def name(self) -> str:
+        """The model's name, without the folder that it is in."""
+        return (
+            self.loaded.name.rstrip("/").rpartition("/")[2] if self.is_local else self.loaded.name
+        )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the name is a path, which says more than it should."""
+        name = self.loaded.name
+        return name.startswith(("/", ".", "~")) or name.count("/") > 1
+
+    @cached_property
+    def depth(self) -> int:
+        """Number of layers."""
+        return depth_of(self.model)
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """Number of token ids that the model has embeddings for."""
+        return int(self.model.get_input_embeddings().num_embeddings)
+
+    @cached_property
+    def ends(self) -> set[int]:
+        """Ids that end a response."""
+        return end_tokens(self.model, self.tokenizer)
+
+    @cached_property
+    def structural(self) -> Tensor:
+        """Which ids are delimiters, (V,) bool."""
+        return structural_vocabulary(self.tokenizer)
+
+    @cached_property
+    def _reader(self) -> PreTrainedTokenizerBase:
+        return copy.deepcopy(self.loaded.tokenizer)
+
+    @contextmanager
+    def reading(self) -> Iterator[PreTrainedTokenizerBase]:
+        """A tokenizer for threads other than the worker's, one at a time."""
+        with self._lock:
+            yield self._reader
+
+    def warm_up(self) -> None:
+        """What the first request would otherwise wait for: lazy imports, tables, kernels."""
+        prompt = render_prompt(self.tokenizer, "1 2")
+        ids = tokenize_prompt(self.tokenizer, prompt).ids
+        continue_prefixes(
+            self.model,
+            [read_prefix(self.model, ids)],
+            copies=1,
+            limits=[2],
+            ends=self.ends,
+            choose=lambda logits, rows: logits.argmax(-1)[rows],
+        )
+        self.structural  # noqa: B018
+
+    def check_known(self, ids: Sequence[int], text: str) -> None:
+        """Raise Refused if the embedded model has no word for something in a text."""
+        if self.loaded.name == EMBEDDED and self.tokenizer.unk_token_id in ids:
+            raise Refused(
+                "the embedded model only knows problems like 'Make 4 from 16, 20, 24.' with numbers up to "
+                f"200, and not all words of {' '.join(text.split())[:60]!r}; start the server with "
+                "--model for other texts"
+            )
+
+    def register(
+        self,
+        prompt_ids: Sequence[int],
+        response_ids: Sequence[int],
+        user: Sequence[bool],
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> Text:
+        """Keep a text of this model that somebody else still had. Raises Refused for ids that do not fit."""
+        for ids in (prompt_ids, response_ids):
+            if any(not 0 <= token < self.vocabulary for token in ids):
+                raise Refused(
+                    f"the text has token ids beyond the {self.vocabulary:,} of model {self.name}; it is of "
+                    "another model",
+                    409,
+                )
+        self.limits.check(len(prompt_ids), len(response_ids))
+        return self.texts.add(make_text(tokenizer, self.name, prompt_ids, response_ids, user=user))
+
+
+@contextmanager
+def watched_layers(model: nn.Module, job: Job, stage: str = "", layers: int = 0) -> Iterator[None]:
+    """Let the job be cancelled before every layer that runs.
+
+    stage: tell its progress under this name, out of so many `layers`.
+    """
+    handles = []
+    with suppress(
+        AttentionCaptureError
+    ):  # without a list of layers, it is cancelled between tokens
+        for number, layer in enumerate(layer_stack(model)):
+
+            def begin(*_: object, number: int = number) -> None:
+                job.check()
+                if stage and number < layers:
+                    job.tell("progress", stage=stage, done=number + 1, of=layers)
+
+            handles.append(layer.register_forward_pre_hook(begin))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,239 @@
+"""A text traced from its token ids, for any answer, layers, edges and scorer."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from flowtracer.attention import select_layers
+from flowtracer.attention.mean import Edges
+from flowtracer.flow.answer_flow import AnswerTokens
+from flowtracer.regions import TokenPositions, answer_weights
+from flowtracer.regions.prompts import Question
+from flowtracer.render.page_data import page_data
+from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.scorers.scorer import ScoreOptions
+from flowtracer.scorers.table import EXTRA_SCORERS, SCORERS, find_scorer, score_evidence
+from flowtracer.tracing.data import Provenance, Trace
+from flowtracer.tracing.graph import read_graph
+from flowtracer.tracing.trace import assemble
+from flowtracer.workbench.engine import Engine
+from flowtracer.workbench.evidence import LOCAL, cut, read_evidence
+from flowtracer.workbench.fields import Refused, Request, choice, items, string
+from flowtracer.workbench.jobs import Job
+from flowtracer.workbench.texts import Text
+
+MOST_SPANS = 100  # of a dragged answer, our choice
+BYTES_PER_EDGE = 100  # about, of a trace in memory
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A trace, and the scores of every token by each scorer that was asked for, flow left out."""
+
+    text: Text
+    trace: Trace
+    scores: dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Where the answer is and how it is traced. answer: a rule, or response tokens."""
+
+    answer: str | tuple[int, ...]
+    options: ScoreOptions
+    question: str
+    scorer: str
+
+
+def trace(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
+    """Page data of a text's flow, with the scores of another scorer where one is asked for."""
+    text = engine.texts.find(string(request, "text"))
+    asked = read_options(engine, request, text)
+    name, traced = trace_text(engine, text, asked, job)
+    return data_of(traced) | {"trace": name}
+
+
+def data_of(traced: Traced) -> dict[str, Any]:
+    """Page data of a trace and of its other scorers."""
+    data = page_data(traced.trace)
+    scorers = data.setdefault(
+        "scorers", {"flow": {"score": data["score"], "note": help_of("flow")}}
+    )
+    for name, scores in traced.scores.items():
+        by_unit = [max(scores[u.first : u.last + 1]) for u in traced.trace.units]
+        scorers[name] = {
+            "score": [float(f"{score:.4g}") for score in by_unit],
+            "note": help_of(name),
+        }
+    if isinstance(data.get("answer"), dict):
+        data["answer"]["correct"] = traced.text.correct
+    data["cut_off"] = traced.text.cut_off
+    return data
+
+
+def read_options(engine: Engine, request: Request, text: Text) -> Asked:
+    """The trace that a request asks for. Raises Refused."""
+    scorer = choice(request, "scorer", [*SCORERS, *EXTRA_SCORERS], "flow")
+    options = ScoreOptions(
+        layers=string(request, "layers", "middle", most=200),
+        edges=choice(request, "edges", get_args(Edges), "mean"),  # type: ignore[arg-type]
+        answer_tokens=choice(  # type: ignore[arg-type]
+            request, "answer_tokens", get_args(AnswerTokens), "absorb"
+        ),
+    )
+    select_layers(options.layers, engine.depth)
+    question = choice(request, "question", get_args(Question), "prompt")
+    return Asked(read_answer(request, text), options, question, scorer)
+
+
+def read_answer(request: Request, text: Text) -> str | tuple[int, ...]:
+    """A rule's name, or the response tokens of dragged spans. Raises Refused."""
+    if not isinstance(request.get("answer"), dict):
+        return string(request, "answer", "auto", most=500)
+    count = len(text.answered.ids)
+    chosen: set[int] = set()
+    for span in items(request["answer"], "spans", most=MOST_SPANS):
+        if not (
+            isinstance(span, list) and len(span) == 2 and all(type(one) is int for one in span)
+        ):
+            raise Refused("answer: spans must be [first, last] pairs of response tokens")
+        first, last = span
+        if not 0 <= first <= last < count:
+            raise Refused(
+                f"answer: [{first}, {last}] does not lie in the response's {count} tokens (0 first)"
+            )
+        chosen.update(range(first, last + 1))
+    if not chosen:
+        raise Refused("answer: mark at least one token of the response")
+    return tuple(sorted(chosen))
+
+
+def find_answer_weights(answer: str | tuple[int, ...], text: Text) -> tuple[Tensor, str]:
+    """Weight of every response token as answer (R,), and the rule's name.
+
+    Where "auto" finds nothing it is the last line, as in `flowtracer trace`. Raises Refused where no
+    answer is found.
+    """
+    rules: Sequence[str | TokenPositions] = [answer] if isinstance(answer, str) else []
+    if answer == "auto":
+        rules = ["auto", "last-line"]
+    elif not isinstance(answer, str):
+        rules = [TokenPositions(answer)]
+    for rule in rules:
+        weights = answer_weights(rule, text.answered, thinking=text.thinking)
+        if bool(weights.any()):
+            return weights, rule if isinstance(rule, str) else "marked by hand"
+    raise Refused(
+        f"no answer found by the rule {answer!r} in the response; choose another rule, or mark the answer "
+        "by dragging over it"
+    )
+
+
+def trace_text(engine: Engine, text: Text, asked: Asked, job: Job) -> tuple[str, Traced]:
+    """The trace's name and the trace, from what is kept where that can be."""
+    if not text.answered.ids:
+        raise Refused("the response is empty; let the model answer, or paste a response")
+    find_scorer(asked.scorer)
+    weights, rule = find_answer_weights(asked.answer, text)
+    batch = _batch(engine, text, weights, asked.question)
+    layers = select_layers(asked.options.layers, engine.depth)
+    settings = (
+        asked.answer,
+        layers,
+        asked.options.edges,
+        asked.options.answer_tokens,
+        asked.question,
+    )
+    name = hashlib.sha256(repr((text.id, settings)).encode()).hexdigest()[:12]
+    traced: Traced | None = engine.traces.get(name)
+    if traced is None:
+        traced = Traced(text, _flow(engine, text, batch, weights, rule, asked, job), {})
+    if asked.scorer != "flow" and asked.scorer not in traced.scores:
+        scores = _scores(engine, text, batch, asked, job)
+        traced = Traced(text, traced.trace, traced.scores | {asked.scorer: scores})
+    size = BYTES_PER_EDGE * (len(traced.trace.edges) + text.length * (8 + len(traced.scores)))
+    engine.traces.put(name, traced, size)
+    return name, traced
+
+
+def scores_of(traced: Traced, scorer: str) -> tuple[float, ...]:
+    """Scores of every token."""
+    return traced.trace.throughput if scorer == "flow" else traced.scores[scorer]
+
+
+def help_of(scorer: str) -> str:
+    """What a scorer is, in a sentence: the first of its function's docstring."""
+    text = " ".join((find_scorer(scorer).score.__doc__ or "").split("\n\n")[0].split())
+    return text.removesuffix(", (B, T).").rstrip(".") + "."
+
+
+def is_local(scorer: str) -> bool:
+    """Whether it asks the model nothing once a text was traced with these layers."""
+    return find_scorer(scorer).needs <= LOCAL
+
+
+def _batch(engine: Engine, text: Text, weights: Tensor, question: str) -> ScoreBatch:
+    ids = torch.tensor([text.ids])
+    response = torch.arange(text.length)[None] >= text.start
+    sources = torch.tensor([[*text.user, *[False] * len(text.answered.ids)]])
+    if question == "prompt":
+        sources = ~response
+    elif not bool(sources.any()):
+        raise Refused("nobody knows what of this prompt the user wrote; use question 'prompt'")
+    return ScoreBatch(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        question=sources,
+        candidates=response,
+        answer=torch.cat([torch.zeros(text.start), weights])[None],
+        structural=engine.structural[ids.clamp(max=len(engine.structural) - 1)],
+        tokenizer=engine.tokenizer,
+    ).to(engine.model.device)
+
+
+def _flow(
+    engine: Engine,
+    text: Text,
+    batch: ScoreBatch,
+    weights: Tensor,
+    rule: str,
+    asked: Asked,
+    job: Job,
+) -> Trace:
+    options = asked.options
+    evidence = read_evidence(
+        engine, text.id, batch, frozenset({"attention"}), options, job, tiles=True
+    )
+    attention = evidence.attention if evidence.attention is not None else evidence.tiles
+    assert attention is not None
+    end = text.start + int(weights.nonzero().max()) + 1  # nothing behind the answer matters
+    job.check()
+    graph = read_graph(
+        cut(attention, end), batch.question[:, :end], batch.answer[:, :end], options.answer_tokens
+    )
+    provenance = Provenance(
+        model=engine.name,
+        dtype=str(engine.model.dtype).removeprefix("torch."),
+        layers=evidence.layers,
+        answer_rule=rule,
+        answer_tokens=options.answer_tokens,
+        question=asked.question,
+        versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
+    )
+    return assemble(text.asked, text.answered, torch.tensor(text.user), weights, graph, provenance)
+
+
+def _scores(
+    engine: Engine, text: Text, batch: ScoreBatch, asked: Asked, job: Job
+) -> tuple[float, ...]:
+    scorer = find_scorer(asked.scorer)
+    if scorer.check is not None:
+        scorer.check()
+    evidence = read_evidence(engine, text.id, batch, scorer.needs, asked.options, job)
+    scores = score_evidence(evidence, asked.scorer, asked.options)
+    return tuple(scores[0].tolist())
