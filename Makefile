@@ -4,10 +4,11 @@ BIN := $(VENV)/bin
 OUT ?= flowtracer-out
 TORCH := $(shell sed -n 's/^torch==//p' requirements-dev.txt)
 VERL_VENV ?= .venv-verl
+DOCS_VENV ?= .venv-docs
 VERL_TORCH := $(shell sed -n "s/^torch==//p" requirements-verl.txt)
 CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test test-slow test-verl check bench gpu wheel clean
+.PHONY: help demo test test-slow test-verl test-docs check bench gpu docs wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | sort | awk '{name = $$1; $$1 = ""; printf "make %-10s%s\n", name, $$0}'
@@ -50,6 +51,9 @@ $(VERL_VENV)/ready: requirements-verl.txt pyproject.toml
 test-verl: $(VERL_VENV)/ready ## test the plug-in for verl in an environment of its own (.venv-verl)
 	OMP_NUM_THREADS=1 $(VERL_VENV)/bin/python -m pytest tests_verl
 
+test-docs: $(VENV)/dev ## run the commands of the tutorials and the examples
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/documentation
+
 check: $(VENV)/dev ## lint, formatting, types and the rules for the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,10 +66,19 @@ bench: $(VENV)/dev ## measure speed and memory (a folder with SmolLM2-135M: see 
 gpu: ## measure credit on this machine's NVIDIA GPU, with the Python that has its PyTorch (minutes)
 	PYTHONPATH=src $(PYTHON) bench/gpu.py --out runs/gpu
 
+$(DOCS_VENV)/ready: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --no-deps --requirement requirements-docs.txt
+	touch $@
+
+docs: $(DOCS_VENV)/ready ## build the documentation: build/site/index.html, which works offline
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet
+	$(DOCS_VENV)/bin/python scripts/site_check.py build/site
+
 wheel: $(VENV)/dev ## build the wheel and check it
 	rm -rf dist
 	$(BIN)/python -m build --quiet
 	$(BIN)/twine check --strict dist/*
 
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(VERL_VENV) dist build *.egg-info
+	rm -rf $(VENV) $(VERL_VENV) $(DOCS_VENV) dist build *.egg-info
