@@ -61,17 +61,13 @@ def trace(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
 def data_of(traced: Traced) -> dict[str, Any]:
     """Page data of a trace and of its other scorers."""
     data = page_data(traced.trace)
-    scorers = data.setdefault(
-        "scorers", {"flow": {"score": data["score"], "note": help_of("flow")}}
-    )
     for name, scores in traced.scores.items():
         by_unit = [max(scores[u.first : u.last + 1]) for u in traced.trace.units]
-        scorers[name] = {
+        data["scorers"][name] = {
             "score": [float(f"{score:.4g}") for score in by_unit],
             "note": help_of(name),
         }
-    if isinstance(data.get("answer"), dict):
-        data["answer"]["correct"] = traced.text.correct
+    data["answer"]["correct"] = traced.text.correct
     data["cut_off"] = traced.text.cut_off
     return data
 
