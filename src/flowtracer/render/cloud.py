@@ -47,7 +47,7 @@ def word_cloud(trace: "Trace") -> Figure:
 def piece_counts(trace: "Trace", *, highest: bool) -> dict[str, int]:
     """How often each text is among the 40% of the response with the most (least) throughput.
 
-    The answer and what follows it are left out, as in `mean_percentiles`.
+    The answer and what follows it are left out, as in `percentiles`.
     """
     last = max((i for i, role in enumerate(trace.roles) if role == "answer"), default=0)
     tokens = [i for i, role in enumerate(trace.roles) if role == "response" and i < last]
