@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-OUT ?= flowtracer-out
+OUT ?= runs/demo
 TORCH := $(shell sed -n 's/^torch==//p' requirements-dev.txt)
 VERL_VENV ?= .venv-verl
 DOCS_VENV ?= .venv-docs
@@ -31,7 +31,8 @@ $(VENV)/dev: $(VENV)/package
 	touch $@
 
 demo: $(VENV)/package ## trace the embedded model and say where the page is
-	$(BIN)/flowtracer trace --out $(OUT)
+	$(BIN)/flowtracer trace --out $(OUT) --overwrite
+	@echo "Training and scoring need more: $(BIN)/pip install '.[train]' (train, eval, study), '.[score]' (score)"
 
 test: $(VENV)/dev ## run the fast tests
 	$(BIN)/python -m pytest -m "not slow"

@@ -33,18 +33,18 @@ MAY_IMPORT = {
     "intervention": "models",
     "tasks": "math_answers records regions",
     "scorers": "attention flow models regions",
-    "tracing": "attention flow models regions render storage",
+    "tracing": "attention flow models regions render scorers storage",
     "credit": "attention flow kernels models regions scorers",
     "gradients": "credit models scorers",
     "evaluation": "models regions storage tasks",
     "rollouts": "attention credit models records regions scorers storage",
     "integrations": "attention credit gradients models regions scorers tasks",
-    "training": "credit flow gradients integrations models records regions storage tasks",
+    "training": "credit flow gradients integrations models option_names records regions storage tasks",
     "studies": "attention credit evaluation flow gradients intervention math_answers models records regions "
     "render rollouts scorers storage tasks training",
     "workbench": "attention flow intervention math_answers models regions render scorers tasks tracing",
-    "cli": "credit evaluation models records regions render rollouts scorers storage studies tasks "
-    "tracing training workbench",
+    "cli": "credit evaluation models option_names records regions render rollouts scorers storage studies "
+    "tasks tracing training workbench",
 }
 KERNELS = "src/flowtracer/kernels"  # Triton passes arguments by position
 STILL_POSITIONAL = {"_attention", "score"}

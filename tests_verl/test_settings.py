@@ -21,8 +21,8 @@ def test_left_out_settings_are_the_papers(verl_config):
 
 def test_the_key_has_the_options_of_credit(verl_config):
     config = verl_config(
-        "+flow_credit={answer: gsm8k, layers: 10-20, edges: value, heads: far, select_by: mass, "
-        "select_ratio: 0.6, weighting: sigmoid}"
+        "+flow_credit={answer: gsm8k, layers: 10-20, edges: value, heads: far, by: mass, "
+        "ratio: 0.6, weighting: sigmoid}"
     )
     assert check_settings(config) == Credit(
         answer="gsm8k",

@@ -165,7 +165,7 @@ def test_emphasis_one_is_verls_own_bit_by_bit(trainer, batch):
 
 def test_the_settings_reach_the_workers(trainer, workers, batch):
     metrics = {}
-    one = trainer("+flow_credit.emphasis=3", "+flow_credit.select_ratio=0.1", workers=workers)
+    one = trainer("+flow_credit.emphasis=3", "+flow_credit.ratio=0.1", workers=workers)
     one._compute_advantage(batch, metrics)
     assert 0.1 <= metrics["credit/selected"] < 0.15
     assert metrics["credit/mean_weight"] == pytest.approx(1 + 2 * metrics["credit/selected"])

@@ -76,7 +76,7 @@ def test_score_says_that_it_goes_on_and_does(tmp_path):
     pytest.importorskip("pyarrow", reason="needs the extra flowtracer[score]")
     write(tmp_path / "in.jsonl", [record(number) for number in range(120)])
     command = [sys.executable, "-m", "flowtracer", "score", "in.jsonl", "--shard-rows", "5"]
-    parts = tmp_path / "scores" / "parts"
+    parts = tmp_path / "runs" / "score" / "parts"
     status, errors, seconds = interrupted(
         command, tmp_path, started=lambda: parts.exists() and len(list(parts.iterdir())) > 2
     )
@@ -86,14 +86,17 @@ def test_score_says_that_it_goes_on_and_does(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in parts.iterdir()}
     assert subprocess.run(command, cwd=tmp_path, env=os.environ).returncode == 0
     assert all(path.stat().st_mtime_ns == made for path, made in before.items())
-    assert json.loads((tmp_path / "scores" / "manifest.json").read_text())["rows"] == 120
+    assert json.loads((tmp_path / "runs" / "score" / "manifest.json").read_text())["rows"] == 120
 
 
 LONG = {
-    "eval": ("eval --max-new-tokens 128", "eval-out/completions.jsonl"),
-    "train": ("train c.yaml --output_dir out --max_steps 1000", "out/metrics.jsonl"),
+    "eval": ("eval --max-new-tokens 128", "runs/eval/completions.jsonl"),
+    "train": ("train c.yaml --output-dir out --max-steps 1000", "out/metrics.jsonl"),
     "study": ("study causal --problems 500 --out study", "study/solutions/solutions.jsonl"),
-    "study training": ("study training c.yaml --out study --problems 500", "study/start/eval.log"),
+    "study training": (
+        "study training c.yaml --out study --test-problems 500",
+        "study/start/eval.log",
+    ),
 }
 
 

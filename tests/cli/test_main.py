@@ -13,7 +13,16 @@ from helpers.commands import call
 
 from flowtracer import load_trace
 
-FILES = {"trace.json", "trace.html", "graph.png", "graph.svg", "bars.png", "bars.svg"}
+FILES = {
+    "response.jsonl",
+    "response.txt",
+    "trace.json",
+    "trace.html",
+    "graph.png",
+    "graph.svg",
+    "bars.png",
+    "bars.svg",
+}
 
 
 def run(*arguments, cwd, timeout=180):
@@ -41,7 +50,7 @@ def first_command(tmp_path_factory):
     folder = tmp_path_factory.mktemp("first")
     started = time.monotonic()
     result = run("trace", cwd=folder)
-    return folder / "flowtracer-out", result, time.monotonic() - started
+    return folder / "runs" / "trace", result, time.monotonic() - started
 
 
 def test_without_options_a_real_solution_is_traced(first_command):
@@ -67,7 +76,7 @@ def test_the_same_command_gives_the_same_files(first_command, tmp_path):
     out, _, _ = first_command
     assert run("trace", cwd=tmp_path).returncode == 0
     for name in FILES:
-        assert (tmp_path / "flowtracer-out" / name).read_bytes() == (out / name).read_bytes(), name
+        assert (tmp_path / "runs" / "trace" / name).read_bytes() == (out / name).read_bytes(), name
 
 
 def test_show_makes_page_and_figures_again_without_a_model(first_command, tmp_path):
@@ -87,7 +96,9 @@ def test_a_problem_is_answered_then_traced(tmp_path):
     made = load_trace(tmp_path / "o" / "trace.json")
     assert made.provenance.layers == tuple(range(6))
     assert made.provenance.answer_tokens == "relay"
-    assert {path.name for path in (tmp_path / "o").iterdir()} == {"trace.json", "trace.html"}
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {
+        "response.jsonl", "response.txt", "trace.json", "trace.html",
+    }  # fmt: skip
 
 
 def test_files_and_rows_are_traced_as_they_are(tmp_path):
@@ -161,7 +172,7 @@ def test_a_damaged_trace_gets_one_sentence(content, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("trace", "--colour", "red"), ("No such option: --colour", "trace --help")),
+        (("trace", "--colour", "red"), ("there is no option --colour", "trace --help")),
         (("trace", "--row", "first"), ("Invalid value for '--row'", "trace --help")),
         (("score",), ("Missing argument 'IN'", "score --help")),
         (("paint",), ("No such command 'paint'", "--help")),
@@ -196,7 +207,7 @@ def test_a_real_model_answers_and_is_traced(real_model, tmp_path):
         "--max-new-tokens", "24", "--dtype", "float32", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    made = load_trace(tmp_path / "flowtracer-out" / "trace.json")
+    made = load_trace(tmp_path / "runs" / "trace" / "trace.json")
     assert made.provenance.layers == tuple(range(10, 20))
     assert set(made.roles) >= {"template", "user", "answer"}
-    assert str(Path.home()) not in (tmp_path / "flowtracer-out" / "trace.html").read_text()
+    assert str(Path.home()) not in (tmp_path / "runs" / "trace" / "trace.html").read_text()

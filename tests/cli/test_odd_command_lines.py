@@ -22,7 +22,7 @@ SHORT = {
     "trace": "--problem absent --no-figures",
     "show": "trace.json --no-figures",
     "score": "rows.jsonl",
-    "eval": "--limit 2 --max-new-tokens 4",
+    "eval": "--problems 2 --max-new-tokens 4",
     "study causal": STUDY,
     "study shape": STUDY,
     "study formats": STUDY,
@@ -58,9 +58,9 @@ DAMAGED = {
 }
 TRAINING = """
 --max_steps --learning_rate --num_generations --per_device_train_batch_size --max_completion_length
---save_steps --seed --beta --epsilon --temperature --emphasis --select_ratio --task_limit --loss_type
---lr_scheduler_type --weighting --select_by --select_end --select_among --layers --answer
---answer_tokens --question --method --task --task_source --task_split --reward --dtype
+--save_steps --seed --beta --epsilon --temperature --emphasis --ratio --problems --loss_type
+--lr_scheduler_type --weighting --by --end --among --layers --answer
+--answer_tokens --question --method --task --source --split --reward --dtype
 """
 CONTRADICTIONS = """
 trace --problem x --prompt-file file.txt
@@ -96,8 +96,8 @@ score rows.jsonl --scorer best
 score rows.jsonl --model folder
 score rows.jsonl --device meta
 score bytes.bin
-eval --samples 4
-eval --samples 4 --temperature 0
+eval --responses 4
+eval --responses 4 --temperature 0
 eval --backend magic
 eval --task absent.jsonl
 eval --task rows.jsonl --split
@@ -105,7 +105,7 @@ eval --task gsm8k --source empty
 eval --task countdown --split dev
 eval --model folder
 eval --model absent.gguf
-eval --device meta --limit 1
+eval --device meta --problems 1
 eval --reward nonsense
 eval --reward os:absent
 eval --reward os:sep
@@ -141,7 +141,7 @@ train good.yaml --bogus 1
 train good.yaml good.yaml
 train good.yaml --method magic
 train good.yaml --task nonsense
-train good.yaml --task_split dev
+train good.yaml --split dev
 train good.yaml --model_name_or_path folder
 train good.yaml --emphasis
 sorcery

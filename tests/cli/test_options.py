@@ -1,13 +1,12 @@
 """Options from a YAML file, by one command that has them."""
 
-from pathlib import Path
 from typing import Annotated
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from flowtracer.cli.options import CONFIG
+from flowtracer.cli import options
 
 pytest.importorskip("yaml", reason="needs the extra flowtracer[train]")
 
@@ -16,7 +15,7 @@ app = typer.Typer()
 
 @app.command()
 def show(
-    config: Annotated[Path | None, CONFIG] = None,
+    config: options.Config = None,
     task: Annotated[str, typer.Option()] = "countdown",
     ratio: Annotated[list[float] | None, typer.Option()] = None,
     max_new_tokens: Annotated[int, typer.Option()] = 512,
@@ -53,4 +52,4 @@ def test_a_wrong_file_gets_one_sentence(tmp_path, text, message):
     path.write_text(text)
     found = run("--config", str(path))
     assert found.exit_code == 1 and message in str(found.exception)
-    assert "cannot be read" in str(run("--config", str(tmp_path / "nothing.yaml")).exception)
+    assert "is not a file" in str(run("--config", str(tmp_path / "nothing.yaml")).exception)

@@ -16,9 +16,9 @@ from flowtracer.integrations.verl.settings import read_credit
 NAMES = [one.name for one in fields(CreditArguments)]
 OTHERS = {
     "scorer": "answer_attention",
-    "select_by": "mass",
-    "select_ratio": 0.6,
-    "select_among": "semantic",
+    "by": "mass",
+    "ratio": 0.6,
+    "among": "semantic",
     "weighting": "sigmoid",
     "emphasis": 2.0,
     "layers": "all",
@@ -44,8 +44,8 @@ def test_the_defaults_are_those_of_credit():
 
 def test_every_option_reaches_its_place():
     assert CreditArguments(**OTHERS).credit() == EXPECTED
-    assert set(OTHERS) | {"select_end", "question", "normalise"} == set(NAMES)
-    assert CreditArguments(select_end="bottom").credit().selection.end == "bottom"
+    assert set(OTHERS) | {"end", "question", "normalise"} == set(NAMES)
+    assert CreditArguments(end="bottom").credit().selection.end == "bottom"
     assert CreditArguments(normalise=True).credit().weighting.normalise
     assert CreditArguments(question="user").credit().question == "user"
 
@@ -90,8 +90,8 @@ def test_verl_has_them():
     ("name", "value"),
     [
         ("scorer", "magic"),
-        ("select_by", "rank"),
-        ("select_ratio", 0.0),
+        ("by", "rank"),
+        ("ratio", 0.0),
         ("weighting", "square"),
         ("layers", "upper"),
         ("edges", "bent"),

@@ -17,7 +17,7 @@ from flowtracer.tasks import load_task
 
 def command(*options):
     pytest.importorskip("datasets", reason="needs the extra flowtracer[train]")
-    words = ["eval", "--limit", "24", "--samples", "2", "--temperature", "1", "--batch", "8"]
+    words = ["eval", "--problems", "24", "--responses", "2", "--temperature", "1", "--batch", "8"]
     return [sys.executable, "-m", "flowtracer", *words, "--max-new-tokens", "60", *options]
 
 

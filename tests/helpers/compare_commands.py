@@ -59,15 +59,15 @@ COMMANDS = {
     "score": "score rows.jsonl --out scores --shard-rows 4",
     "score-random": "score rows.jsonl --out scores --scorer random --weighting tanh --seed 5",
     "score-relay": "score rows.jsonl --out scores --answer-tokens relay --layers all --emphasis 2",
-    "eval": "eval --limit 12 --max-new-tokens 96 --out eval --batch 5",
-    "eval-sampled": "eval --limit 4 --samples 2 --temperature 1 --max-new-tokens 64 --out eval",
+    "eval": "eval --problems 12 --max-new-tokens 96 --out eval --batch 5",
+    "eval-sampled": "eval --problems 4 --responses 2 --temperature 1 --max-new-tokens 64 --out eval",
     "causal": f"study causal {SMALL} --out study",
     "causal-rest": f"study causal {SMALL} --out study --protocol rest --cut 0.4 --ratio 0.3",
     "shape": f"study shape {SMALL} --out study",
     "formats": f"study formats {SMALL} --out study",
-    "train": "train training.yaml --output_dir run",
+    "train": "train training.yaml --output-dir run",
     "study-training": "study training training.yaml --out study --method grpo --method flow --seed 0 "
-    "--problems 8",
+    "--test-problems 8",
 }
 # What was renamed, old to new: keys of JSON, columns, and texts that stand for a choice.
 RENAMED = {
@@ -80,7 +80,7 @@ RENAMED = {
     "unevenness (deviation / mean)": "coefficient of variation",
     "credit/share_of_step": "credit/ratio_of_step",
     "credit_layers": "layers",
-    "select_share": "select_ratio",
+    "select_share": "ratio",
 }
 # What differs between two runs of the same code, or says which code and settings it was.
 IGNORED = re.compile(

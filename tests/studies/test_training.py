@@ -18,16 +18,16 @@ from flowtracer.studies.training.variants import Variant, variants
 
 
 def test_every_method_meets_every_setting_and_grpo_runs_once():
-    found = variants(["grpo", "flow"], ["emphasis=1.2,1.5", "select_ratio=0.2,0.4"])
+    found = variants(["grpo", "flow"], ["emphasis=1.2,1.5", "ratio=0.2,0.4"])
     assert [one.name for one in found] == [
         "grpo",
-        "flow-emphasis=1.2-select_ratio=0.2",
-        "flow-emphasis=1.2-select_ratio=0.4",
-        "flow-emphasis=1.5-select_ratio=0.2",
-        "flow-emphasis=1.5-select_ratio=0.4",
+        "flow-emphasis=1.2-ratio=0.2",
+        "flow-emphasis=1.2-ratio=0.4",
+        "flow-emphasis=1.5-ratio=0.2",
+        "flow-emphasis=1.5-ratio=0.4",
     ]
     assert found[1].overrides == [
-        "--method", "flow", "--emphasis", "1.2", "--select_ratio", "0.2",
+        "--method", "flow", "--emphasis", "1.2", "--ratio", "0.2",
     ]  # fmt: skip
 
 
@@ -119,7 +119,16 @@ def test_an_interval_over_seeds_is_students():
 def test_a_small_study_runs_and_is_not_run_twice(tmp_path):
     (tmp_path / "c.yaml").write_text(CONFIG.replace("max_steps: 6", "max_steps: 2"))
     words = ["study", "training", "c.yaml", "--method", "grpo", "--method", "flow", "--seed", "0"]
-    command = [sys.executable, "-m", "flowtracer", *words, "--problems", "20", "--out", "study"]
+    command = [
+        sys.executable,
+        "-m",
+        "flowtracer",
+        *words,
+        "--test-problems",
+        "20",
+        "--out",
+        "study",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
 
     def run(*options):
@@ -138,7 +147,7 @@ def test_a_small_study_runs_and_is_not_run_twice(tmp_path):
         and again.stdout.split("Held-out")[1] == first.stdout.split("Held-out")[1]
     )
     assert times == {path: path.stat().st_mtime for path in times}
-    other = run("--problems", "30")
+    other = run("--test-problems", "30")
     assert (
         other.returncode == 1 and "holds a study with other settings (problems was" in other.stderr
     )

@@ -19,7 +19,7 @@ from flowtracer.studies.training.variants import variants
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 STUDY = [sys.executable, "-m", "flowtracer", "study", "training", "c.yaml", "--method", "grpo",
-         "--seed", "0", "--problems", "20", "--out", "study"]  # fmt: skip
+         "--seed", "0", "--test-problems", "20", "--out", "study"]  # fmt: skip
 
 
 def run(folder):

@@ -91,7 +91,7 @@ def test_a_study_from_a_file_chooses_rates_and_keeps_them(tmp_path):
     (tmp_path / "c.yaml").write_text(CONFIG)
     (tmp_path / "s.yaml").write_text(
         "runs: c.yaml\nmethod: [uniform, 'flow@end=bottom,emphasis=3']\nseed: [0, 1]\nset: max_steps=2\n"
-        "learning_rates: 1e-4/1e-3\ntuning_seeds: '100'\nproblems: 20\nearly_steps: 2\nout: study\n"
+        "learning_rates: 1e-4/1e-3\ntuning_seeds: '100'\ntest_problems: 20\nearly_steps: 2\nout: study\n"
         "jobs: 2\n"
     )
     words = [sys.executable, "-m", "flowtracer", "study", "training", "--config", "s.yaml"]
@@ -103,7 +103,7 @@ def test_a_study_from_a_file_chooses_rates_and_keeps_them(tmp_path):
 
     first = run()
     assert first.returncode == 0, first.stderr
-    name = "flow-select_end=bottom-emphasis=3"
+    name = "flow-end=bottom-emphasis=3"
     figures = json.loads((tmp_path / "study" / "figures.json").read_text())
     chosen = figures["learning_rates"][name]
     assert set(chosen["tried"]) == {"0.0001", "0.001"} and chosen["rate"] in (1e-4, 1e-3)

@@ -59,7 +59,7 @@ def test_the_command_line_wins_over_the_file():
         ("task: [\n", [], "c.yaml"),
         ("- a\n- b\n", [], "mapping"),
         ("emphasis: -1\n", [], "emphasis is -1"),
-        ("select_end: left\n", [], "'top' or 'bottom'"),
+        ("end: left\n", [], "'top' or 'bottom'"),
         ("learning_rate: fast\n", [], "fast"),
         ("", ["--max_steps", "many"], "many"),
         ("num_generations: 7\nper_device_train_batch_size: 8\n", [], "num_generations"),
@@ -102,7 +102,7 @@ def test_a_file_may_not_set_environment_variables(tmp_path, monkeypatch):
 def test_only_the_command_line_allows_code_of_a_model(tmp_path, text):
     path = tmp_path / "c.yaml"
     path.write_text(text)
-    with pytest.raises(ValueError, match="pass --trust_remote_code true on the command line"):
+    with pytest.raises(ValueError, match="pass --trust-remote-code true on the command line"):
         read_settings(path, HERE)
     read_settings(path, ["--trust_remote_code", "true", *HERE])
 

@@ -33,8 +33,8 @@ def with_code(tmp_path):
 @pytest.mark.parametrize(
     ("words", "option"),
     [
-        (["eval", "--limit", "1"], "--trust-remote-code"),
-        (["train", "c.yaml"], "--trust_remote_code true"),
+        (["eval", "--problems", "1"], "--trust-remote-code"),
+        (["train", "c.yaml"], "--trust-remote-code true"),
     ],
 )
 def test_a_piped_yes_does_not_run_the_code(with_code, tmp_path, words, option):

@@ -5,73 +5,102 @@ from typing import Annotated
 
 import typer
 
-from flowtracer.cli.options import CONFIG, needing
-from flowtracer.cli.study_options import OUT, command_line
+from flowtracer.cli import options
+from flowtracer.cli.extras import needing
+from flowtracer.cli.study_run import command_line
+from flowtracer.option_names import normal_name, read_settings_file
 
 
 def training(
     context: typer.Context,
     runs: Annotated[
         Path,
-        typer.Argument(metavar="CONFIG", help="YAML file of the runs; see `flowtracer train`."),
+        typer.Argument(metavar="RUNS", help="YAML file of the runs; see `flowtracer train`."),
     ],
     *,
-    config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, OUT] = Path("runs/study"),
     method: Annotated[
         list[str] | None,
-        typer.Option(
-            help="grpo, a scorer, or a rule such as flow@end=bottom,emphasis=1.5/3; repeat it. The first "
-            "is what the others are compared with."
+        options.option(
+            options.RUNS,
+            "grpo, a scorer, or a rule such as flow@end=bottom,emphasis=1.5/3; repeat it. The first is "
+            "what the others are compared with.",
         ),
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Repeat it. Default: 0, 1, 2.")] = None,
+    seed: Annotated[
+        list[int] | None, options.option(options.RUNS, "Of the runs; repeat it. Default: 0, 1, 2.")
+    ] = None,
     vary: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=VALUE,VALUE of the credit, such as emphasis=1.2,1.5; repeat it."),
+        options.option(
+            options.RUNS, "KEY=VALUE,VALUE of the credit, such as emphasis=1.2,1.5; repeat it."
+        ),
     ] = None,
     set: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=VALUE, an option of every run, such as max_steps=60; repeat it."),
+        options.option(
+            options.RUNS, "KEY=VALUE, an option of every run, such as max_steps=60; repeat it."
+        ),
     ] = None,
     learning_rates: Annotated[
         str | None,
-        typer.Option(help="Rates such as 1e-4/2e-4/4e-4, of which each method gets its best one."),
+        options.option(
+            options.RUNS, "Rates such as 1e-4/2e-4/4e-4, of which each method gets its best one."
+        ),
     ] = None,
     tuning_seeds: Annotated[
         str | None,
-        typer.Option(help="Seeds such as 100/101 to choose rates with, and for nothing else."),
+        options.option(
+            options.RUNS, "Seeds such as 100/101 to choose rates with, and for nothing else."
+        ),
     ] = None,
-    problems: Annotated[int, typer.Option(min=1, help="Held-out problems.")] = 1000,
-    samples: Annotated[int, typer.Option(min=1, help="Responses per held-out problem.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, help="Of the held-out test.")] = 1.0,
-    test_task: Annotated[str | None, typer.Option(help="Default: the task of the config.")] = None,
-    split: Annotated[str, typer.Option(help="Split of the held-out test.")] = "test",
-    batch: Annotated[int, typer.Option(min=1, help="Responses made together in the test.")] = 250,
+    jobs: Annotated[
+        int,
+        options.option(options.RUNS, "Runs at a time; they share the cores and the GPUs.", min=1),
+    ] = 1,
+    device: Annotated[
+        str,
+        options.option(
+            options.RUNS,
+            "auto (as the config says), cpu, cuda (all GPUs in turns), cuda:1.",
+        ),
+    ] = "auto",
+    test_task: Annotated[
+        str | None, options.option(options.TEST, "Default: the task of the runs.")
+    ] = None,
+    test_split: Annotated[str, options.option(options.TEST, "Split of the test.")] = "test",
+    test_problems: Annotated[
+        int, options.option(options.TEST, "Problems of the test.", min=1)
+    ] = 1000,
+    test_responses: Annotated[
+        int, options.option(options.TEST, "Responses per problem.", min=1)
+    ] = 1,
+    test_temperature: Annotated[float, options.option(options.TEST, "0 is greedy.", min=0.0)] = 1.0,
+    test_batch: Annotated[
+        int, options.option(options.TEST, "Responses generated together.", min=1)
+    ] = 250,
     early_steps: Annotated[
-        int, typer.Option(min=1, help="Steps whose mean reward is the primary measure.")
+        int, options.option(options.STUDY, "Steps whose mean reward is the primary measure.", min=1)
     ] = 60,
     reach: Annotated[
-        float | None, typer.Option(help="Report the step at which this mean reward is reached.")
+        float | None,
+        options.option(options.STUDY, "Report the step at which this mean reward is reached."),
     ] = None,
     foretold: Annotated[
         Path | None,
-        typer.Option(help="Folder of a `study gradient`, to be held against what is seen."),
+        options.option(
+            options.STUDY, "Folder of a `study gradient`, to be held against what is seen."
+        ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Runs at a time; they share the cores and the GPUs.")
-    ] = 1,
-    device: Annotated[
-        str, typer.Option(help="auto (as the config says), cpu, cuda (all GPUs in turns), cuda:1.")
-    ] = "auto",
+    out: options.Out = Path("runs/training"),
+    config: options.Config = None,
 ) -> None:
     """Train every method with every seed on one budget, test them, write a table and a figure.
 
     Run it again after a kill and it goes on. Any other option goes to every run.
     """
+    run_settings = read_settings_file(runs)  # a wrong file is told before anything is imported
     with needing("train"):
         import torch
-        import yaml
 
         from flowtracer.studies.training.report import write_report
         from flowtracer.studies.training.study import TrainingStudy, run_training
@@ -79,9 +108,10 @@ def training(
         from flowtracer.studies.training.variants import variants
         from flowtracer.training.arguments import read_settings, trusts_code
     chosen = variants(method or ["grpo", "flow"], vary or [])
-    overrides = [*_options(set or []), *context.args]
+    overrides = [*_options(set or []), *map(_spelled, context.args)]
+    others = [str(one.name) for one in context.command.params]
     for variant in chosen:  # a wrong setting is found now, not hours later
-        settings = read_settings(runs, [*overrides, *variant.overrides])
+        settings = read_settings(runs, [*overrides, *variant.overrides], others=others)
     if device == "auto" and settings.trainer.use_cpu:
         device = "cpu"
     elif device == "auto" and torch.cuda.is_available():
@@ -90,17 +120,17 @@ def training(
         config=str(runs),
         variants=tuple(chosen),
         seeds=tuple(seed or [0, 1, 2]),
-        settings=yaml.safe_load(runs.read_text(encoding="utf-8")),
+        settings=run_settings,
         overrides=tuple(overrides),
         start_model=settings.model.model_name_or_path or "embedded",
         task=test_task or settings.task.task,
-        source=settings.task.task_source,
-        split=split,
-        problems=problems,
-        samples=samples,
-        temperature=temperature,
+        source=settings.task.source,
+        split=test_split,
+        problems=test_problems,
+        samples=test_responses,
+        temperature=test_temperature,
         max_new_tokens=settings.trainer.max_completion_length or 1024,
-        batch=batch,
+        batch=test_batch,
         trust_remote_code=trusts_code(settings.trainer, settings.model),
         early_steps=early_steps,
         reach=reach,
@@ -117,12 +147,18 @@ def training(
         raise ValueError(f"{reasons}; run the study again to go on")
 
 
+def _spelled(word: str) -> str:
+    """An option of `flowtracer train` in the spelling that a study's settings keep, with underscores."""
+    name, equals, value = word.partition("=")
+    return f"--{normal_name(name)}{equals}{value}" if name.startswith("--") else word
+
+
 def _options(settings: list[str]) -> list[str]:
     """KEY=VALUE as options of `flowtracer train`."""
-    options = []
+    words = []
     for setting in settings:
         key, _, value = setting.partition("=")
         if not key or not value:
             raise ValueError(f"--set {setting!r} is not KEY=VALUE; such as max_steps=60")
-        options += [f"--{key}", value]
-    return options
+        words += [_spelled(f"--{key}"), value]
+    return words

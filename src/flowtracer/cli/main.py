@@ -13,16 +13,20 @@ from flowtracer.cli import serve as serve_command
 from flowtracer.cli import study as study_command
 from flowtracer.cli import trace as trace_command
 from flowtracer.cli import train as train_command
+from flowtracer.cli.extras import extra_of, missing_package
 from flowtracer.cli.interrupt import INTERRUPTED, leave, leave_on_interrupt
+from flowtracer.option_names import normal_name, unknown_option
 
 app = typer.Typer(
     help="Find out how reasoning flows from a prompt to its answer inside a language model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
+    context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
 )
 
+# In the order of first use, which is that of the help page.
 app.command()(trace_command.trace)
 app.command()(trace_command.show)
 app.command()(serve_command.serve)
@@ -31,8 +35,8 @@ app.command(
     epilog=train_command.EPILOG,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(train_command.train)
-app.command("eval")(evaluate_command.evaluate)
 app.command("score")(score_command.score)
+app.command("eval")(evaluate_command.evaluate)
 app.add_typer(study_command.app, name="study")
 
 
@@ -76,10 +80,16 @@ def _describe(error: Exception) -> tuple[str, int]:
     if usage:
         context = getattr(error, "ctx", None)
         hint = f"; see `{context.command_path} --help`" if context else ""
+        name = getattr(error, "option_name", None)
+        if context and name and type(error).__name__ == "NoSuchOption":
+            known = [normal_name(word) for one in context.command.params for word in one.opts]
+            return unknown_option(name, known) + hint, WRONG_USAGE
         return " ".join(usage().split()).rstrip(".") + hint, WRONG_USAGE
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, ValueError | OSError):
+    if isinstance(error, ValueError | OSError) or "pip install" in text:
         return text, 1
+    if isinstance(error, ImportError) and (extra := extra_of(error)):
+        return missing_package(error.name or "", extra), 1
     return f"{type(error).__name__}: {text} (set FLOWTRACER_DEBUG=1 to see where)", 1
 
 

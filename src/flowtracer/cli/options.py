@@ -1,68 +1,98 @@
-"""What commands share: options of a YAML file and of Credit, and a sentence for a missing package."""
+"""The options of all commands, each written once: name, help text, panel.
+
+`from flowtracer.cli import options`, then `model: options.Model = "embedded"` in a command's signature.
+"""
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
+from flowtracer.cli.settings_file import read_defaults
 from flowtracer.credit.arguments import CreditArguments
 
-
-def read_defaults(context: typer.Context, file: Path | None) -> Path | None:
-    """Callback of `--config`: its keys become the defaults of the command's options.
-
-    Raises ValueError for a file that is not a mapping or has a key that is no option.
-    """
-    if file is None or context.resilient_parsing:
-        return file
-    import yaml
-
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{file}: cannot be read as YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{file}: is not a mapping of settings such as `task: gsm8k`")
-    repeatable = {one.name: getattr(one, "multiple", False) for one in context.command.params}
-    if values.get("trust_remote_code"):
-        raise ValueError(
-            f"{file}: trust_remote_code runs code that comes with the model; pass --trust-remote-code on "
-            "the command line if you trust it"
-        )
-    unknown = [name for name in values if name not in repeatable]
-    if unknown:
-        raise ValueError(f"{file}: setting {unknown[0]!r} is unknown; see --help")
-    defaults = {
-        name: [value] if repeatable[name] and not isinstance(value, list) else value
-        for name, value in values.items()
-    }
-    context.default_map = {**(context.default_map or {}), **defaults}
-    return file
+# Panels of help, in the order of first use.
+TEXT = "What to trace"
+MODEL = "Model"
+TASK = "Task"
+GENERATION = "Generation"
+GRAPH = "Answer and graph"
+CREDIT = "Credit"
+STUDY = "Study"
+RUNS = "Runs"
+TEST = "Held-out test"
+OUTPUT = "Output"
+GRAPH_OPTIONS = ["layers", "edges", "heads", "answer", "answer_tokens", "question", "tile_above"]
 
 
-CONFIG: Any = typer.Option(
-    "--config",
-    callback=read_defaults,
-    is_eager=True,
-    help="YAML file with any of these options; the command line takes precedence.",
-)
+def option(panel: str, help: str, *names: str, **settings: Any) -> Any:
+    """An option in a panel of the help page; brackets in its text are no markup."""
+    return typer.Option(*names, help=escape(help), rich_help_panel=panel, **settings)
 
 
-@contextmanager
-def needing(extra: str) -> Iterator[None]:
-    """Turn a missing package into a ValueError that names the extra to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"this command needs the package {error.name}; install it with "
-            f"`pip install 'flowtracer[{extra}]'`"
-        ) from error
+def _credit(name: str) -> Any:
+    """The option of a field of `CreditArguments`, with the help text that stands there."""
+    (one,) = (one for one in fields(CreditArguments) if one.name == name)
+    return option(GRAPH if name in GRAPH_OPTIONS else CREDIT, one.metadata["help"])
+
+
+Config = Annotated[
+    Path | None,
+    option(
+        OUTPUT,
+        "YAML file with any of these options; the command line takes precedence.",
+        "--config",
+        callback=read_defaults,
+        is_eager=True,
+    ),
+]
+
+Model = Annotated[
+    str, option(MODEL, "Hub id, folder, .gguf file, or 'embedded' (a small Countdown model).")
+]
+Dtype = Annotated[str, option(MODEL, "auto, float32, bfloat16 or float16.")]
+Device = Annotated[str, option(MODEL, "auto, cpu, cuda, cuda:1, ...")]
+TrustRemoteCode = Annotated[
+    bool, option(MODEL, "Run code that comes with the model.", "--trust-remote-code")
+]
+
+Task = Annotated[str, option(TASK, "Name of a task, or a JSON Lines file.")]
+Source = Annotated[
+    str | None, option(TASK, "Folder with TASK/SPLIT.jsonl; default: the hub, for its tasks.")
+]
+Split = Annotated[str, option(TASK, "Split of the task.")]
+Problems = Annotated[int, option(TASK, "Problems with an answer to use.", min=1)]
+
+Layers = Annotated[str, _credit("layers")]
+Scorer = Annotated[str, _credit("scorer")]
+Edges = Annotated[str, _credit("edges")]
+Answer = Annotated[str, _credit("answer")]
+AnswerTokens = Annotated[str, _credit("answer_tokens")]
+Question = Annotated[str, _credit("question")]
+TileAbove = Annotated[int | None, _credit("tile_above")]
+
+MaxNewTokens = Annotated[int, option(GENERATION, "Most tokens of a response.", min=1)]
+Temperature = Annotated[float, option(GENERATION, "0 is greedy.", min=0.0)]
+Seed = Annotated[int, option(GENERATION, "Of sampling, generated tasks and random scores.")]
+Batch = Annotated[int, option(GENERATION, "Responses generated together.", min=1)]
+Chat = Annotated[bool, option(GENERATION, "Use the tokenizer's chat template.")]
+
+Out = Annotated[Path, option(OUTPUT, "Folder of the results.")]
+Figures = Annotated[bool, option(OUTPUT, "Write PNG and SVG figures.")]
+WordCloud = Annotated[
+    bool, option(OUTPUT, "Write a word cloud too (needs flowtracer[wordcloud]).", "--word-cloud")
+]
+Solutions = Annotated[
+    Path | None,
+    option(OUTPUT, "Folder of solutions that studies share; default: in --out."),
+]
+
+StudyScorer = Annotated[str, option(STUDY, "SCORER[@KEY=VALUE,...] that takes tokens.")]
 
 
 def with_credit_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -73,7 +103,7 @@ def with_credit_options(command: Callable[..., None]) -> Callable[..., None]:
             one.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=one.default,
-            annotation=Annotated[one.type, typer.Option(help=one.metadata["help"])],
+            annotation=Annotated[one.type, _credit(one.name)],
         )
         for one in fields(CreditArguments)
     }

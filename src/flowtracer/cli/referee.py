@@ -3,62 +3,59 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from flowtracer.cli.options import CONFIG, needing
+from flowtracer.cli import options
+from flowtracer.cli.extras import needing
 from flowtracer.cli.progress import progress_bar
-from flowtracer.cli.study_options import (
-    DEVICE,
-    DTYPE,
-    LENGTH,
-    MODEL,
-    OUT,
-    SEED,
-    SOURCE,
-    SPLIT,
-    TASK,
-    TRUST,
-    command_line,
-)
+from flowtracer.cli.study_run import command_line
 
 MOST = 1_000_000  # of what is counted, our choice: more is a slip of the keyboard
 
 
 def value(
     *,
-    config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, OUT] = Path("runs/value"),
-    model: Annotated[str, MODEL] = "embedded",
-    task: Annotated[str, TASK] = "countdown",
-    source: Annotated[str | None, SOURCE] = None,
-    split: Annotated[str, SPLIT] = "test",
-    problems: Annotated[int, typer.Option(min=2, help="Problems of the task to use.")] = 100,
-    responses: Annotated[int, typer.Option(min=1, help="Sampled responses a problem.")] = 2,
+    model: options.Model = "embedded",
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    task: options.Task = "countdown",
+    source: options.Source = None,
+    split: options.Split = "test",
+    problems: Annotated[
+        int, options.option(options.TASK, "Problems of the task to use.", min=2)
+    ] = 100,
+    responses: Annotated[
+        int, options.option(options.GENERATION, "Sampled responses a problem.", min=1)
+    ] = 2,
+    temperature: options.Temperature = 1.0,
+    max_new_tokens: options.MaxNewTokens = 512,
+    seed: options.Seed = 0,
     continuations: Annotated[
-        int, typer.Option(min=2, help="Continuations of each value; an even number.")
+        int,
+        options.option(options.GENERATION, "Continuations of each value; an even number.", min=2),
     ] = 64,
     at: Annotated[
-        str, typer.Option(help="decisions (uncertain tokens), or lines (ends of lines, sentences).")
+        str,
+        options.option(
+            options.STUDY, "decisions (uncertain tokens), or lines (ends of lines, sentences)."
+        ),
     ] = "decisions",
     threshold: Annotated[
-        float, typer.Option(help="A token of less probability is a decision.")
+        float, options.option(options.STUDY, "A token of less probability is a decision.")
     ] = 0.98,
     scorer: Annotated[
         list[str] | None,
-        typer.Option(
-            help="SCORER[@KEY=VALUE,...] to hold against credit; repeat it. Default: all."
+        options.option(
+            options.STUDY, "SCORER[@KEY=VALUE,...] to hold against credit; repeat it. Default: all."
         ),
     ] = None,
     scores: Annotated[
         list[Path] | None,
-        typer.Option(help="JSON Lines file of your own scores, docs/referee.md; repeat it."),
+        options.option(
+            options.STUDY, "JSON Lines file of your own scores, docs/referee.md; repeat it."
+        ),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Of responses and continuations.")] = 1.0,
-    max_new_tokens: Annotated[int, LENGTH] = 512,
-    seed: Annotated[int, SEED] = 0,
-    dtype: Annotated[str, DTYPE] = "auto",
-    device: Annotated[str, DEVICE] = "auto",
-    trust_remote_code: Annotated[bool, TRUST] = False,
+    out: options.Out = Path("runs/value"),
+    config: options.Config = None,
 ) -> None:
     """True credit by Monte Carlo: which tokens changed the chance of being right?
 
@@ -99,44 +96,57 @@ def value(
 
 def gradient(
     *,
-    config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, OUT] = Path("runs/gradient"),
-    model: Annotated[str, MODEL] = "embedded",
+    model: options.Model = "embedded",
     checkpoint: Annotated[
         list[str] | None,
-        typer.Option(help="Checkpoint of a run, to see alignment while it learns; repeat it."),
+        options.option(
+            options.MODEL, "Checkpoint of a run, to see alignment while it learns; repeat it."
+        ),
     ] = None,
-    task: Annotated[str, TASK] = "countdown",
-    source: Annotated[str | None, SOURCE] = None,
-    split: Annotated[str, SPLIT] = "train",
+    dtype: options.Dtype = "float32",
+    device: options.Device = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    task: options.Task = "countdown",
+    source: options.Source = None,
+    split: options.Split = "train",
     rollouts: Annotated[
         Path | None,
-        typer.Option(
-            help="JSON Lines or Parquet of rollouts with rewards, instead of drawing them."
+        options.option(
+            options.TASK, "JSON Lines or Parquet of rollouts with rewards, instead of drawing them."
         ),
     ] = None,
+    batches: Annotated[
+        int, options.option(options.TASK, "Batches of rollouts.", min=2, max=MOST)
+    ] = 16,
+    problems: Annotated[
+        int, options.option(options.TASK, "Problems of a batch.", min=1, max=MOST)
+    ] = 24,
+    responses: Annotated[
+        int, options.option(options.GENERATION, "Responses a problem.", min=2, max=MOST)
+    ] = 8,
+    temperature: options.Temperature = 1.0,
+    max_new_tokens: options.MaxNewTokens = 512,
+    seed: options.Seed = 0,
     rule: Annotated[
         list[str] | None,
-        typer.Option(
-            help="SCORER[@OPTION=VALUE,...], VALUE/VALUE for several; repeat it. "
-            "Default: the paper's rule, its bottom, and every scorer."
+        options.option(
+            options.STUDY,
+            "SCORER[@OPTION=VALUE,...], VALUE/VALUE for several; repeat it. "
+            "Default: the paper's rule, its bottom, and every scorer.",
         ),
     ] = None,
-    batches: Annotated[int, typer.Option(min=2, max=MOST, help="Batches of rollouts.")] = 16,
-    problems: Annotated[int, typer.Option(min=1, max=MOST, help="Problems of a batch.")] = 24,
-    responses: Annotated[int, typer.Option(min=2, max=MOST, help="Responses a problem.")] = 8,
-    temperature: Annotated[float, typer.Option(help="Of responses.")] = 1.0,
-    max_new_tokens: Annotated[int, LENGTH] = 512,
     parameters: Annotated[
-        str, typer.Option(help="all, last:N (layers), lora, or auto (by the model's size).")
+        str,
+        options.option(options.STUDY, "all, last:N (layers), lora, or auto (by the model's size)."),
     ] = "auto",
     coordinates: Annotated[
-        int, typer.Option(min=1, help="Numbers of the gradient that are compared, at random.")
+        int,
+        options.option(
+            options.STUDY, "Numbers of the gradient that are compared, at random.", min=1
+        ),
     ] = 1 << 18,
-    seed: Annotated[int, SEED] = 0,
-    dtype: Annotated[str, DTYPE] = "float32",
-    device: Annotated[str, DEVICE] = "auto",
-    trust_remote_code: Annotated[bool, TRUST] = False,
+    out: options.Out = Path("runs/gradient"),
+    config: options.Config = None,
 ) -> None:
     """Alignment: does a rule's gradient point where the reward's own does?
 

@@ -6,41 +6,48 @@ from typing import Annotated
 
 import typer
 
-from flowtracer.cli.options import CONFIG, needing, with_credit_options
+from flowtracer.cli import options
+from flowtracer.cli.extras import needing
 from flowtracer.cli.progress import progress_bar
 from flowtracer.credit.arguments import CreditArguments
 
 BAD_ROWS = 3  # exit status if some rows could not be scored
 
 
-@with_credit_options
+@options.with_credit_options
 def score(
-    source: Annotated[
+    files: Annotated[
         Path, typer.Argument(metavar="IN", help="JSON Lines or Parquet file, or a folder of them.")
     ],
     *,
-    config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("scores"),
-    model: Annotated[str, typer.Option(help="Hub id, folder, or 'embedded'.")] = "embedded",
-    max_tokens: Annotated[int, typer.Option(min=2, help="Longer rollouts are errors.")] = 32_768,
+    model: options.Model = "embedded",
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    chat: Annotated[
+        bool,
+        options.option(options.MODEL, "Use the chat template for text prompts."),
+    ] = True,
+    out: options.Out = Path("runs/score"),
+    config: options.Config = None,
+    max_tokens: Annotated[
+        int, options.option(options.RUNS, "Longer rollouts are errors.", min=2)
+    ] = 32_768,
     batch_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens of rollouts that are scored together.")
+        int,
+        options.option(options.RUNS, "Tokens of rollouts that are scored together.", min=1),
     ] = 65_536,
-    shard_rows: Annotated[int, typer.Option(min=1, help="Rows of a part.")] = 256,
-    chat: Annotated[bool, typer.Option(help="Use the chat template for text prompts.")] = True,
-    engine: Annotated[str, typer.Option(help="local, or ray.")] = "local",
+    shard_rows: Annotated[int, options.option(options.RUNS, "Rows of a part.", min=1)] = 256,
+    engine: Annotated[str, options.option(options.RUNS, "local, or ray.")] = "local",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Workers of engine ray.  [default: as many as GPUs, at least 1]"),
+        options.option(
+            options.RUNS, "Workers of engine ray.  [default: as many as GPUs, at least 1]", min=1
+        ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
     credit: CreditArguments,
 ) -> None:
-    """Give every token of many rollouts its score and weight: Parquet parts, docs/score.md.
+    """Give every token of many rollouts its score and weight: Parquet files.
 
     Run it again after a kill and it goes on. Rows that cannot be scored are listed in errors.jsonl;
     the exit status is then 3.
@@ -69,7 +76,7 @@ def score(
             report("scoring", done, total, rate if done > resumed else "")
 
         result = score_files(
-            source,
+            files,
             out,
             settings,
             engine=engine,

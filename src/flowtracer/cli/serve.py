@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flowtracer.cli.options import needing
+from flowtracer.cli.extras import needing
 from flowtracer.cli.progress import silence_transformers
 
 

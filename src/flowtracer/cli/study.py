@@ -6,26 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from flowtracer.cli import options
+from flowtracer.cli.extras import needing
 from flowtracer.cli.learning import training
-from flowtracer.cli.options import CONFIG, needing
 from flowtracer.cli.progress import progress_bar
 from flowtracer.cli.referee import gradient, value
-from flowtracer.cli.study_options import (
-    DEVICE,
-    DTYPE,
-    LENGTH,
-    MODEL,
-    OUT,
-    PROBLEMS,
-    SCORER,
-    SEED,
-    SOLUTIONS,
-    SOURCE,
-    SPLIT,
-    TASK,
-    TRUST,
-    command_line,
-)
+from flowtracer.cli.study_run import command_line
 
 app = typer.Typer(help="Rerun a claim: resumable, with intervals.", no_args_is_help=True)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(training)
@@ -36,57 +22,68 @@ app.command()(gradient)
 @app.command()
 def causal(
     *,
-    config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, OUT] = Path("runs/causal"),
-    model: Annotated[str, MODEL] = "embedded",
-    task: Annotated[str, TASK] = "countdown",
-    source: Annotated[str | None, SOURCE] = None,
-    split: Annotated[str, SPLIT] = "test",
-    solutions: Annotated[Path | None, SOLUTIONS] = None,
-    problems: Annotated[int, PROBLEMS] = 200,
+    model: options.Model = "embedded",
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    task: options.Task = "countdown",
+    source: options.Source = None,
+    split: options.Split = "test",
+    problems: options.Problems = 200,
     scorer: Annotated[
         list[str] | None,
-        typer.Option(
-            help="SCORER[@KEY=VALUE,...], such as flow@end=bottom or random@seed=1; repeat it. "
-            "Default: flow, flow@end=bottom, and random with seeds 0, 1, 2."
+        options.option(
+            options.STUDY,
+            "SCORER[@KEY=VALUE,...], such as flow@end=bottom or random@seed=1; repeat it. "
+            "Default: flow, flow@end=bottom, and random with seeds 0, 1, 2.",
         ),
     ] = None,
     ratio: Annotated[
         list[float] | None,
-        typer.Option(help="Ratio of tokens to knock out; repeat it. Default: 0.2."),
+        options.option(options.STUDY, "Ratio of tokens to knock out; repeat it. Default: 0.2."),
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="answer (only it is regenerated) or rest (all behind a cut).")
+        str,
+        options.option(
+            options.STUDY, "answer (only it is regenerated) or rest (all behind a cut)."
+        ),
     ] = "answer",
     cut: Annotated[
         list[float] | None,
-        typer.Option(
-            help="Where to cut, as a ratio of the way to the answer, protocol rest; repeat it. "
-            "Default: 0.5."
+        options.option(
+            options.STUDY,
+            "Where to cut, as a ratio of the way to the answer, protocol rest; repeat it. "
+            "Default: 0.5.",
         ),
     ] = None,
     excluded: Annotated[
         list[int] | None,
-        typer.Option(
-            help="Last tokens that are never knocked out; repeat it. Default: 10 in front of the answer "
-            "(protocol answer, side response), else 0."
+        options.option(
+            options.STUDY,
+            "Last tokens that are never knocked out; repeat it. Default: 10 in front of the answer "
+            "(protocol answer, side response), else 0.",
         ),
     ] = None,
     side: Annotated[
         str,
-        typer.Option(
-            help="Whose tokens are knocked out: response, prompt, or user (what the user wrote of it)."
+        options.option(
+            options.STUDY,
+            "Whose tokens are knocked out: response, prompt, or user (what the user wrote of it).",
         ),
     ] = "response",
     regenerate: Annotated[
-        bool, typer.Option(help="Regenerate; without it, only log-probabilities are taken.")
+        bool,
+        options.option(options.STUDY, "Regenerate; without it, only log-probabilities are taken."),
     ] = True,
-    max_new_tokens: Annotated[int, LENGTH] = 512,
-    batch: Annotated[int, typer.Option(min=1, help="Problems generated together.")] = 4,
-    seed: Annotated[int, SEED] = 0,
-    dtype: Annotated[str, DTYPE] = "auto",
-    device: Annotated[str, DEVICE] = "auto",
-    trust_remote_code: Annotated[bool, TRUST] = False,
+    max_new_tokens: options.MaxNewTokens = 512,
+    batch: Annotated[
+        int,
+        options.option(options.GENERATION, "Problems generated together.", min=1),
+    ] = 4,
+    seed: options.Seed = 0,
+    out: options.Out = Path("runs/causal"),
+    solutions: options.Solutions = None,
+    config: options.Config = None,
 ) -> None:
     """Knock out the tokens that a scorer takes: does the answer change?
 
@@ -116,20 +113,20 @@ def causal(
 @app.command()
 def formats(
     *,
-    config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, OUT] = Path("runs/formats"),
-    model: Annotated[str, MODEL] = "embedded",
-    task: Annotated[str, TASK] = "countdown",
-    source: Annotated[str | None, SOURCE] = None,
-    split: Annotated[str, SPLIT] = "test",
-    solutions: Annotated[Path | None, SOLUTIONS] = None,
-    problems: Annotated[int, PROBLEMS] = 200,
-    scorer: Annotated[str, SCORER] = "flow",
-    max_new_tokens: Annotated[int, LENGTH] = 512,
-    seed: Annotated[int, SEED] = 0,
-    dtype: Annotated[str, DTYPE] = "auto",
-    device: Annotated[str, DEVICE] = "auto",
-    trust_remote_code: Annotated[bool, TRUST] = False,
+    model: options.Model = "embedded",
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    task: options.Task = "countdown",
+    source: options.Source = None,
+    split: options.Split = "test",
+    problems: options.Problems = 200,
+    scorer: options.StudyScorer = "flow",
+    max_new_tokens: options.MaxNewTokens = 512,
+    seed: options.Seed = 0,
+    out: options.Out = Path("runs/formats"),
+    solutions: options.Solutions = None,
+    config: options.Config = None,
 ) -> None:
     """Reword the answers of a model's solutions: are the same tokens chosen?
 
@@ -147,20 +144,20 @@ def formats(
 @app.command()
 def shape(
     *,
-    config: Annotated[Path | None, CONFIG] = None,
-    out: Annotated[Path, OUT] = Path("runs/shape"),
-    model: Annotated[str, MODEL] = "embedded",
-    task: Annotated[str, TASK] = "countdown",
-    source: Annotated[str | None, SOURCE] = None,
-    split: Annotated[str, SPLIT] = "test",
-    solutions: Annotated[Path | None, SOLUTIONS] = None,
-    problems: Annotated[int, PROBLEMS] = 200,
-    scorer: Annotated[str, SCORER] = "flow",
-    max_new_tokens: Annotated[int, LENGTH] = 512,
-    seed: Annotated[int, SEED] = 0,
-    dtype: Annotated[str, DTYPE] = "auto",
-    device: Annotated[str, DEVICE] = "auto",
-    trust_remote_code: Annotated[bool, TRUST] = False,
+    model: options.Model = "embedded",
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    task: options.Task = "countdown",
+    source: options.Source = None,
+    split: options.Split = "test",
+    problems: options.Problems = 200,
+    scorer: options.StudyScorer = "flow",
+    max_new_tokens: options.MaxNewTokens = 512,
+    seed: options.Seed = 0,
+    out: options.Out = Path("runs/shape"),
+    solutions: options.Solutions = None,
+    config: options.Config = None,
 ) -> None:
     """Which tokens carry the flow, how much of it, and how far hubs are apart.
 

@@ -1,84 +1,78 @@
 """`flowtracer trace` and `flowtracer show`: one text traced, printed, and written into a folder."""
 
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from flowtracer.cli import options
+from flowtracer.cli.folders import chosen_folder, new_folder
 from flowtracer.cli.progress import progress_bar, silence_transformers
+from flowtracer.cli.response_file import ROW_FILE, TEXT_FILE, command_to_reuse, save_response
 from flowtracer.storage import remove_partials
 
 if TYPE_CHECKING:
     from flowtracer.tracing.data import Trace
 
 UNITS = {"answering": "tokens at most", "tracing": "layers", "reading": "rows"}
-DEFAULT_OUT = Path("flowtracer-out")
+DEFAULT_OUT = Path("runs/trace")
 STALE = 600.0  # seconds after which a half-written file is left over from a kill, our choice
+# What the command that reuses a response is given again.
+REUSED = (
+    "model", "dtype", "device", "trust_remote_code", "chat", "question", "answer_tokens", "layers",
+    "tile_above", "figures", "word_cloud",
+)  # fmt: skip
 
 
 def trace(
+    context: typer.Context,
     *,
-    model: Annotated[
-        str,
-        typer.Option(help="Hub id, folder, .gguf file, or 'embedded' (a small Countdown model)."),
-    ] = "embedded",
     problem: Annotated[
-        str | None, typer.Option(help="A problem; the model answers it, then is traced.")
+        str | None,
+        options.option(options.TEXT, "A problem; the model answers it, then is traced."),
     ] = None,
     prompt_file: Annotated[
-        Path | None, typer.Option(help="Text file with the user's message.")
+        Path | None, options.option(options.TEXT, "Text file with the user's message.")
     ] = None,
     response_file: Annotated[
-        Path | None, typer.Option(help="Text file with the response to --prompt-file.")
+        Path | None, options.option(options.TEXT, "Text file with the response to --prompt-file.")
     ] = None,
     jsonl: Annotated[
         Path | None,
-        typer.Option(
-            help="JSON Lines with a prompt (or question, or messages) and optionally a response."
+        options.option(
+            options.TEXT,
+            "JSON Lines with a prompt (or question, or messages) and optionally a response.",
         ),
     ] = None,
-    row: Annotated[int, typer.Option(help="Row of --jsonl, counted from 0.")] = 0,
-    layers: Annotated[
-        str, typer.Option(help="middle, early, late, all, '10-20' or '3,5,8'.")
-    ] = "middle",
-    answer: Annotated[
-        str,
-        typer.Option(
-            help="Where the answer is: boxed, line, explained, choice, tag, gsm8k, stated, last-line, "
-            "regex:PATTERN, or auto (the first of boxed, tag, gsm8k, stated, last-line that fits)."
-        ),
-    ] = "auto",
-    question: Annotated[
-        str, typer.Option(help="Where flow enters: the whole prompt, or the user's text only.")
-    ] = "prompt",
-    answer_tokens: Annotated[
-        str, typer.Option(help="absorb, or relay: may answer tokens pass flow on?")
-    ] = "absorb",
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = DEFAULT_OUT,
-    figures: Annotated[bool, typer.Option(help="Write PNG and SVG figures.")] = True,
-    word_cloud: Annotated[
-        bool,
-        typer.Option("--word-cloud", help="Write a word cloud too (needs flowtracer[wordcloud])."),
-    ] = False,
-    chat: Annotated[bool, typer.Option(help="Use the tokenizer's chat template.")] = True,
-    max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens of the answer at most.")
-    ] = 1024,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of sampling, for a temperature above 0.")] = 0,
-    tile_above: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Tokens beyond which attention is read in tiles; default: decided by free memory.",
+    row: Annotated[int, options.option(options.TEXT, "Row of --jsonl, counted from 0.")] = 0,
+    model: options.Model = "embedded",
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    chat: options.Chat = True,
+    max_new_tokens: options.MaxNewTokens = 1024,
+    temperature: options.Temperature = 0.0,
+    seed: options.Seed = 0,
+    answer: options.Answer = "auto",
+    question: options.Question = "prompt",
+    answer_tokens: options.AnswerTokens = "absorb",
+    layers: options.Layers = "middle",
+    tile_above: options.TileAbove = None,
+    out: Annotated[
+        Path | None,
+        options.option(
+            options.OUTPUT,
+            "Folder of the results.  [default: runs/trace, or runs/trace-2 and so on if that is taken]",
         ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    overwrite: Annotated[
+        bool, options.option(options.OUTPUT, "Replace a trace in --out.", "--overwrite")
     ] = False,
+    figures: options.Figures = True,
+    word_cloud: options.WordCloud = False,
 ) -> None:
     """Trace one response: print it coloured, write trace.json, trace.html and figures.
 
@@ -86,8 +80,13 @@ def trace(
     """
     from flowtracer.cli.trace_input import check_vocabulary, text_to_trace
     from flowtracer.models import load
+    from flowtracer.tracing.choices import check_choices
+    from flowtracer.tracing.trace import AnswerNotFound
     from flowtracer.tracing.trace import trace as trace_text
 
+    if word_cloud and not figures:
+        raise ValueError("--word-cloud is one of the figures; leave --no-figures out")
+    check_choices(answer=answer, question=question, answer_tokens=answer_tokens, layers=layers)
     text = text_to_trace(
         model=model,
         problem=problem,
@@ -96,29 +95,56 @@ def trace(
         jsonl=jsonl,
         row=row,
     )
-    out.mkdir(parents=True, exist_ok=True)  # a bad folder fails before the long work
+    # A bad folder, and one that is taken, is told before the long work.
+    names = ("trace.json",) if text.response else ("trace.json", ROW_FILE)
+    folder = (
+        new_folder(DEFAULT_OUT) if out is None else chosen_folder(out, names, overwrite=overwrite)
+    )
     silence_transformers()
     with Console(stderr=True).status(f"loading {model}"):
         loaded = load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     check_vocabulary(loaded, text)
     with progress_bar(UNITS) as progress:
-        result = trace_text(
-            loaded.model,
-            loaded.tokenizer,
-            text.prompt,
-            text.response,
-            layers=layers,
-            answer=answer,
-            question=question,  # type: ignore[arg-type]  # trace checks it
-            answer_tokens=answer_tokens,  # type: ignore[arg-type]
-            chat=None if chat else False,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed,
-            tile_above=tile_above,
-            progress=progress,
-        )
-    _show(result, out, figures=figures, word_cloud=word_cloud)
+        try:
+            result = trace_text(
+                loaded.model,
+                loaded.tokenizer,
+                text.prompt,
+                text.response,
+                layers=layers,
+                answer=answer,
+                question=question,  # type: ignore[arg-type]  # checked above
+                answer_tokens=answer_tokens,  # type: ignore[arg-type]
+                chat=None if chat else False,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                seed=seed,
+                tile_above=tile_above,
+                progress=progress,
+                keep_response=partial(save_response, folder, model=model, prompt=text.prompt),
+            )
+        except AnswerNotFound as error:
+            if text.response is not None:
+                raise
+            words = given_options(context, REUSED)
+            raise ValueError(
+                f"{error}; the response is in {folder / TEXT_FILE}, trace it by another rule: "
+                f"{command_to_reuse(folder, words, answer='last-line')}"
+            ) from None
+    _show(result, folder, figures=figures, word_cloud=word_cloud)
+
+
+def given_options(context: typer.Context, names: Collection[str]) -> list[str]:
+    """Those of the named options that are not at their default, as words of a command line."""
+    words: list[str] = []
+    for one in context.command.params:
+        value = context.params.get(str(one.name))
+        if one.name not in names or value == one.default:
+            continue
+        spelling = str(one.name).replace("_", "-")
+        words += [f"--{'' if value else 'no-'}{spelling}"] if isinstance(value, bool) else []
+        words += [f"--{spelling}", str(value)] if not isinstance(value, bool) else []
+    return words
 
 
 def show(

@@ -7,6 +7,7 @@ from flowtracer.models import EMBEDDED, Loaded
 from flowtracer.records import (
     PROMPT_FIELDS,
     RESPONSE_FIELDS,
+    check_kind,
     first_field,
     parse_record,
     read_lines,
@@ -23,7 +24,7 @@ class TracedText:
     """A prompt, and its response unless the model is to answer."""
 
     prompt: str | list[dict[str, str]]
-    response: str | None = None
+    response: str | list[int] | None = None  # token ids of a response that was kept
 
 
 def text_to_trace(
@@ -62,7 +63,13 @@ def text_to_trace(
 
 
 def check_vocabulary(loaded: Loaded, traced: TracedText) -> None:
-    """Raise ValueError if the embedded model is asked what it has no words for."""
+    """Raise ValueError for token ids or words that the model does not have."""
+    size = len(loaded.tokenizer)
+    if isinstance(traced.response, list) and not all(0 <= one < size for one in traced.response):
+        raise ValueError(
+            f"response_ids are not those of the model {loaded.name}, which has {size} tokens; name the "
+            "model that gave them with --model"
+        )
     if loaded.name != EMBEDDED or not isinstance(traced.prompt, str):
         return
     text, ids, offsets = encode_with_offsets(loaded.tokenizer, traced.prompt)
@@ -108,6 +115,10 @@ def _row(path: Path, number: int) -> TracedText:
             raise ValueError(f"has no prompt; one of {', '.join(PROMPT_FIELDS)} is needed")
         if response is not None and not isinstance(response, str):
             raise ValueError("the response is not a text")
+        ids = record.get("response_ids")
+        if ids is not None:
+            check_kind(ids, [int], "response_ids")
+            response = ids or response
     except ValueError as error:
         raise ValueError(f"{path}, row {number}: {error}") from None
     return TracedText(prompt, response)

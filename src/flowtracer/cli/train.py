@@ -6,14 +6,17 @@ from typing import Annotated
 
 import typer
 
-from flowtracer.cli.options import needing
+from flowtracer.cli.extras import needing
 from flowtracer.credit.arguments import CreditArguments
+from flowtracer.option_names import read_settings_file
 
 EPILOG = (
-    "Any other option is one of TRL's GRPOConfig or ModelConfig, of the task (--task, --task_source, "
-    "--task_split, --task_limit, --reward) or of the credit (--method, --credit_forward, "
-    + ", ".join(f"--{one.name}" for one in fields(CreditArguments) if one.name != "scorer")
-    + "; --calibrated_rules, --calibrated_every and others of docs/training.md), and takes precedence "
+    "Any other option is one of TRL's GRPOConfig or ModelConfig, of the task (--task, --source, --split, "
+    "--problems, --reward) or of the credit (--method, --credit-forward, "
+    + ", ".join(
+        f"--{one.name.replace('_', '-')}" for one in fields(CreditArguments) if one.name != "scorer"
+    )
+    + "; --calibrated-rules, --calibrated-every and others of docs/training.md), and takes precedence "
     "over the file: "
     "flowtracer train configs/countdown.yaml --method grpo --seed 1"
 )
@@ -37,6 +40,7 @@ def train(
     Run it again with the same settings after a kill and it goes on from the last checkpoint, as if
     nothing had happened.
     """
+    read_settings_file(config)  # a wrong file is told before anything heavy is imported
     with needing("train"):
         from flowtracer.training.arguments import read_settings
         from flowtracer.training.run import train as run

@@ -6,6 +6,8 @@ Importing this loads nothing heavy, so that the command line can print its help 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flowtracer.regions.answers import ANSWER_RULES
+
 if TYPE_CHECKING:
     from flowtracer.credit.credit import Credit
 
@@ -20,18 +22,20 @@ class CreditArguments:
     """Which tokens get how much credit; the defaults are those of `Credit`, which explains them."""
 
     scorer: str = option("flow", "flow, or another scorer of docs/training.md.")
-    select_by: str = option("ratio", "ratio (of tokens), or mass (of the score).")
-    select_ratio: float = option(0.4, "Ratio of the tokens, or of the score, that is chosen.")
-    select_end: str = option("top", "top or bottom.")
-    select_among: str = option("all", "all, structural (delimiters) or semantic.")
+    by: str = option("ratio", "Choose by ratio (of the tokens) or by mass (of the score).")
+    ratio: float = option(0.4, "Ratio of the tokens, or of the score, that is chosen.")
+    end: str = option("top", "End of the ranking that is chosen: top or bottom.")
+    among: str = option("all", "Tokens to choose among: all, structural (delimiters) or semantic.")
     weighting: str = option("emphasis", "emphasis, raw, tanh, sigmoid, mad or log1p.")
     emphasis: float = option(1.5, "Weight of chosen tokens.")
     normalise: bool = option(False, "Divide weights by their mean over each response.")
     layers: str = option("middle", "early, middle, late, all, or such as 15-25.")
     edges: str = option("mean", "What an edge of the graph weighs: mean, no-sink or value.")
     heads: str = option("all", "Heads that are averaged: all, or the near, middle or far third.")
-    answer: str = option("auto", "Answer rule, where the data do not say where the answer is.")
-    answer_tokens: str = option("absorb", "Whether answer tokens absorb flow or relay it.")
+    answer: str = option(
+        "auto", f"Where the answer is: {', '.join(ANSWER_RULES)} or regex:PATTERN."
+    )
+    answer_tokens: str = option("absorb", "What answer tokens do with flow: absorb, or relay.")
     question: str = option("prompt", "Where flow enters: prompt, or user (the user's messages).")
     seed: int = option(0, "Seed of random scores.")
     tile_above: int | None = option(
@@ -48,9 +52,7 @@ class CreditArguments:
         named: Any = self  # names of choices, which the classes below check
         return Credit(
             scorer=named.scorer,
-            selection=Selection(
-                named.select_by, named.select_ratio, named.select_end, named.select_among
-            ),
+            selection=Selection(named.by, named.ratio, named.end, named.among),
             weighting=Weighting(named.weighting, named.emphasis, named.normalise),
             options=ScoreOptions(
                 layers=named.layers,

@@ -1,6 +1,6 @@
 """A credit rule as one word, and grids of them: what `study gradient` and `study training` compare.
 
-flow    flow@select_end=bottom,emphasis=3    random@seed=1    flow@emphasis=0.5/1.5/3
+flow    flow@end=bottom,emphasis=3    random@seed=1    flow@emphasis=0.5/1.5/3
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from flowtracer.credit import Credit
 from flowtracer.credit.arguments import CreditArguments
 
 UNIFORM = "uniform"
-SHORT = {name: f"select_{name}" for name in ("by", "ratio", "end", "among")}
 _KINDS: dict[str, type] = {
     field.name: type(getattr(CreditArguments(), field.name)) for field in fields(CreditArguments)
 }
@@ -44,16 +43,15 @@ class Rule:
 def parse_rules(texts: Sequence[str]) -> list[Rule]:
     """Read SCORER[@OPTION=VALUE,...] or "uniform"; a value such as 0.5/1.5/3 makes a rule of each.
 
-    Options are those of `CreditArguments`; by, ratio, end and among are short for select_by and so on.
-    The rules are checked. Raises ValueError for what is unknown and for a rule named twice.
+    Options are those of `CreditArguments`. The rules are checked. Raises ValueError for
+    what is unknown and for a rule named twice.
     """
     rules: list[Rule] = []
     for text in texts:
         scorer, _, rest = text.strip().partition("@")
         choices: list[list[tuple[str, str]]] = []
         for setting in filter(None, rest.split(",")):
-            key, _, values = setting.partition("=")
-            name = SHORT.get(key, key)
+            name, _, values = setting.partition("=")
             if name not in _KINDS or name == "scorer" or not values:
                 known = ", ".join(name for name in _KINDS if name != "scorer")
                 raise ValueError(
@@ -63,7 +61,7 @@ def parse_rules(texts: Sequence[str]) -> list[Rule]:
         if scorer == UNIFORM and choices:
             raise ValueError(f"rule {text!r}: uniform weights have no options")
         for settings in product(*choices):
-            written = ",".join(f"{_written(name)}={value}" for name, value in settings)
+            written = ",".join(f"{name}={value}" for name, value in settings)
             rules.append(Rule("@".join(filter(None, [scorer, written])), scorer, tuple(settings)))
     names = [rule.name for rule in rules]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -72,11 +70,6 @@ def parse_rules(texts: Sequence[str]) -> list[Rule]:
     for rule in rules:
         rule.credit(answer="auto")
     return rules
-
-
-def _written(name: str) -> str:
-    """The short form of an option's name."""
-    return next((short for short, full in SHORT.items() if full == name), name)
 
 
 def _value(rule: str, name: str, text: str) -> Any:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-BACKBONE_RATIO = 0.4  # section 3.3 of the paper
+from flowtracer.flow.graph import BACKBONE_RATIO
 
 
 def select_backbone(

@@ -1,23 +1,15 @@
 """Picking the few edges worth showing out of T x T, one strip of the graph at a time."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from flowtracer.flow.answer_flow import AnswerFlow
+from flowtracer.flow.graph import Edge
+from flowtracer.flow.targeted import AnswerFlow
 
 STRIP_EDGES = 1 << 19  # edges of one strip, our choice: 4 MiB for each tensor over them
 BINS = 1 << 16
-
-
-class Edge(NamedTuple):
-    """Flow from one token to a later one, of the one unit that is sent."""
-
-    source: int
-    target: int
-    flow: float
 
 
 def smallest_edge_set(

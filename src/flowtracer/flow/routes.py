@@ -1,19 +1,12 @@
 """The most probable single paths that the flow takes."""
 
 import math
-from typing import NamedTuple
 
 import torch
 
-from flowtracer.flow.answer_flow import AnswerFlow
+from flowtracer.flow.graph import Route
 from flowtracer.flow.solve import BLOCK, rows_of
-
-
-class Route(NamedTuple):
-    """One path from a question token to an answer token."""
-
-    tokens: tuple[int, ...]
-    probability: float  # of a walk under W' that starts at the source taking exactly this path
+from flowtracer.flow.targeted import AnswerFlow
 
 
 def dominant_routes(

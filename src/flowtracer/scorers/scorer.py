@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from flowtracer.attention.layers import Layers, check_layers
 from flowtracer.attention.mean import Edges
 from flowtracer.attention.tiles import TiledAttention
-from flowtracer.flow.answer_flow import AnswerTokens
+from flowtracer.flow.targeted import AnswerTokens
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.head_statistics import HeadStatistics
 

@@ -1,15 +1,14 @@
 """A trace: plain numbers about the flow through one text."""
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
-
-from flowtracer.flow import BACKBONE_RATIO, Edge, Route, select_backbone
+from flowtracer.flow import BACKBONE_RATIO, Edge, Route
 from flowtracer.render import notebook_frame
 from flowtracer.storage import atomic_write
 
@@ -91,9 +90,10 @@ class Trace:
 
     def backbone(self, ratio: float = BACKBONE_RATIO) -> tuple[int, ...]:
         """Response tokens with the highest throughput: the top 40% (section 3.3 of the paper)."""
-        candidates = torch.arange(len(self.ids)) >= self.response_start
-        chosen = select_backbone(torch.tensor([self.throughput]), candidates[None], ratio=ratio)
-        return tuple(chosen[0].nonzero()[:, 0].tolist())
+        start = self.response_start
+        count = math.ceil(ratio * (len(self.ids) - start) - 1e-9)  # as `select_backbone` rounds
+        order = sorted(range(start, len(self.ids)), key=lambda i: (-self.throughput[i], i))
+        return tuple(sorted(i for i in order[:count] if self.throughput[i] > 0))
 
     def token_text(self, token: int) -> str:
         """Text of one token (its whole character, for a token that is part of one)."""

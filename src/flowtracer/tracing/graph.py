@@ -14,8 +14,8 @@ from flowtracer.flow import (
     smallest_edge_set,
     strongest_edges,
 )
-from flowtracer.flow.answer_flow import AnswerTokens
 from flowtracer.flow.solve import AttentionRows, rows_of
+from flowtracer.flow.targeted import AnswerTokens
 
 EDGES_PER_TOKEN = 4  # our choice: enough to answer a click on any token
 BACKBONE_EDGE_RATIO = 0.9  # our choice

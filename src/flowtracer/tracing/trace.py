@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from flowtracer.attention import auto_attention, depth_of, select_layers
 from flowtracer.attention.layers import Layers
 from flowtracer.flow import Edge, Route, find_hubs
-from flowtracer.flow.answer_flow import AnswerTokens
 from flowtracer.flow.solve import AttentionRows
+from flowtracer.flow.targeted import AnswerTokens
 from flowtracer.models.generation import MAX_NEW_TOKENS, respond
 from flowtracer.regions import (
     AnswerRule,
@@ -30,16 +30,30 @@ from flowtracer.regions import (
     tokenize_prompt,
     user_spans,
 )
-from flowtracer.regions.prompts import Message
+from flowtracer.regions.prompts import Message, Question
 from flowtracer.regions.tokens import token_weights
+from flowtracer.tracing.choices import check_choices
 from flowtracer.tracing.data import Provenance, Role, Trace
 from flowtracer.tracing.graph import TracedGraph, count_passes, read_graph
 
 Progress = Callable[[str, int, int], None]
 
 
+class KeepResponse(Protocol):
+    """Takes a response as soon as the model has given it, so that nothing later can lose it.
+
+    cut_off: whether it ended because `max_new_tokens` were there.
+    """
+
+    def __call__(self, *, response: str, response_ids: list[int], cut_off: bool) -> None: ...
+
+
 class AnswerNotFound(ValueError):
-    """The answer rule found nothing in the response."""
+    """The answer rule found nothing in the response, whose text is in `response`."""
+
+    def __init__(self, message: str, response: str = "") -> None:
+        super().__init__(message)
+        self.response = response
 
 
 def trace(
@@ -49,7 +63,7 @@ def trace(
     response: str | Sequence[int] | None = None,
     *,
     answer: AnswerRule | TokenPositions = "auto",
-    question: Literal["prompt", "user"] = "prompt",
+    question: Question = "prompt",
     layers: Layers = "middle",
     answer_tokens: AnswerTokens = "absorb",
     chat: bool | None = None,
@@ -59,6 +73,7 @@ def trace(
     model_name: str | None = None,
     tile_above: int | None = None,
     progress: Progress | None = None,
+    keep_response: KeepResponse | None = None,
 ) -> Trace:
     r"""Trace how a response's answer draws on the prompt, through one forward pass.
 
@@ -76,12 +91,15 @@ def trace(
             in tiles whenever it is read. None: where T x T takes a sixteenth of free memory.
         progress: called with "answering", "tracing" or, in tiles, "reading", how many tokens, layers
             or rows are done, and how many there are at most.
+        keep_response: called with a response that the model has given, before it is traced.
 
     Raises:
         AnswerNotFound: the rule finds no answer in the response.
         ValueError: the text or a choice is not usable; AttentionCaptureError: nor is the model.
     """
-    chosen = select_layers(layers, depth_of(model))  # before an answer that nothing could trace
+    # Before an answer that nothing could trace.
+    check_choices(answer=answer, question=question, answer_tokens=answer_tokens, layers=layers)
+    chosen = select_layers(layers, depth_of(model))
     rendered = render_prompt(tokenizer, prompt, chat=chat)
     asked = tokenize_prompt(tokenizer, rendered)
     if response is None:
@@ -94,6 +112,12 @@ def trace(
             seed=seed,
             progress=progress and (lambda done: progress("answering", done, max_new_tokens)),
         )
+        if keep_response is not None:
+            keep_response(
+                response=decode_with_offsets(tokenizer, response).text,
+                response_ids=response,
+                cut_off=len(response) == max_new_tokens,
+            )
     if isinstance(response, str):
         answered = encode_with_offsets(tokenizer, response)
     else:
@@ -106,12 +130,10 @@ def trace(
         answer = "last-line"
         weights = answer_weights(answer, answered, thinking=thinking)
     if not bool(weights.any()):
-        raise AnswerNotFound(_not_found(answer, answered.text))
+        raise AnswerNotFound(_not_found(answer, answered.text), answered.text)
 
     users = token_weights(user_spans(tokenizer, asked.text, rendered.messages), asked.offsets) > 0
     sources = users if question == "user" else torch.ones_like(users)
-    if question not in ("prompt", "user"):
-        raise ValueError(f"question is {question!r}; it must be 'prompt' or 'user'")
     if not bool(sources.any()):
         raise ValueError("the template hides the user's message; use question='prompt'")
 

@@ -3,17 +3,23 @@
 TRL's classes and parser do the work; every setting can be given again on the command line.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from flowtracer.credit import SCORERS, Calibrated, Credit
 from flowtracer.credit.arguments import CreditArguments, option
 from flowtracer.integrations.trl_riding import check_forward
+from flowtracer.option_names import (
+    normal_name,
+    read_settings_file,
+    unknown_option,
+    unknown_setting,
+)
 from flowtracer.training.value import ValueArguments
 
 WITHOUT_CREDIT = ("grpo", "value")  # methods that are no rule for weights
@@ -37,6 +43,7 @@ PAPER: dict[str, Any] = {
     "logging_steps": 1,
     "save_steps": 25,
     "save_total_limit": 2,
+    "output_dir": "runs/train",
 }
 
 
@@ -47,12 +54,12 @@ class TaskArguments:
     task: str = field(
         default="countdown", metadata={"help": "Name of a task, or a JSON Lines file."}
     )
-    task_source: str | None = field(
+    source: str | None = field(
         default=None,
         metadata={"help": "Folder of JSON Lines files (TASK/SPLIT.jsonl); default: the hub."},
     )
-    task_split: str = field(default="train", metadata={"help": "Split to train on."})
-    task_limit: int | None = field(default=None, metadata={"help": "Use only so many problems."})
+    split: str = field(default="train", metadata={"help": "Split to train on."})
+    problems: int | None = field(default=None, metadata={"help": "Only the first so many."})
     reward: str | None = field(
         default=None,
         metadata={"help": "package.module:function(response, example) instead of the task's own."},
@@ -136,11 +143,16 @@ class RunSettings:
 
 
 def read_settings(
-    config: Path | None, overrides: Sequence[str] = (), *, allow_env: bool = False
+    config: Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    allow_env: bool = False,
+    others: Collection[str] = (),
 ) -> RunSettings:
     """Settings of a YAML file and the command line, which wins.
 
     allow_env: whether the file may set environment variables, which can make Python run code.
+    others: options beside these, of the command that reads them, to suggest for a misspelt name.
 
     Raises ValueError in one sentence for a file that cannot be read, for unknown or wrong settings, and
     for a file that allows code of a model, which only the command line may.
@@ -148,21 +160,26 @@ def read_settings(
     kinds: Any = (
         TaskArguments, MethodArguments, ValueArguments, CalibratedArguments, GRPOConfig, ModelConfig,
     )  # fmt: skip
-    parser = TrlParser(kinds)
+    parser = TrlParser(kinds, allow_abbrev=False)
     parser.set_defaults_with_config(**PAPER)
     parser.error = _refuse  # type: ignore[method-assign]
-    arguments = list(overrides)
-    if config is not None:
-        if not config.is_file():
-            raise ValueError(f"{config} is not a file; give the YAML file of a training run")
-        arguments += ["--config", str(config)]
-        if not allow_env:
-            _refuse_environment(config)
+    spelled = {normal_name(option) for option in parser._option_string_actions}
+    for word in overrides:
+        name = word.partition("=")[0]
+        if name.startswith("--") and normal_name(name) not in spelled:
+            raise ValueError(
+                f"{unknown_option(name, {*spelled, *others})}; see `flowtracer train --help`"
+            )
+    keys = {action.dest for action in parser._actions} - {"help", "config"}
+    values = {} if config is None else _file_settings(config, keys, allow_env=allow_env)
     try:
-        task, credit, value, calibrated, trainer, model = parser.parse_args_and_config(arguments)
+        parser.set_defaults_with_config(**values)
+        task, credit, value, calibrated, trainer, model = parser.parse_args_into_dataclasses(
+            list(overrides)
+        )
     except SystemExit:
         raise
-    except Exception as error:  # YAML, TRL and transformers each raise kinds of their own
+    except Exception as error:  # TRL and transformers each raise kinds of their own
         where = "" if config is None else f"{config}: "
         raise ValueError(f"{where}{_first_sentence(error)}") from error
     if credit.method not in (*WITHOUT_CREDIT, CALIBRATED, *SCORERS):
@@ -170,9 +187,7 @@ def read_settings(
         raise ValueError(f"method {credit.method!r} is unknown; use one of {known}")
     credit.credit_of_run(answer="boxed", seed=0)  # refuses wrong values before work begins
     check_forward(credit.credit_forward)
-    if not any(
-        word.startswith(("--trust_remote_code", "--trust-remote-code")) for word in overrides
-    ):
+    if not any(normal_name(word.partition("=")[0]) == "trust_remote_code" for word in overrides):
         _refuse_code(config, trainer, model)
     return RunSettings(task, credit, value, calibrated, trainer, model)
 
@@ -182,17 +197,22 @@ def trusts_code(trainer: GRPOConfig, model: ModelConfig) -> bool:
     return any(bool(getattr(one, "trust_remote_code", False)) for one in (trainer, model))
 
 
-def _refuse_environment(config: Path) -> None:
-    """TRL sets the variables while it reads the file, so the file is read once before."""
-    try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return  # TRL's parser says what is wrong
-    if isinstance(settings, dict) and "env" in settings:
+def _file_settings(config: Path, known: Collection[str], *, allow_env: bool) -> dict[str, Any]:
+    """Settings of a YAML file, all of them known. Sets the environment variables that it names."""
+    values = read_settings_file(config)
+    environment = values.pop("env", {})
+    if environment and not allow_env:
         raise ValueError(
             f"{config}: env sets environment variables, which can run code; remove it, or allow it "
             "with --allow-env"
         )
+    for name in values:
+        if name not in known:
+            raise ValueError(f"{config}: {unknown_setting(name, known)}")
+    if not isinstance(environment, dict):
+        raise ValueError(f"{config}: env is not a mapping of names to values")
+    os.environ.update({str(name): str(value) for name, value in environment.items()})
+    return values
 
 
 def _refuse_code(config: Path | None, trainer: GRPOConfig, model: ModelConfig) -> None:
@@ -208,7 +228,7 @@ def _refuse_code(config: Path | None, trainer: GRPOConfig, model: ModelConfig) -
         if wanted:
             raise ValueError(
                 f"{config or 'the settings'}: {name} runs code that comes with a model or from the hub; "
-                "if you trust it, pass --trust_remote_code true on the command line"
+                "if you trust it, pass --trust-remote-code true on the command line"
             )
 
 

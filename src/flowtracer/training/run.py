@@ -50,7 +50,7 @@ def train(settings: RunSettings, *, restart: bool = False) -> Path:
 
     Raises ValueError if the folder belongs to a run with other settings, is in use, or is damaged.
     """
-    folder = Path(settings.trainer.output_dir or "trainer_output")
+    folder = Path(settings.trainer.output_dir or "runs/train")
     folder.mkdir(parents=True, exist_ok=True)
     if settings.trainer.process_index != 0:
         return _train(settings, folder, restart=restart)
@@ -98,9 +98,9 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     args = settings.trainer
     task = load_task(
         settings.task.task,
-        split=settings.task.task_split,
-        source=settings.task.task_source,
-        limit=settings.task.task_limit,
+        split=settings.task.split,
+        source=settings.task.source,
+        limit=settings.task.problems,
         seed=args.seed,
         reward=settings.task.reward,
     )
@@ -108,7 +108,7 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     source = model_path(
         settings.model.model_name_or_path or EMBEDDED,
         trust_remote_code=trust,
-        option="--trust_remote_code true",
+        option="--trust-remote-code true",
     )
     options = {
         "dtype": settings.model.dtype or "float32",

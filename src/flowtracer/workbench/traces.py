@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowtracer.attention import select_layers
 from flowtracer.attention.mean import Edges
-from flowtracer.flow.answer_flow import AnswerTokens
+from flowtracer.flow.targeted import AnswerTokens
 from flowtracer.regions import TokenPositions, answer_weights
 from flowtracer.regions.prompts import Question
 from flowtracer.render.page_data import page_data

@@ -2,7 +2,7 @@
 
 The key `flow_credit` has the options of `flowtracer.credit.arguments.CreditArguments`:
 
-    flow_credit: {answer: gsm8k, select_ratio: 0.4, emphasis: 1.5}
+    flow_credit: {answer: gsm8k, ratio: 0.4, emphasis: 1.5}
 
 and `credit_forward`, "own" (the default) or "ride", see docs/verl.md.
 """

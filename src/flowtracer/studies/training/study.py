@@ -240,7 +240,7 @@ def _result(
 def _evaluation(study: TrainingStudy, model: str, out: Path) -> tuple[str, ...]:
     device = "cuda" if study.device.startswith("cuda") else study.device  # the one that it sees
     options = ["eval", "--model", model, "--task", study.task, "--split", study.split]
-    options += ["--samples", str(study.samples), "--temperature", str(study.temperature)]
+    options += ["--responses", str(study.samples), "--temperature", str(study.temperature)]
     options += ["--max-new-tokens", str(study.max_new_tokens), "--batch", str(study.batch)]
     options += ["--dtype", "float32", "--device", device, "--out", str(out)]
     if study.trust_remote_code:
@@ -248,5 +248,5 @@ def _evaluation(study: TrainingStudy, model: str, out: Path) -> tuple[str, ...]:
     if study.source:
         options += ["--source", study.source]
     if study.problems:
-        options += ["--limit", str(study.problems)]
+        options += ["--problems", str(study.problems)]
     return tuple(options)
