@@ -187,7 +187,7 @@ def test_wrong_usage_gets_one_sentence_and_status_2(arguments, words, tmp_path):
 
 def test_without_a_command_there_is_help(tmp_path):
     result = call(cwd=tmp_path)
-    assert result.returncode == 2 and "Usage:" in result.stderr and "trace" in result.stderr
+    assert result.returncode == 2 and "Usage:" in result.stdout and "trace" in result.stdout
 
 
 def test_help_and_version_come_without_loading_torch(tmp_path):
