@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flowtracer.workbench import traces, writing
+from flowtracer.workbench import knockout, traces, writing
 from flowtracer.workbench.engine import Engine
 from flowtracer.workbench.fields import Request
 from flowtracer.workbench.jobs import Job
@@ -27,4 +27,8 @@ OPERATIONS = {
     "continue": Operation(writing.continue_text, ("text", "position", "token", *_SAMPLING)),
     "alternatives": Operation(writing.alternatives, ("text", "position", "count")),
     "trace": Operation(traces.trace, TRACE_FIELDS),
+    "select": Operation(knockout.select, (*TRACE_FIELDS, "ratio")),
+    "hide": Operation(
+        knockout.hide, ("text", "tokens", "from", "control", "answer", "max_new_tokens")
+    ),
 }
