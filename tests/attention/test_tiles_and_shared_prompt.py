@@ -19,7 +19,7 @@ from flowtracer.attention.shared_prompt import can_share
 from flowtracer.attention.tiles import can_tile, causal_attention
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
 from flowtracer.credit.chunks import SHARED_MINIMUM, chunks
-from flowtracer.flow import dominant_routes, select_backbone, send_flow, smallest_edge_set
+from flowtracer.flow import select_backbone, send_flow, smallest_edge_set, strongest_routes
 from flowtracer.scorers.evidence import gather_evidence
 
 
@@ -82,7 +82,7 @@ def test_flow_from_tiles_is_the_flow(embedded, real_model, name):
     assert (~same).sum() <= 2  # at most one pair of ties changes places
     edges = [smallest_edge_set(flow, ratio=0.5) for flow in (whole, tiled)]
     assert abs(len(edges[0]) - len(edges[1])) <= 2
-    routes = [dominant_routes(flow, question) for flow in (whole, tiled)]
+    routes = [strongest_routes(flow, ~question).routes for flow in (whole, tiled)]
     assert [one.probability for one in routes[0]] == pytest.approx(
         [one.probability for one in routes[1]], rel=1e-4
     )

@@ -1,38 +1,44 @@
 """Routes, the smallest edge set and the strongest edges against slow references."""
 
+from collections import defaultdict
+
 import pytest
 import torch
 from helpers.graphs import MODES, masks, paths_by_enumeration, random_attention
 
 from flowtracer import answer_flow
-from flowtracer.flow import dominant_routes, smallest_edge_set, strongest_edges
+from flowtracer.flow import smallest_edge_set, strongest_edges, strongest_routes
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_routes_are_the_most_probable_enumerated_paths(mode):
+def test_routes_are_the_most_probable_enumerated_ways_through_the_response(mode):
     for seed in range(8):
-        attention = random_attention(7, seed, sharpness=3.0)
-        q, a = masks(7, (0, 1), (4, 6))
+        attention = random_attention(8, seed, sharpness=3.0)
+        q, a = masks(8, (0, 1), (5, 7))
         flow = answer_flow(attention, q, a, answer_tokens=mode)
-        slow = {
-            path: product / float(flow.potential[0, path[0]]) / 2
-            for path, product in paths_by_enumeration(attention[0], q[0], a[0], mode)
-            if path[0] in (0, 1)
-        }
-        best = sorted(slow.values(), reverse=True)[:6]
-        routes = dominant_routes(flow, q, count=6)
-        assert [r.probability for r in routes] == pytest.approx(best, rel=1e-9)
-        for route in routes:
+        slow = defaultdict(float)
+        for path, product in paths_by_enumeration(attention[0], q[0], a[0], mode):
+            if path[0] in (0, 1):
+                entered = next(token for token in path if a[0, token])
+                passed = tuple(k for k in path if 2 <= k < entered)
+                slow[passed] += product / float(flow.potential[0, path[0]]) / 2
+        found = strongest_routes(flow, torch.arange(8)[None] >= 2, count=3)
+        assert found.direct == pytest.approx(slow.pop(()), rel=1e-9)
+        short = {way: value for way, value in slow.items() if len(way) == 1}
+        long = {way: value for way, value in slow.items() if len(way) > 1}
+        assert found.through_one == pytest.approx(sum(short.values()), rel=1e-9)
+        best = [*sorted(short.values())[::-1][:3], *sorted(long.values())[::-1][:3]]
+        assert [r.probability for r in found.routes] == pytest.approx(best, rel=1e-9)
+        for route in found.routes:
             assert slow[route.tokens] == pytest.approx(route.probability, rel=1e-9)
 
 
 def test_all_routes_together_are_the_whole_unit():
     attention = random_attention(6, 3)
     q, a = masks(6, (0, 1), (5,))
-    flow = answer_flow(attention, q, a)
-    routes = dominant_routes(flow, q, count=100)
-    assert sum(route.probability for route in routes) == pytest.approx(1.0)
-    assert len({route.tokens for route in routes}) == len(routes) == 24
+    found = strongest_routes(answer_flow(attention, q, a), torch.arange(6)[None] >= 2, count=100)
+    assert found.direct + sum(r.probability for r in found.routes) == pytest.approx(1.0)
+    assert len({r.tokens for r in found.routes}) == len(found.routes) == 7
 
 
 def test_edges_of_strips_are_the_rows_of_all_edges():
@@ -70,4 +76,6 @@ def test_strongest_edges_hold_the_best_of_every_token():
         out = [(float(v), int(k)) for k, v in enumerate(edges[token]) if v > 0]
         slow |= {(i, token, v) for v, i in sorted(into, reverse=True)[:3]}
         slow |= {(token, k, v) for v, k in sorted(out, reverse=True)[:3]}
+        onward = [(v, k) for v, k in out if not a[0, k]]
+        slow |= {(token, k, v) for v, k in sorted(onward, reverse=True)[:1]}
     assert {tuple(edge) for edge in strongest_edges(flow, per_token=3, strip_edges=16 * 70)} == slow

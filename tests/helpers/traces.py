@@ -31,7 +31,7 @@ def made_trace(prompt: list[str], response: list[str], *, answer: int = -1, seed
         answered,
         torch.ones(len(prompt)).bool(),
         found,
-        read_graph(attention, question, draws, "absorb"),
+        read_graph(attention, question, ~question, draws, "absorb"),
         Provenance("made", "float32", (1, 2), "boxed", "absorb", "prompt", {"flowtracer": "0"}),
     )
 

@@ -13,6 +13,16 @@ from flowtracer.render.figures import save_figures
 from flowtracer.storage import atomic_write
 from flowtracer.tracing.file import trace_from_json
 
+NEW_IN_2 = (
+    "matched_rule",
+    "direct",
+    "through_one",
+    "scores",
+    "layer_throughput",
+    "correct",
+    "cut_off",
+)
+
 
 @pytest.fixture(scope="module")
 def made():
@@ -50,8 +60,24 @@ def test_a_file_that_is_cut_off_is_refused_wherever_it_ends(made, tmp_path):
 
 
 def test_another_schema_version_is_refused(made):
-    with pytest.raises(TraceFileError, match="schema version 2, this flowtracer reads 1"):
-        trace_from_json(made.to_json() | {"version": 2})
+    for version in (0, 3, True, "2", None):
+        with pytest.raises(
+            TraceFileError, match=r"schema version .*, this flowtracer reads 1 and 2"
+        ):
+            trace_from_json(made.to_json() | {"version": version})
+
+
+def test_version_1_is_read_without_what_it_did_not_have(made):
+    data = json.loads(json.dumps(made.to_json())) | {"version": 1}
+    for name in NEW_IN_2:
+        del data[name]
+    answer = made.roles.index("answer")
+    data |= {"hubs": sorted([*made.hubs, answer]), "routes": [[[0, answer], 0.5]]}
+    old = trace_from_json(data)
+    assert old.throughput == made.throughput and old.edges == made.edges
+    assert old.hubs == made.hubs  # without the answer
+    assert old.routes == () and old.direct is None and old.scores == {}
+    assert old.matched_rule == "boxed" and old.correct is None
 
 
 @pytest.mark.parametrize(
@@ -60,6 +86,8 @@ def test_another_schema_version_is_refused(made):
         {"text": 7}, {"text": "short"}, {"ids": [1]}, {"ids": ["a"]}, {"ids": None}, {"roles": []},
         {"throughput": [math.nan]}, {"edges": [[0, 99_999, 0.1]]}, {"edges": [[0, 1]]}, {"hubs": [-1]},
         {"routes": [[[0, 10**9], 0.5]]}, {"provenance": {}}, {"provenance": 3}, {"offsets": [[0]]},
+        {"scores": {"x": [1.0]}}, {"scores": []}, {"layer_throughput": [[0.0]]}, {"correct": 1},
+        {"direct": "0.1"}, {"cut_off": "no"}, {"matched_rule": None},
     ],
 )  # fmt: skip
 def test_damage_is_noticed(made, change):

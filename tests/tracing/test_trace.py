@@ -47,12 +47,14 @@ def test_regions_are_found(traced):
     assert traced.text == "<|user|>Make 33 from 3, 7, 18.<|end|><|assistant|>" + RESPONSE
 
 
-def test_routes_lead_from_the_prompt_to_the_answer(traced):
-    assert traced.routes
+def test_routes_pass_the_response_in_order_and_with_the_direct_way_are_one_unit_at_most(traced):
+    assert len({len(route.tokens) > 1 for route in traced.routes}) == 2
     for route in traced.routes:
-        assert route.tokens[0] < traced.response_start
-        assert traced.roles[route.tokens[-1]] == "answer"
+        assert {traced.roles[token] for token in route.tokens} == {"response"}
         assert list(route.tokens) == sorted(set(route.tokens))
+    assert 0 < traced.direct + traced.through_one < 1
+    longer = sum(route.probability for route in traced.routes if len(route.tokens) > 1)
+    assert traced.direct + traced.through_one + longer <= 1
 
 
 def test_nothing_after_the_answer_changes_or_carries_anything(traced, embedded):

@@ -1,6 +1,7 @@
 """From a model and token ids to the mean attention of chosen layers."""
 
 from flowtracer.attention.auto import auto_attention, needs_tiles
+from flowtracer.attention.by_layer import attention_by_layer
 from flowtracer.attention.capture import AttentionReader, LayerCall, read_attention, visit_layers
 from flowtracer.attention.layers import select_layers
 from flowtracer.attention.mean import MeanReader, mean_attention
@@ -15,6 +16,7 @@ __all__ = [
     "LayerCall",
     "MeanReader",
     "TiledAttention",
+    "attention_by_layer",
     "auto_attention",
     "can_share",
     "depth_of",

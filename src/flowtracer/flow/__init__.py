@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         find_hubs,
     )
     from flowtracer.flow.routes import (
-        dominant_routes,
+        Routes,
+        strongest_routes,
     )
     from flowtracer.flow.targeted import (
         AnswerFlow,
@@ -38,13 +39,14 @@ __all__ = [
     "Edge",
     "Hubs",
     "Route",
+    "Routes",
     "answer_flow",
-    "dominant_routes",
     "find_hubs",
     "select_backbone",
     "send_flow",
     "smallest_edge_set",
     "strongest_edges",
+    "strongest_routes",
 ]
 _MODULES = {
     "targeted": (
@@ -66,7 +68,10 @@ _MODULES = {
         "Hubs",
         "find_hubs",
     ),
-    "routes": ("dominant_routes",),
+    "routes": (
+        "Routes",
+        "strongest_routes",
+    ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -68,14 +68,18 @@ def strongest_edges(
 ) -> list[Edge]:
     """The `per_token` strongest edges into and out of every token, each once, by target.
 
-    Linear in T: at most `2 * per_token * T` edges. Edges without flow are left out.
+    Of every token also the strongest edge to a target that is no answer token. Linear in T: at most
+    `(2 * per_token + 1) * T` edges. Edges without flow are left out.
     """
     flow = flow.row(row)
+    answer = flow.sinks[0] > 0
     length = flow.attention.shape[1]
     keep = min(per_token, length)
     device = flow.attention.device
     best = torch.zeros(keep, length, dtype=flow.attention.dtype, device=device)  # out of each token
     best_target = torch.zeros(keep, length, dtype=torch.long, device=device)
+    onward = torch.zeros(length, dtype=flow.attention.dtype, device=device)  # apart from the answer
+    onward_target = torch.zeros(length, dtype=torch.long, device=device)
     sources, targets, values = [], [], []
     for start, strip in _strips(flow, strip_edges):
         numbers = torch.arange(start, start + strip.shape[0], device=device)
@@ -88,9 +92,15 @@ def strongest_edges(
         candidate_targets = torch.cat([best_target, numbers[:, None].expand(-1, length)])
         best, chosen = candidates.topk(keep, dim=0)
         best_target = candidate_targets.gather(0, chosen)
-    values.append(best.flatten())
-    targets.append(best_target.flatten())
-    sources.append(torch.arange(length, device=device).expand(keep, -1).flatten())
+        others = strip.masked_fill(answer[start : start + len(strip), None], 0.0).max(dim=0)
+        onward_target = torch.where(others.values > onward, others.indices + start, onward_target)
+        onward = torch.maximum(others.values, onward)
+    values += [best.flatten(), onward]
+    targets += [best_target.flatten(), onward_target]
+    sources += [
+        torch.arange(length, device=device).repeat(keep),
+        torch.arange(length, device=device),
+    ]
 
     value, source, target = torch.cat(values), torch.cat(sources), torch.cat(targets)
     key = (target * length + source)[value > 0]

@@ -14,7 +14,7 @@ class Edge(NamedTuple):
 
 
 class Route(NamedTuple):
-    """One path from a question token to an answer token."""
+    """A way from the prompt to the answer, by the tokens of the response on it, in order."""
 
-    tokens: tuple[int, ...]
-    probability: float  # of a walk under W' that starts at the source taking exactly this path
+    tokens: tuple[int, ...]  # not those of the prompt in front, nor of the answer behind
+    probability: float  # of a walk under W' passing exactly these tokens of the response

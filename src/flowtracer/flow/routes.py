@@ -1,67 +1,89 @@
-"""The most probable single paths that the flow takes."""
+"""The most probable ways that the flow takes through the response."""
 
-import math
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from flowtracer.flow.graph import Route
 from flowtracer.flow.solve import BLOCK, rows_of
 from flowtracer.flow.targeted import AnswerFlow
 
 
-def dominant_routes(
-    flow: AnswerFlow, question: torch.Tensor, *, count: int = 5, row: int = 0
-) -> list[Route]:
-    """The `count` most probable prompt-to-answer paths under W', most probable first.
+class Routes(NamedTuple):
+    """The strongest routes, and how probable it is to pass no, or just one, token of the response."""
 
-    A walk enters question token q with probability source(q), moves from i to k with probability
-    `W'[i, k] = W[i, k] h(k) / h(i)` and leaves at an answer token with the sink's probability
-    `sink(k) / h(k)`. Probabilities telescope, so
-    `P(path) = source(q) / h(q) * product of W along the path * sink(end)`, and the best `count` ways
-    to reach a token follow from those to reach the earlier ones:
-    `best(k) = top over i, rank of log W[i, k] + best(i)[rank]`, together with entering at k.
+    routes: list[Route]  # first those through one token, then longer ones; most probable first
+    direct: float  # from the prompt into the answer, one hop
+    through_one: float  # two hops
 
-    This recursion is sequential by nature: one vector operation per token, T of them, for display
-    and not for training. Rows of attention are read once, so they may be computed in tiles. Shapes:
-    question (B, T) bool. Fewer routes are returned if fewer exist.
+
+def strongest_routes(flow: AnswerFlow, response: Tensor, *, count: int = 5, row: int = 0) -> Routes:
+    """The `count` most probable routes of two hops under W', and as many of more hops.
+
+    A walk moves from i to k with probability `W'[i, k] = W[i, k] h(k) / h(i)`. It is described by the
+    response's tokens that it passes before it enters the answer; where it was in the prompt before, and
+    which token of the answer it enters, does not matter. Probabilities telescope:
+    `P(k1 .. km) = e(k1) * product of W along k1 .. km * x(km)`, with
+    `e(k) = sum over prompt tokens i of g(i) W[i, k]` and `x(k) = sum over answer tokens a of W[k, a] h(a)`.
+    All routes together and `direct = sum over a of e(a) h(a)` are the whole unit; those through one
+    token are `through_one = sum over k of e(k) x(k)`.
+
+    The best ways to a token follow from those to earlier ones:
+    `best(k) = top over i, rank of log W[i, k] + best(i)[rank]`, together with entering at k. That is
+    sequential by nature: one vector operation for each token of the response, for display and not for
+    training. Rows of attention are read once, so they may be computed in tiles.
+
+    Shapes: response (B, T) bool, without the prompt; its answer tokens may be marked or not.
     """
-    reach, sinks, relays = (part[row].cpu() for part in (flow.reach, flow.sinks, flow.relays))
+    parts = (flow.reach, flow.passage, flow.sinks, flow.relays)
+    reach, passage, sinks, relays = (part[row].cpu() for part in parts)
+    answer = sinks > 0
+    named = response[row].cpu() & ~answer & (reach > 0)
+    sent = torch.where(response[row].cpu() | answer, 0.0, passage * relays)  # by the prompt
     length = len(reach)
-    fed = question[row].cpu() & (reach > 0)
-    enters = torch.where(fed, -reach.log() - math.log(max(1, int(fed.sum()))), -torch.inf)
-    onward = (relays > 0) & (reach > 0)  # what may stand in the middle of a route
-    reachable = (reach > 0).tolist()
     best = torch.full((length, count), -torch.inf, dtype=reach.dtype)
     link = torch.full((length, count), -1)  # (token before) * count + its rank; -1 begins the route
+    longer, longer_link = best.clone(), link.clone()  # the same for routes that do not begin here
+    entering = torch.zeros_like(reach)
+    leaves = torch.zeros_like(reach)  # x
+    direct = 0.0
     attention = flow.row(row).attention
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
-        if not any(reachable[start:stop]):
+        if not bool((named | answer)[start:stop].any()):
             continue
-        strip = rows_of(attention, start, stop)[0].to(reach.dtype).log().cpu()
-        for k in range(start, stop):
-            if not reachable[k]:
-                continue
-            # Tokens that relay nothing, and padding, cannot stand inside a route.
-            step = torch.where(onward[:k], strip[k - start, :k], -torch.inf)
-            scores, links = enters[k : k + 1], torch.tensor([-1])
+        strip = rows_of(attention, start, stop)[0].to(reach.dtype).cpu().tril(start - 1)
+        enters = strip @ sent[:stop]  # e
+        ends = (answer * reach)[start:stop]
+        direct += float(enters @ ends)
+        leaves[:stop] += ends @ strip
+        entering[start:stop] = torch.where(named[start:stop], enters, 0.0)
+        logs, first = strip.log(), enters.log()
+        for k in (named[start:stop].nonzero()[:, 0] + start).tolist():
+            step = torch.where(named[:k], logs[k - start, :k], -torch.inf)
             before = (step[:, None] + best[:k]).flatten()
             top = before.topk(min(count, len(before)))
-            scores, links = torch.cat([scores, top.values]), torch.cat([links, top.indices])
+            longer[k, : len(top.values)] = top.values
+            longer_link[k, : len(top.values)] = top.indices
+            scores = torch.cat([first[k - start : k - start + 1], top.values])
+            links = torch.cat([torch.tensor([-1]), top.indices])
             order = scores.topk(min(count, len(scores)))
             best[k, : len(order.values)] = order.values
             link[k, : len(order.values)] = links[order.indices]
 
-    totals = best + sinks.log()[:, None]
-    top = totals.flatten().topk(min(count, totals.numel()))
-    return [
-        Route(_follow(end, link, count), float(score.exp()))
-        for score, end in zip(top.values, top.indices.tolist(), strict=True)
-        if score > -torch.inf
-    ]
+    single = (entering * leaves).topk(min(count, length))
+    routes = [Route((int(k),), float(p)) for p, k in zip(*single, strict=True) if p > 0]
+    totals = (longer + leaves.log()[:, None]).flatten()
+    for score, end in zip(*totals.topk(min(count, totals.numel())), strict=True):
+        if score > -torch.inf:
+            token, rank = divmod(int(end), count)
+            tokens = (*_follow(int(longer_link[token, rank]), link, count), token)
+            routes.append(Route(tokens, float(score.exp())))
+    return Routes(routes, direct, float(entering @ leaves))
 
 
-def _follow(step: int, link: torch.Tensor, count: int) -> tuple[int, ...]:
+def _follow(step: int, link: Tensor, count: int) -> tuple[int, ...]:
     """Tokens of the route that ends in `step` (token * count + rank), first to last."""
     tokens = []
     while step >= 0:

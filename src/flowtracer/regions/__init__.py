@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         AnswerRule,
         Span,
         find_answer,
+        matched_rule,
         opened_thought,
         rule_name,
     )
@@ -52,6 +53,7 @@ __all__ = [
     "decode_with_offsets",
     "encode_with_offsets",
     "find_answer",
+    "matched_rule",
     "opened_thought",
     "read_all",
     "render_prompt",
@@ -66,6 +68,7 @@ _MODULES = {
         "AnswerRule",
         "Span",
         "find_answer",
+        "matched_rule",
         "opened_thought",
         "rule_name",
     ),

@@ -67,6 +67,19 @@ def rule_name(rule: AnswerRule) -> str:
     return getattr(rule, "__name__", "function") if callable(rule) else "given spans"
 
 
+def matched_rule(text: str, rule: AnswerRule = "auto", *, thinking: bool = False) -> str:
+    """The name of the rule that finds the answer: of "auto" the one of its rules that does."""
+    start = _after_thinking(text, thinking)
+    if rule != "auto" or start is None:
+        return rule_name(rule)
+    text = text[start:]
+    for name in ("boxed", "tag", "gsm8k"):
+        if ANSWER_RULES[name](text):
+            return name
+    found = first_that_finds(text)
+    return rule_name(rule) if not found else "stated" if found == stated(text) else "choice"
+
+
 def _named(rule: str | re.Pattern[str]) -> Callable[[str], list[Span]]:
     """The function of a rule that is a name or a pattern."""
     if isinstance(rule, str) and not rule.startswith("regex:"):

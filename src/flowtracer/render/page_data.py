@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from flowtracer.tracing.data import Trace
 
 ROLE_CODES = {"template": "t", "user": "u", "response": "r", "answer": "a"}
-FLOW_NOTE = "Throughput: how much of the unit of flow from the prompt to the answer passes through."
+SCORER_NOTES = {
+    "flow": "Throughput: how much of the flow from the prompt to the answer passes through the token.",
+    "random": "Random numbers, a control.",
+    "attention_max": "The most that a later token of the response attends to the token.",
+    "answer_attention": "How much the answer attends to the token, in one hop.",
+    "rollout": "Attention rollout: the answer's attention followed through as many steps as layers.",
+    "position": "The token's number in the response, a control.",
+    "delimiters": "1 for tokens without letter and digit, a control.",
+}
 
 
 def page_data(trace: "Trace") -> dict[str, Any]:
@@ -36,10 +44,8 @@ def page_data(trace: "Trace") -> dict[str, Any]:
         "last": [unit.last for unit in units],
         "ids": [list(trace.ids[unit.first : unit.last + 1]) for unit in units],
         "roles": roles,
-        "scorers": {
-            "flow": {"score": [_short(trace.throughput[i]) for i in strongest], "note": FLOW_NOTE}
-        },
-        "layers": None,
+        "scorers": _scorers(trace),
+        "layers": _layers(trace),
         "potential": [_short(trace.potential[token]) for token in strongest],
         "edges": _edges(trace, unit_of),
         "backbone": sorted({unit_of[token] for token in trace.backbone(BACKBONE_RATIO)}),
@@ -48,13 +54,15 @@ def page_data(trace: "Trace") -> dict[str, Any]:
         "routes": [
             {"units": [unit_of[token] for token in route.tokens], "p": route.probability}
             for route in trace.routes
-            if len(route.tokens) > 2
         ],
-        "direct": None,
-        "hops": sum(trace.inflow) - 1,
+        "direct": trace.direct,
+        "through_one": trace.through_one,
+        "stops": _short(
+            sum(f for f, role in zip(trace.inflow, trace.roles, strict=True) if role == "response")
+        ),
         "answer": _answer(trace),
         "regions": regions(trace),
-        "cut_off": None,
+        "cut_off": trace.cut_off,
         "palette": list(CIVIDIS),
         "meta": _meta(trace),
     }
@@ -74,6 +82,27 @@ def regions(trace: "Trace") -> list[dict[str, Any]]:
         for name in carried
         if tokens[name]
     ]
+
+
+def _scorers(trace: "Trace") -> dict[str, Any]:
+    """The flow's throughput, then every other scorer; of a unit the highest score of its tokens."""
+    scores = {"flow": trace.throughput, **trace.scores}
+    return {
+        name: {"score": _by_unit(trace, values), "note": SCORER_NOTES.get(name, "")}
+        for name, values in scores.items()
+    }
+
+
+def _layers(trace: "Trace") -> dict[str, Any] | None:
+    """Throughput of each layer alone, or None where it was not computed."""
+    if not trace.layer_throughput:
+        return None
+    rows = [_by_unit(trace, values) for values in trace.layer_throughput]
+    return {"numbers": list(trace.provenance.layers), "throughput": rows}
+
+
+def _by_unit(trace: "Trace", values: tuple[float, ...]) -> list[float]:
+    return [_short(max(values[unit.first : unit.last + 1])) for unit in trace.units]
 
 
 def _edges(trace: "Trace", unit_of: list[int]) -> list[float]:
@@ -100,8 +129,8 @@ def _answer(trace: "Trace") -> dict[str, Any]:
         before = role
     return {
         "text": " … ".join(one_line(span.strip()) for span in spans),
-        "rule": one_line(trace.provenance.answer_rule),
-        "correct": None,
+        "rule": one_line(trace.matched_rule),
+        "correct": trace.correct,
         "tokens": trace.roles.count("answer"),
     }
 

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,7 +13,7 @@ from flowtracer.render import notebook_frame
 from flowtracer.storage import atomic_write
 
 SCHEMA = "flowtracer.trace"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Role = Literal["template", "user", "response", "answer"]
 
@@ -55,9 +55,16 @@ class Trace:
     inflow: tuple[float, ...]
     throughput: tuple[float, ...]
     edges: tuple[Edge, ...]  # the strongest into and out of every token, and the backbone's
-    routes: tuple[Route, ...]
-    hubs: tuple[int, ...]
+    routes: tuple[Route, ...]  # of two and more hops, by the tokens of the response that they pass
+    hubs: tuple[int, ...]  # of the response without its answer
     provenance: Provenance
+    matched_rule: str = ""  # that found the answer: of "auto" the rule that did
+    direct: float | None = None  # flow from the prompt into the answer in one hop, of 1
+    through_one: float | None = None  # flow that passes one token of the response on its way, of 1
+    scores: dict[str, tuple[float, ...]] = field(default_factory=dict)  # other scorers, by name
+    layer_throughput: tuple[tuple[float, ...], ...] = ()  # of each of provenance.layers alone
+    correct: bool | None = None  # whether a grader accepts the response; None: not graded
+    cut_off: bool | None = None  # whether the response hit its token limit; None: not known
 
     @property
     def response_start(self) -> int:

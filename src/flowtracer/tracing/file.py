@@ -45,12 +45,15 @@ def trace_from_json(data: object) -> Trace:
     """The trace in what `Trace.to_json` gave. Raises TraceFileError."""
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise TraceFileError("is not a flowtracer trace (no schema 'flowtracer.trace')")
-    if data.get("version") != SCHEMA_VERSION:
+    version = data.get("version")
+    if version not in (1, SCHEMA_VERSION) or isinstance(version, bool):
         raise TraceFileError(
-            f"has schema version {data.get('version')!r}, this flowtracer reads {SCHEMA_VERSION}; "
+            f"has schema version {version!r:.40}, this flowtracer reads 1 and {SCHEMA_VERSION}; "
             "use the flowtracer that wrote it, or trace the text again"
         )
     try:
+        if version == 1:
+            data = _upgraded(data)
         trace = Trace(
             text=_typed(data["text"], str),
             ids=tuple(_typed(token, int) for token in data["ids"]),
@@ -69,13 +72,37 @@ def trace_from_json(data: object) -> Trace:
             ),
             hubs=tuple(_typed(token, int) for token in data["hubs"]),
             provenance=_provenance(data["provenance"]),
+            matched_rule=_typed(data["matched_rule"], str),
+            direct=None if data["direct"] is None else _number(data["direct"]),
+            through_one=None if data["through_one"] is None else _number(data["through_one"]),
+            scores={
+                _typed(name, str): _numbers(values)
+                for name, values in _typed(data["scores"], dict).items()
+            },
+            layer_throughput=tuple(map(_numbers, data["layer_throughput"])),
+            correct=_known(data["correct"]),
+            cut_off=_known(data["cut_off"]),
         )
     except KeyError as error:
         raise TraceFileError(f"is damaged: {error.args[0]!r} is missing") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise TraceFileError(f"is damaged: {error}") from None
     _check(trace)
     return trace
+
+
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """What version 1 held, as version 2 says it.
+
+    Routes were single paths from a token of the prompt to one of the answer, most of one hop, and are
+    left out; hubs could be answer tokens.
+    """
+    hubs = [hub for hub in data["hubs"] if data["roles"][hub] != "answer"]
+    rule = _typed(data["provenance"], dict)["answer_rule"]
+    return data | {
+        "routes": [], "hubs": hubs, "matched_rule": rule, "direct": None, "through_one": None,
+        "scores": {}, "layer_throughput": [], "correct": None, "cut_off": None,
+    }  # fmt: skip
 
 
 def _check(trace: Trace) -> None:
@@ -86,6 +113,13 @@ def _check(trace: Trace) -> None:
             raise TraceFileError(
                 f"is damaged: {name} does not have one entry for each of {count} tokens"
             )
+    for values in (*trace.scores.values(), *trace.layer_throughput):
+        if len(values) != count:
+            raise TraceFileError(
+                f"is damaged: its scores do not have one entry for each of {count} tokens"
+            )
+    if len(trace.layer_throughput) not in (0, len(trace.provenance.layers)):
+        raise TraceFileError("is damaged: it does not have the throughput of every layer")
     if not any(role in ("response", "answer") for role in trace.roles):
         raise TraceFileError("is damaged: it has no response")
     if any(not 0 <= start <= stop <= len(trace.text) for start, stop in trace.offsets):
@@ -103,6 +137,12 @@ def _check(trace: Trace) -> None:
 def _typed(value: Any, kind: type) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f"{reprlib.repr(value)} is not of type {kind.__name__}")
+    return value
+
+
+def _known(value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{reprlib.repr(value)} is not true, false or null")
     return value
 
 

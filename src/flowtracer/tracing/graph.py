@@ -1,6 +1,7 @@
 """All that a trace takes from attention, and how often it reads attention for that."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -8,11 +9,11 @@ from torch import Tensor
 from flowtracer.flow import (
     AnswerFlow,
     Edge,
-    Route,
+    Routes,
     answer_flow,
-    dominant_routes,
     smallest_edge_set,
     strongest_edges,
+    strongest_routes,
 )
 from flowtracer.flow.solve import AttentionRows, rows_of
 from flowtracer.flow.targeted import AnswerTokens
@@ -24,25 +25,34 @@ BACKBONE_EDGE_LIMIT = 10_000  # our choice: keeps the page of an 8,000-token tex
 
 @dataclass(frozen=True)
 class TracedGraph:
-    """The flow of one text, and the edges and routes of it that are shown."""
+    """The flow of one text, the edges and routes of it that are shown, and other numbers of its tokens."""
 
     flow: AnswerFlow
     strongest: list[Edge]  # into and out of every token
     backbone: list[Edge]
-    routes: list[Route]
+    routes: Routes
+    scores: Mapping[str, Tensor] = field(default_factory=dict)  # by scorer, (1, T)
+    by_layer: tuple[Tensor, ...] = ()  # throughput of each chosen layer alone, (1, T)
 
 
 def read_graph(
-    attention: Tensor | AttentionRows, question: Tensor, answer: Tensor, answer_tokens: AnswerTokens
+    attention: Tensor | AttentionRows,
+    question: Tensor,
+    response: Tensor,
+    answer: Tensor,
+    answer_tokens: AnswerTokens,
 ) -> TracedGraph:
-    """Everything that reads attention (1, T, T); question and answer (1, T) as in `answer_flow`."""
+    """Everything that reads attention (1, T, T) once the text is known.
+
+    question and answer: (1, T) as in `answer_flow`. response: (1, T) bool, its answer included.
+    """
     question, answer = question.to(attention.device), answer.to(attention.device)
     flow = answer_flow(attention, question, answer, answer_tokens=answer_tokens)
     return TracedGraph(
         flow,
         strongest_edges(flow, per_token=EDGES_PER_TOKEN),
         smallest_edge_set(flow, ratio=BACKBONE_EDGE_RATIO, limit=BACKBONE_EDGE_LIMIT),
-        dominant_routes(flow, question),
+        strongest_routes(flow, response),
     )
 
 
@@ -50,7 +60,7 @@ def count_passes() -> int:
     """How often `read_graph` reads all rows of attention, counted on a text of two tokens."""
     attention = _CountedRows(torch.full((1, 2, 2), 0.5).tril())
     question = torch.tensor([[True, False]])
-    read_graph(attention, question, (~question).float(), "absorb")
+    read_graph(attention, question, ~question, (~question).float(), "absorb")
     return attention.rows_read // 2
 
 

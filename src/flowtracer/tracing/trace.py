@@ -1,8 +1,7 @@
 """One text traced: capture, regions and flow put together, in plain numbers that can be saved."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -11,10 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from flowtracer.attention import auto_attention, depth_of, select_layers
+from flowtracer.attention import depth_of, select_layers
 from flowtracer.attention.layers import Layers
 from flowtracer.flow import Edge, Route, find_hubs
-from flowtracer.flow.solve import AttentionRows
 from flowtracer.flow.targeted import AnswerTokens
 from flowtracer.models.generation import MAX_NEW_TOKENS, respond
 from flowtracer.regions import (
@@ -24,6 +22,7 @@ from flowtracer.regions import (
     answer_weights,
     decode_with_offsets,
     encode_with_offsets,
+    matched_rule,
     opened_thought,
     render_prompt,
     rule_name,
@@ -32,11 +31,12 @@ from flowtracer.regions import (
 )
 from flowtracer.regions.prompts import Message, Question
 from flowtracer.regions.tokens import token_weights
+from flowtracer.scorers import ScoreOptions
 from flowtracer.tracing.choices import check_choices
 from flowtracer.tracing.data import Provenance, Role, Trace
-from flowtracer.tracing.graph import TracedGraph, count_passes, read_graph
-
-Progress = Callable[[str, int, int], None]
+from flowtracer.tracing.graph import TracedGraph
+from flowtracer.tracing.reading import Progress, read_model
+from flowtracer.tracing.scores import text_batch
 
 
 class KeepResponse(Protocol):
@@ -72,6 +72,7 @@ def trace(
     seed: int = 0,
     model_name: str | None = None,
     tile_above: int | None = None,
+    by_layer: bool = True,
     progress: Progress | None = None,
     keep_response: KeepResponse | None = None,
 ) -> Trace:
@@ -89,6 +90,8 @@ def trace(
         chat: False takes the prompt as it is, without template.
         tile_above: tokens beyond which attention is not held as a T x T matrix but computed again
             in tiles whenever it is read. None: where T x T takes a sixteenth of free memory.
+        by_layer: also send the flow through each chosen layer's attention alone, where attention is a
+            matrix. Takes two solves a layer and a second T x T.
         progress: called with "answering", "tracing" or, in tiles, "reading", how many tokens, layers
             or rows are done, and how many there are at most.
         keep_response: called with a response that the model has given, before it is traced.
@@ -100,8 +103,10 @@ def trace(
     # Before an answer that nothing could trace.
     check_choices(answer=answer, question=question, answer_tokens=answer_tokens, layers=layers)
     chosen = select_layers(layers, depth_of(model))
+    options = ScoreOptions(layers=layers, answer_tokens=answer_tokens, tile_above=tile_above)
     rendered = render_prompt(tokenizer, prompt, chat=chat)
     asked = tokenize_prompt(tokenizer, rendered)
+    cut_off = None
     if response is None:
         response = respond(
             model,
@@ -112,11 +117,12 @@ def trace(
             seed=seed,
             progress=progress and (lambda done: progress("answering", done, max_new_tokens)),
         )
+        cut_off = len(response) == max_new_tokens  # the end-of-text token is not part of it
         if keep_response is not None:
             keep_response(
                 response=decode_with_offsets(tokenizer, response).text,
                 response_ids=response,
-                cut_off=len(response) == max_new_tokens,
+                cut_off=cut_off,
             )
     if isinstance(response, str):
         answered = encode_with_offsets(tokenizer, response)
@@ -137,12 +143,13 @@ def trace(
     if not bool(sources.any()):
         raise ValueError("the template hides the user's message; use question='prompt'")
 
-    ids = asked.ids + answered.ids
     end = len(asked.ids) + int(weights.nonzero().max()) + 1  # nothing after the answer matters
-    attention = _attention(model, ids[:end], layers, tile_above, progress)
-    enters = torch.cat([sources, torch.zeros(len(answered.ids), dtype=torch.bool)])[None, :end]
-    draws = torch.cat([torch.zeros(len(asked.ids)), weights])[None, :end]
-    graph = read_graph(attention, enters, draws, answer_tokens)
+    enters = torch.cat([sources, torch.zeros(len(answered.ids), dtype=torch.bool)])
+    draws = torch.cat([torch.zeros(len(asked.ids)), weights])
+    text = text_batch(asked, answered, question=enters, answer=draws).take(
+        torch.tensor([0]), slice(end)
+    )
+    graph = read_model(model, text, options, by_layer=by_layer, progress=progress)
     provenance = Provenance(
         model=model_name or _model_name(model),
         dtype=str(model.dtype).removeprefix("torch."),
@@ -152,35 +159,8 @@ def trace(
         question=question,
         versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
     )
-    return assemble(asked, answered, users, weights, graph, provenance)
-
-
-def _attention(
-    model: PreTrainedModel,
-    ids: list[int],
-    layers: Layers,
-    tile_above: int | None,
-    progress: Progress | None,
-) -> Tensor | AttentionRows:
-    """Attention (1, T, T) of the text, as a matrix or in tiles."""
-    report = progress or (lambda stage, done, of: None)
-    attention = auto_attention(
-        model,
-        torch.tensor([ids]),
-        layers=layers,
-        tile_above=tile_above,
-        progress=partial(report, "tracing"),
-    )
-    if isinstance(attention, Tensor):
-        return attention
-    total, rows = count_passes() * len(ids), 0
-
-    def computed(more: int) -> None:
-        nonlocal rows
-        rows += more
-        report("reading", rows, total)
-
-    return replace(attention, computed=computed)
+    made = assemble(asked, answered, users, weights, graph, provenance)
+    return replace(made, matched_rule=_matched(answer, answered.text, thinking), cut_off=cut_off)
 
 
 def assemble(
@@ -201,8 +181,10 @@ def assemble(
     roles += ["answer" if weight > 0 else "response" for weight in weights.tolist()]
     flow = graph.flow
     throughput = _numbers(flow.throughput[0], total)
-    in_response = torch.arange(total) >= start
-    hubs = find_hubs(torch.tensor(throughput), in_response)
+    between = torch.tensor(
+        [role == "response" for role in roles]
+    )  # an answer gathers flow by construction
+    hubs = find_hubs(torch.tensor(throughput), between)
     kept = {(e.source, e.target): e for e in graph.strongest + graph.backbone}
     edges = sorted(kept.values(), key=lambda e: (-e.flow, e.target, e.source))
     return Trace(
@@ -218,9 +200,14 @@ def assemble(
         inflow=_numbers(flow.inflow[0], total),
         throughput=throughput,
         edges=tuple(Edge(e.source, e.target, _short(e.flow)) for e in edges),
-        routes=tuple(Route(r.tokens, _short(r.probability)) for r in graph.routes),
+        routes=tuple(Route(r.tokens, _short(r.probability)) for r in graph.routes.routes),
         hubs=hubs.tokens,
         provenance=provenance,
+        matched_rule=provenance.answer_rule,
+        direct=_short(graph.routes.direct),
+        through_one=_short(graph.routes.through_one),
+        scores={name: _numbers(values[0], total) for name, values in graph.scores.items()},
+        layer_throughput=tuple(_numbers(values[0], total) for values in graph.by_layer),
     )
 
 
@@ -238,6 +225,13 @@ def _numbers(values: Tensor, length: int) -> tuple[float, ...]:
 
 def _short(value: float) -> float:
     return float(f"{value:.6g}")
+
+
+def _matched(rule: AnswerRule | TokenPositions, response: str, thinking: bool) -> str:
+    """The name of the rule that found the answer, of "auto" the one of its rules that did."""
+    if isinstance(rule, str) and rule == "auto":
+        return matched_rule(response, thinking=thinking)
+    return _rule_name(rule)
 
 
 def _rule_name(rule: AnswerRule | TokenPositions) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from flowtracer.attention import select_layers
 from flowtracer.attention.mean import Edges
 from flowtracer.flow.targeted import AnswerTokens
-from flowtracer.regions import TokenPositions, answer_weights
+from flowtracer.regions import TokenPositions, answer_weights, matched_rule
 from flowtracer.regions.prompts import Question
 from flowtracer.render.page_data import page_data
 from flowtracer.scorers.batch import ScoreBatch
@@ -20,6 +20,7 @@ from flowtracer.scorers.scorer import ScoreOptions
 from flowtracer.scorers.table import EXTRA_SCORERS, SCORERS, find_scorer, score_evidence
 from flowtracer.tracing.data import Provenance, Trace
 from flowtracer.tracing.graph import read_graph
+from flowtracer.tracing.scores import local_scores
 from flowtracer.tracing.trace import assemble
 from flowtracer.workbench.engine import Engine
 from flowtracer.workbench.evidence import LOCAL, cut, read_evidence
@@ -209,9 +210,11 @@ def _flow(
     assert attention is not None
     end = text.start + int(weights.nonzero().max()) + 1  # nothing behind the answer matters
     job.check()
+    here = batch.take(torch.tensor([0]), slice(end))
     graph = read_graph(
-        cut(attention, end), batch.question[:, :end], batch.answer[:, :end], options.answer_tokens
+        cut(attention, end), here.question, here.candidates, here.answer, options.answer_tokens
     )
+    graph = replace(graph, scores=local_scores(cut(attention, end), here, evidence.layers, options))
     provenance = Provenance(
         model=engine.name,
         dtype=str(engine.model.dtype).removeprefix("torch."),
@@ -221,7 +224,10 @@ def _flow(
         question=asked.question,
         versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
     )
-    return assemble(text.asked, text.answered, torch.tensor(text.user), weights, graph, provenance)
+    made = assemble(text.asked, text.answered, torch.tensor(text.user), weights, graph, provenance)
+    if rule == "auto":
+        return replace(made, matched_rule=matched_rule(text.answered.text, thinking=text.thinking))
+    return made
 
 
 def _scores(

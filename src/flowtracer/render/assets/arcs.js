@@ -28,7 +28,7 @@ flowtracer.arcs = (view) => {
       drawn.push(svg("path", { class: "arc", d: path(edge), "stroke-width": (0.4 + 2.6 * heavy).toFixed(2), opacity: (0.15 + 0.6 * heavy).toFixed(2) }));
     }
     all.replaceChildren(...drawn);
-    output.textContent = `${drawn.length} edges, ${Math.round((100 * sum) / (kept || 1))}% of the flow of all edges kept`;
+    output.textContent = `the ${drawn.length} strongest edges`;
     drawOwn();
   };
   const drawOwn = () => {

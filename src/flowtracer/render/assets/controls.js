@@ -20,8 +20,10 @@ flowtracer.controls = (view) => {
     scorer.title = view.measure.note;
     end.value = view.end;
     view.find(".tv-scale").style.background = view.colours.gradient(flowtracer.isDark());
-    const { prompt, response } = view.measure.full;
-    view.find(".tv-scale-high").textContent = `${number(response)} or more in the response, ${number(prompt)} in the prompt`;
+    const { prompt, response } = view.measure.scales;
+    view.find(".tv-scale-low").textContent = number(response.low);
+    view.find(".tv-scale-high").textContent = `${number(response.high)} or more`;
+    view.find(".tv-scale-box").title = `In the prompt from ${number(prompt.low)} to ${number(prompt.high)}: each of its tokens starts with an equal part of the unit`;
     view.find(".tv-key.chosen").textContent = `${view.end} 40% of the response`;
   };
 };

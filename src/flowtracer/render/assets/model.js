@@ -30,22 +30,28 @@ flowtracer.model = (data) => {
   });
 
   const byScore = (score) => (a, b) => score[b] - score[a] || a - b;
-  // The prompt has a scale of its own: each of its tokens carries its part of the source, by construction.
-  const fullScale = (score, pieces) => {
+  const scale = (score, part, pieces) => {
     const positive = pieces.map((i) => score[i]).filter((value) => value > 0).sort((a, b) => a - b);
-    return positive.length ? positive[Math.min(positive.length - 1, Math.floor(0.98 * positive.length))] : 1;
+    const high = positive.length ? positive[Math.min(positive.length - 1, Math.floor(0.98 * positive.length))] : 1;
+    // Each token of the prompt carries its part of the source, by construction: its scale begins there.
+    const low = part === "prompt" && positive.length > 1 && positive[0] < high ? positive[0] : 0;
+    return { low, high };
   };
   const measure = (name) => {
     const score = scorers[name].score;
     const rank = new Array(count).fill(0); // among the prompt's, or the response's without the answer
-    const full = {}, size = {};
+    const scales = {}, size = {};
     for (const part of ["prompt", "response"]) {
       const pieces = members(part);
-      full[part] = fullScale(score, pieces);
+      scales[part] = scale(score, part, pieces);
       size[part] = pieces.length;
       pieces.sort(byScore(score)).forEach((i, place) => { rank[i] = place + 1; });
     }
-    const strength = (i) => (group[i] === "answer" ? 0 : Math.min(1, Math.sqrt(Math.max(0, score[i]) / full[group[i]])));
+    const strength = (i) => {
+      if (group[i] === "answer" || !(score[i] > 0)) return 0;
+      const { low, high } = scales[group[i]];
+      return Math.min(1, Math.sqrt(Math.max(0, score[i] - low) / (high - low)));
+    };
     const rankText = (i) => (rank[i] ? `${rank[i]} of ${size[group[i]]} in the ${group[i]}` : "not ranked: the answer");
     const chosen = (end) => {
       if (name === "flow" && end === "top") return new Set(data.backbone);
@@ -53,7 +59,7 @@ flowtracer.model = (data) => {
       const needed = Math.ceil(data.ratio * order.length - 1e-9);
       return new Set(end === "top" ? order.slice(0, needed).filter((i) => score[i] > 0) : order.slice(order.length - needed));
     };
-    return { name, score, note: scorers[name].note, full, rank, rankText, strength, chosen };
+    return { name, score, note: scorers[name].note, scales, rank, rankText, strength, chosen };
   };
   const measures = new Map();
   const measured = (name) => {

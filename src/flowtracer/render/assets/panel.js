@@ -67,19 +67,22 @@ flowtracer.lists = (view) => {
     item.append(make("span", "tv-next", next ? `→ ${label(next.target)}` : ""));
     view.find(".tv-hubs").append(item);
   }
-  const note = [];
-  if (data.direct !== null) note.push(`${percent(data.direct)} of the flow goes from the prompt to the answer in one hop; ${data.hops.toFixed(1)} hops on average.`);
-  const together = data.routes.reduce((sum, route) => sum + route.p, 0);
-  if (data.routes.length) note.push(`Of the routes of two and more hops these ${data.routes.length} carry the most, ${percent(together)} of the flow together: it spreads over very many.`);
-  view.find(".tv-routes-note").textContent = note.join(" ") || "There is no route of two and more hops.";
-  for (const route of data.routes) {
-    const item = make("li");
-    route.units.forEach((i, n) => {
-      if (n) item.append(" → ");
-      item.append(flowtracer.goButton(view, i));
-    });
-    item.append(make("span", "tv-value", ` ${percent(route.p)}`));
-    view.find(".tv-routes").append(item);
-  }
+  const routes = view.find(".tv-routes"), left = 1 - data.direct - data.through_one;
+  view.find(".tv-routes-note").textContent = data.direct === null
+    ? "Not in this file: trace the text again to have them."
+    : `${percent(data.direct)} of the flow goes from the prompt straight to the answer, ${percent(data.through_one)} through one token of the response and ${percent(Math.max(0, left))} through several. Each unit stops at ${data.stops.toFixed(1)} of them on average. No single route carries much:`;
+  const addRoutes = (title, list) => {
+    if (!list.length) return;
+    routes.append(make("li", "tv-routes-title", `${title}: the strongest ${list.length} carry ${percent(list.reduce((sum, route) => sum + route.p, 0))}`));
+    for (const route of list) {
+      const item = make("li");
+      item.append("prompt → ");
+      for (const i of route.units) item.append(flowtracer.goButton(view, i), " → ");
+      item.append("answer", make("span", "tv-value", percent(route.p)));
+      routes.append(item);
+    }
+  };
+  addRoutes("through one token", data.routes.filter((route) => route.units.length === 1));
+  addRoutes("through several", data.routes.filter((route) => route.units.length > 1));
   for (const [name, value] of Object.entries(data.meta)) view.find(".tv-meta").append(make("dt", "", name), make("dd", "", value));
 };

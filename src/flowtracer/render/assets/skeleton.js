@@ -22,7 +22,7 @@ flowtracer.skeleton = `
     <p class="tv-layers-note"></p>
   </details>
   <p class="tv-legend">
-    <span class="tv-scale-box"><span>0</span><span class="tv-scale"></span><span class="tv-scale-high"></span></span>
+    <span class="tv-scale-box"><span class="tv-scale-low"></span><span class="tv-scale"></span><span class="tv-scale-high"></span></span>
     <span class="tv-keys"><span class="tv-key role-t">template</span> <span class="tv-key role-u">user</span> <span class="tv-key role-a">answer</span> <span class="tv-key chosen"></span> <span class="tv-key hub">hub</span></span>
   </p>
 </section>

@@ -1,0 +1,90 @@
+"""What a trace reads of the model: one pass, and everything that follows from its attention."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor, nn
+
+from flowtracer.attention import (
+    attention_by_layer,
+    auto_attention,
+    depth_of,
+    needs_tiles,
+    select_layers,
+)
+from flowtracer.flow import send_flow
+from flowtracer.flow.solve import AttentionRows
+from flowtracer.scorers import ScoreOptions
+from flowtracer.scorers.batch import ScoreBatch
+from flowtracer.tracing.graph import TracedGraph, count_passes, read_graph
+from flowtracer.tracing.scores import local_scores
+
+Progress = Callable[[str, int, int], None]
+
+
+def read_model(
+    model: nn.Module,
+    text: ScoreBatch,
+    options: ScoreOptions,
+    *,
+    by_layer: bool,
+    progress: Progress | None = None,
+) -> TracedGraph:
+    """Flow, edges, routes and scores of one text (1, T) that ends with its answer.
+
+    by_layer: also the throughput of each layer alone, where attention is a matrix.
+    """
+    report = progress or (lambda stage, done, of: None)
+    layers: list[Tensor] = []
+
+    def show(layer: int, attention: Tensor) -> None:
+        here = attention.device
+        sent = send_flow(
+            attention,
+            text.question.to(here),
+            text.answer.to(here),
+            answer_tokens=options.answer_tokens,
+        )
+        layers.append(sent.throughput.nan_to_num(nan=0.0, posinf=0.0).cpu())
+
+    count = text.input_ids.shape[1]
+    tiled = options.edges == "mean" and needs_tiles(model, count, options.tile_above)
+    read = partial(attention_by_layer, show=show) if by_layer and not tiled else None
+    attention = _attention(model, text.input_ids, options, read, report)
+    response = text.candidates
+    graph = read_graph(attention, text.question, response, text.answer, options.answer_tokens)
+    chosen = select_layers(options.layers, depth_of(model))
+    scores = local_scores(attention, text, chosen, options)
+    return replace(graph, scores=scores, by_layer=tuple(layers))
+
+
+def _attention(
+    model: nn.Module,
+    input_ids: Tensor,
+    options: ScoreOptions,
+    by_layer: Callable[..., Tensor] | None,
+    report: Progress,
+) -> Tensor | AttentionRows:
+    """Attention (1, T, T) of the text, as a matrix or in tiles that report what is read of them."""
+    told = partial(report, "tracing")
+    if by_layer is not None:
+        return by_layer(model, input_ids, layers=options.layers, edges=options.edges, progress=told)
+    attention = auto_attention(
+        model,
+        input_ids,
+        layers=options.layers,
+        edges=options.edges,
+        tile_above=options.tile_above,
+        progress=told,
+    )
+    if isinstance(attention, Tensor):
+        return attention
+    total, rows = count_passes() * input_ids.shape[1], 0
+
+    def computed(more: int) -> None:
+        nonlocal rows
+        rows += more
+        report("reading", rows, total)
+
+    return replace(attention, computed=computed)
