@@ -102,6 +102,7 @@ def training(
     with needing("train"):
         import torch
 
+        from flowtracer.studies.terminal import print_report
         from flowtracer.studies.training.report import write_report
         from flowtracer.studies.training.study import TrainingStudy, run_training
         from flowtracer.studies.training.tuning import parse_rates, parse_seeds
@@ -140,7 +141,7 @@ def training(
     )
     results = run_training(study, out, jobs=jobs, say=lambda line: print(line, flush=True))
     table = write_report(study, results, out, command=command_line(), foretold=foretold)
-    print(table.read_text(encoding="utf-8"))
+    print_report(table)
     print(f"Table, figures and all runs are in {out}")
     if results.failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in results.failed.items())

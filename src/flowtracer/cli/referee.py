@@ -64,6 +64,7 @@ def value(
     with needing("train"):
         from flowtracer.models import load
         from flowtracer.scorers.table import SCORERS
+        from flowtracer.studies.terminal import print_report
         from flowtracer.studies.value.report import read_scores, write_report
         from flowtracer.studies.value.study import ValueStudy, run_value
         from flowtracer.tasks import load_task
@@ -90,7 +91,7 @@ def value(
     table = write_report(
         study, rows, out, command=command_line(), brought=brought, tokenizer=loaded.tokenizer
     )
-    print(table.read_text(encoding="utf-8"))
+    print_report(table)
     print(f"Table, pictures and values.parquet are in {out}")
 
 
@@ -162,6 +163,7 @@ def gradient(
         from flowtracer.studies.gradient.report import write_checkpoints, write_report
         from flowtracer.studies.gradient.rollouts import batches_in, read_groups
         from flowtracer.studies.gradient.study import GradientStudy, run_gradient
+        from flowtracer.studies.terminal import print_report
         from flowtracer.tasks import load_task
     chosen = rule or ["flow@end=top/bottom", *(name for name in SCORERS if name != "flow")]
     rules = [one.name for one in parse_rules(["uniform", *(r for r in chosen if r != "uniform")])]
@@ -193,8 +195,8 @@ def gradient(
         with progress_bar() as progress:
             rows = run_gradient(study, loaded, questions, folder, groups=groups, progress=progress)
         table = write_report(study, rows, folder, command=command_line())
-        print(table.read_text(encoding="utf-8"))
+        print_report(table)
         figures[Path(policy).name] = json.loads((folder / "figures.json").read_text("utf-8"))
     if checkpoint:
-        print(write_checkpoints(figures, out, command=command_line()).read_text(encoding="utf-8"))
+        print_report(write_checkpoints(figures, out, command=command_line()))
     print(f"Table, figure and a row a batch are in {out}")

@@ -198,6 +198,7 @@ def _run(
     loading: further options of `load`.
     """
     from flowtracer.models import load
+    from flowtracer.studies.terminal import print_report
     from flowtracer.tasks import load_task
 
     settings = study.solutions
@@ -212,5 +213,5 @@ def _run(
             f"{out / 'rows.jsonl'}: no report can be made of its rows ({type(error).__name__}: {error}); "
             "if the file was changed, delete it and run the command again"
         ) from error
-    print(table.read_text(encoding="utf-8"))
+    print_report(table)
     print(f"Table, figures and a row a problem are in {out}")

@@ -18,11 +18,12 @@ from flowtracer.studies.verdicts import in_words, judge
 NAMED = 10  # rules with a colour of their own, as many as the palette has
 COLUMNS = (
     "rule",
+    "verdict",
+    "cosine with the reward's gradient, less uniform",
+    "effective batch",
     "cosine with the reward's gradient",
-    "less uniform",
     "with uniform GRPO's, less uniform",
     "of signs, less uniform",
-    "effective batch",
     "Gini",
     "effective tokens",
 )
@@ -38,6 +39,7 @@ def write_report(
     count = len(informative_batches(rows))
     verdicts = judge({one.name: one.differences for one in others}, seed=study.seed)
     paragraph = in_words(verdicts, baseline="uniform weights", units="batches", count=count)
+    words = {verdict.name: verdict.word for verdict in verdicts}
     ordered = [found[0], *sorted(others, key=lambda one: -one.difference.value)]
     return write_judged(
         study,
@@ -45,7 +47,7 @@ def write_report(
         command=command,
         title="Alignment of gradients",
         what=_what(study, rows, count),
-        table=table_lines(COLUMNS, [_cells(one) for one in ordered]),
+        table=table_lines(COLUMNS, [_cells(one, words.get(one.name, "")) for one in ordered]),
         verdicts=verdicts,
         paragraph=paragraph,
         figures={
@@ -139,16 +141,17 @@ def _what(study: GradientStudy, rows: Sequence[dict[str, Any]], count: int) -> s
     )
 
 
-def _cells(one: Alignment) -> list[str]:
+def _cells(one: Alignment, verdict: str) -> list[str]:
     plain = one.name == "uniform"
     batch = one.effective_batch
     return [
         one.name if plain else f"`{one.name}`",
-        f"{one.cosine.value:.3f} [{one.cosine.low:.3f}, {one.cosine.high:.3f}]",
+        verdict,
         "" if plain else _signed(one.difference),
+        "" if batch is None else f"{batch.value:.2f} [{batch.low:.2f}, {batch.high:.2f}]",
+        f"{one.cosine.value:.3f} [{one.cosine.low:.3f}, {one.cosine.high:.3f}]",
         "" if plain else _signed(one.grpo_difference),
         "" if plain else _signed(one.sign_difference),
-        "" if batch is None else f"{batch.value:.2f} [{batch.low:.2f}, {batch.high:.2f}]",
         f"{one.gini:.2f}",
         f"{one.effective_tokens:.2f}",
     ]

@@ -45,8 +45,8 @@ def write_report(
     start, first = results.start, results.variants[0]
     begin = rate_interval(start.mean(1))
     primary = f"reward, first {study.early_steps} steps"
-    columns = ["method", primary, f"{primary}, over {first.name}", "accuracy", "each seed"]
-    columns += ["over the start", f"over {first.name}", "reward, last 10 steps"]
+    columns = ["method", primary, f"{primary}, over {first.name}", "accuracy"]
+    columns += [f"over {first.name}", "over the start", "reward, last 10 steps", "each seed"]
     columns += [f"steps to {study.reach:g}"] if study.reach is not None else []
     columns += ["credit's ratio of a step", "minutes a run"]
     entries = [["start", "", "", str(begin), *[""] * (len(columns) - 4)]]
@@ -207,10 +207,10 @@ def _compare(
     minutes = median(_seconds(rows) for rows in variant.metrics) / 60
     entry = [
         str(accuracy),
-        ", ".join(f"{100 * value:.1f}" for value in each),
-        points(gain),
         "" if variant is first else points(over_first),
+        points(gain),
         f"{fmean(_last_reward(rows) for rows in variant.metrics):.3f}",
+        ", ".join(f"{100 * value:.1f}" for value in each),
         "" if ratio is None else f"{100 * ratio:.1f}%",
         f"{minutes:.1f}",
     ]

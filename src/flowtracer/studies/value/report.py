@@ -22,7 +22,7 @@ from flowtracer.studies.value.summary import (
     Brought,
     agreements,
 )
-from flowtracer.studies.verdicts import in_words, judge
+from flowtracer.studies.verdicts import Verdict, in_words, judge
 
 VALUES_FILE = "values.parquet"
 COLOURED = 3  # scorers below the coloured response, our choice: flow and the extremes
@@ -75,7 +75,7 @@ def write_report(
         command=command,
         title="True credit",
         what=_what(study, rows),
-        table=[*_table([*ordered, found[-1]]), "", *captions[:-1]],
+        table=[*_table([*ordered, found[-1]], verdicts), "", *captions[:-1]],
         verdicts=verdicts,
         paragraph=paragraph,
         figures={"scorers": [_plain(one) for one in found]},
@@ -162,10 +162,13 @@ def _what(study: ValueStudy, rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _table(found: Sequence[Agreement]) -> list[str]:
+def _table(found: Sequence[Agreement], verdicts: Sequence[Verdict]) -> list[str]:
+    words = {verdict.name: verdict.word for verdict in verdicts}
+    ratios = RATIOS[::-1]  # the last is the one that is judged
     columns = [
         "scorer",
-        *(f"credit in the top {ratio:.0%}" for ratio in RATIOS),
+        "verdict",
+        *(f"credit in the top {ratio:.0%}" for ratio in ratios),
         "rank correlation with its size",
         "position taken out",
         "sign, right responses",
@@ -176,7 +179,8 @@ def _table(found: Sequence[Agreement]) -> list[str]:
         [
             [
                 one.name if one.name in (CEILING, SURPRISE) else f"`{one.name}`",
-                *(percent(one.in_top[ratio]) for ratio in RATIOS),
+                words.get(one.name, ""),
+                *(percent(one.in_top[ratio]) for ratio in ratios),
                 *map(_two_digits, (one.correlation, one.without_position)),
                 *map(_two_digits, (one.sign_right, one.sign_wrong)),
             ]
