@@ -1,6 +1,7 @@
 """The check that a built site loads nothing from another address, and the site's own settings."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,15 @@ def test_links_between_files_of_the_repository_lead_somewhere():
             if not (page.parent / link).exists():
                 broken.append(f"{page.relative_to(ROOT)} links to {link}")
     assert not broken
+
+
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("docs/api/*.md"), ROOT / "docs/equations.md"], ids=lambda page: page.stem
+)
+def test_what_a_page_documents_is_there(page):
+    missing = []
+    for name in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        module, _, attribute = name.rpartition(".")
+        if "integrations" not in name and not hasattr(import_module(module), attribute):
+            missing.append(f"{page.name} documents {name}, which is not there")
+    assert not missing
