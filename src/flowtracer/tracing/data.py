@@ -1,16 +1,22 @@
 """A trace: plain numbers about the flow through one text."""
 
-import json
 import math
 import os
+import reprlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from flowtracer.flow import BACKBONE_RATIO, Edge, Route
-from flowtracer.render import notebook_frame
-from flowtracer.storage import atomic_write
+from flowtracer.render import notebook_frame, page_html
+from flowtracer.tracing.saving import figure_of, save
+from flowtracer.tracing.tables import TopToken, dataframe, top_tokens
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 SCHEMA = "flowtracer.trace"
 SCHEMA_VERSION = 2
@@ -39,7 +45,7 @@ class Provenance:
     versions: dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """Flow through one text. Per-token tuples all have one entry per token.
 
@@ -97,6 +103,8 @@ class Trace:
 
     def backbone(self, ratio: float = BACKBONE_RATIO) -> tuple[int, ...]:
         """Response tokens with the highest throughput: the top 40% (section 3.3 of the paper)."""
+        if not 0 < ratio <= 1:
+            raise ValueError(f"ratio is {ratio}; it must be above 0 and at most 1")
         start = self.response_start
         count = math.ceil(ratio * (len(self.ids) - start) - 1e-9)  # as `select_backbone` rounds
         order = sorted(range(start, len(self.ids)), key=lambda i: (-self.throughput[i], i))
@@ -107,14 +115,74 @@ class Trace:
         start, stop = self.offsets[token]
         return self.text[start:stop]
 
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Text of each token, as `token_text` gives it."""
+        return tuple(map(self.token_text, range(len(self.ids))))
+
+    @property
+    def answer(self) -> str:
+        """Text of the answer; its parts joined by a space if there are several."""
+        spans: list[list[int]] = []
+        for (start, stop), role in zip(self.offsets, self.roles, strict=True):
+            if role != "answer":
+                continue
+            if spans and start <= spans[-1][1]:
+                spans[-1][1] = max(spans[-1][1], stop)
+            else:
+                spans.append([start, stop])
+        return " ".join(self.text[start:stop].strip() for start, stop in spans)
+
+    def top(
+        self, k: int = 10, *, scorer: str = "flow", roles: Collection[Role] = ("response",)
+    ) -> list[TopToken]:
+        """The k tokens of these roles with the highest scores: position, text, role, score.
+
+        Raises ValueError for a scorer that the trace does not hold.
+        """
+        return top_tokens(self, k, scorer=scorer, roles=roles)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trace as UTF-8 JSON, atomically. See `flowtracer.load_trace`."""
-        with atomic_write(Path(path)) as partial:
-            partial.write_text(json.dumps(self.to_json(), ensure_ascii=True), encoding="utf-8")
+        """Write the trace, atomically, as what the name ends in.
+
+        .json: all numbers, see `flowtracer.load_trace`. .html: the page, one file that needs no other.
+        .png or .svg: the token graph. Raises ValueError for another ending.
+        """
+        save(self, Path(path))
+
+    def to_html(self) -> str:
+        """The page as text, as `save("x.html")` writes it."""
+        return page_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and dictionaries, with the schema version."""
         return {"schema": SCHEMA, "version": SCHEMA_VERSION, **asdict(self)}
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """A table of pandas with one row for each token, its index the position in the text.
+
+        Columns: id (in the vocabulary), text, role (template, user, response or answer), answer_weight (how
+        strongly it draws flow, 0 outside the answer), throughput, potential, inflow (all of one unit of
+        flow), hub and backbone (bool), and score_NAME for each further scorer of the trace.
+
+        Raises ImportError, in one sentence, without pandas.
+        """
+        return dataframe(self)
+
+    def plot(self, kind: str = "graph") -> "Figure":
+        """A figure of matplotlib: "graph" (the coloured text with its strongest edges) or "bars".
+
+        Raises ValueError for another kind, and for bars of a response that repeats too few pieces.
+        """
+        return figure_of(self, kind)
+
+    def __repr__(self) -> str:
+        prompt = self.response_start
+        answer = reprlib.repr(self.answer)
+        return (
+            f"Trace(model={self.provenance.model!r}, prompt={prompt} tokens, "
+            f"response={len(self.ids) - prompt} tokens, answer={answer}, hubs={len(self.hubs)})"
+        )
 
     def _repr_html_(self) -> str:
         return notebook_frame(self)
