@@ -3,7 +3,6 @@
 import math
 import os
 import reprlib
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -134,7 +133,7 @@ class Trace:
         return " ".join(self.text[start:stop].strip() for start, stop in spans)
 
     def top(
-        self, k: int = 10, *, scorer: str = "flow", roles: Collection[Role] = ("response",)
+        self, k: int = 10, *, scorer: str = "flow", roles: tuple[Role, ...] = ("response",)
     ) -> list[TopToken]:
         """The k tokens of these roles with the highest scores: position, text, role, score.
 

@@ -1,6 +1,5 @@
 """A trace's tokens as rows: the highest ones, and all of them as a table of pandas."""
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ class TopToken(NamedTuple):
 
 
 def top_tokens(
-    trace: "Trace", k: int, *, scorer: str = "flow", roles: Collection["Role"] = ("response",)
+    trace: "Trace", k: int, *, scorer: str = "flow", roles: "tuple[Role, ...]" = ("response",)
 ) -> list[TopToken]:
     """The k tokens of these roles with the highest scores, highest first; ties by position.
 
