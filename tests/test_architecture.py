@@ -36,15 +36,17 @@ MAY_IMPORT = {
     "tracing": "attention flow models regions render scorers storage",
     "credit": "attention flow kernels models regions scorers",
     "gradients": "credit models scorers",
+    "watching": "records render storage",
     "evaluation": "models regions storage tasks",
     "rollouts": "attention credit models records regions scorers storage",
-    "integrations": "attention credit gradients models regions scorers tasks",
-    "training": "credit flow gradients integrations models option_names records regions storage tasks",
+    "integrations": "attention credit gradients models regions scorers tasks watching",
+    "training": "credit flow gradients integrations models option_names records regions storage tasks "
+    "watching",
     "studies": "attention credit evaluation flow gradients intervention math_answers models records regions "
     "render rollouts scorers storage tasks training",
     "workbench": "attention flow intervention math_answers models regions render scorers tasks tracing",
     "cli": "credit evaluation models option_names records regions render rollouts scorers storage studies "
-    "tasks tracing training workbench",
+    "tasks tracing training watching workbench",
 }
 KERNELS = "src/flowtracer/kernels"  # Triton passes arguments by position
 STILL_POSITIONAL = {"_attention", "score"}

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.settings import CONFIG
+from helpers.settings import CONFIG as SHORT
 from safetensors.torch import load_file
 
 pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
@@ -18,6 +18,9 @@ from flowtracer.training.arguments import read_settings
 from flowtracer.training.curves import running_mean, training_curves
 from flowtracer.training.metrics import read_metrics
 from flowtracer.training.run import train
+from flowtracer.watching.parts import logged_steps, part_path, read_part
+
+CONFIG = SHORT + "rollouts_every: 2\n"
 
 
 def start(folder, *options):
@@ -62,6 +65,7 @@ def test_a_run_leaves_a_model_metrics_and_curves(whole):
     assert model.config.model_type == "qwen3"
     assert AutoTokenizer.from_pretrained(out).chat_template
     AutoModelForCausalLM.from_pretrained(out / "checkpoint-6")
+    assert logged_steps(out) == [1, 3, 5] and "rollouts.html" in {one.name for one in out.iterdir()}
 
 
 def test_a_killed_run_resumes_to_the_same_parameters(whole, tmp_path):
@@ -92,6 +96,9 @@ def test_a_killed_run_resumes_to_the_same_parameters(whole, tmp_path):
         strict=True,
     ):
         assert mine["reward"] == theirs["reward"] and mine["loss"] == theirs["loss"]
+    assert logged_steps(tmp_path / "out") == [1, 3, 5]  # none twice, none lost
+    for step in (1, 3, 5):
+        assert read_part(part_path(tmp_path / "out", step)) == read_part(part_path(whole[0], step))
 
 
 def test_a_folder_keeps_to_its_settings(whole):

@@ -10,6 +10,7 @@ import typer
 from flowtracer.cli import evaluate as evaluate_command
 from flowtracer.cli import score as score_command
 from flowtracer.cli import serve as serve_command
+from flowtracer.cli import show as show_command
 from flowtracer.cli import study as study_command
 from flowtracer.cli import trace as trace_command
 from flowtracer.cli import train as train_command
@@ -28,7 +29,7 @@ app = typer.Typer(
 
 # In the order of first use, which is that of the help page.
 app.command()(trace_command.trace)
-app.command()(trace_command.show)
+app.command()(show_command.show)
 app.command()(serve_command.serve)
 # Options that are not ours go to TRL's parser.
 app.command(

@@ -1,4 +1,4 @@
-"""`flowtracer trace` and `flowtracer show`: one text traced, printed, and written into a folder."""
+"""`flowtracer trace`: one text traced, printed, and written into a folder."""
 
 from collections.abc import Collection
 from functools import partial
@@ -131,7 +131,7 @@ def trace(
                 f"{error}; the response is in {folder / TEXT_FILE}, trace it by another rule: "
                 f"{command_to_reuse(folder, words, answer='last-line')}"
             ) from None
-    _show(result, folder, figures=figures, word_cloud=word_cloud)
+    show_trace(result, folder, figures=figures, word_cloud=word_cloud)
 
 
 def given_options(context: typer.Context, names: Collection[str]) -> list[str]:
@@ -147,25 +147,7 @@ def given_options(context: typer.Context, names: Collection[str]) -> list[str]:
     return words
 
 
-def show(
-    trace_file: Annotated[Path, typer.Argument(help="A trace.json that `trace` wrote.")],
-    out: Annotated[Path | None, typer.Option(help="Folder; default: beside the file.")] = None,
-    figures: Annotated[bool, typer.Option(help="Write PNG and SVG figures.")] = True,
-    word_cloud: Annotated[
-        bool,
-        typer.Option("--word-cloud", help="Write a word cloud too (needs flowtracer[wordcloud])."),
-    ] = False,
-) -> None:
-    """Print a saved trace and write its page and figures again; no model is loaded."""
-    from flowtracer.tracing.file import load_trace
-
-    result = load_trace(trace_file)
-    folder = trace_file.parent if out is None else out
-    folder.mkdir(parents=True, exist_ok=True)
-    _show(result, folder, figures=figures, word_cloud=word_cloud)
-
-
-def _show(result: "Trace", out: Path, *, figures: bool, word_cloud: bool) -> None:
+def show_trace(result: "Trace", out: Path, *, figures: bool, word_cloud: bool) -> None:
     """Print the trace and write its files into a folder that exists."""
     from flowtracer.render import save_page
     from flowtracer.render.terminal import show as show_text

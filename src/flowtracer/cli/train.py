@@ -16,8 +16,8 @@ EPILOG = (
     + ", ".join(
         f"--{one.name.replace('_', '-')}" for one in fields(CreditArguments) if one.name != "scorer"
     )
-    + "; --calibrated-rules, --calibrated-every and others of docs/training.md), and takes precedence "
-    "over the file: "
+    + "; --calibrated-rules, --calibrated-every and others of docs/training.md), or says which rollouts are "
+    "kept (--rollouts-every, --rollouts-count), and takes precedence over the file: "
     "flowtracer train configs/countdown.yaml --method grpo --seed 1"
 )
 
@@ -45,4 +45,4 @@ def train(
         from flowtracer.training.arguments import read_settings
         from flowtracer.training.run import train as run
     folder = run(read_settings(config, context.args, allow_env=allow_env), restart=restart)
-    print(f"The trained model, metrics.jsonl and curves.png are in {folder}")
+    print(f"The trained model, metrics.jsonl, curves.png and rollouts.html are in {folder}")

@@ -33,6 +33,7 @@ from flowtracer.integrations.trl_riding import (
     riding_fields,
     why_not_ride,
 )
+from flowtracer.integrations.trl_rollouts import COUNT, EVERY, RolloutLog
 from flowtracer.models.decoder import is_sharded
 from flowtracer.scorers.batch import ScoreBatch
 
@@ -55,6 +56,9 @@ class FlowCreditMixin:
         "auto", the default: "ride" where that is possible, but not on a model that ZeRO-3 shards. It is
             the cheaper way on CPUs too (`bench/riding.py`).
 
+    rollouts_every, rollouts_count: every so many steps so many rollouts are kept under the output folder,
+    with each token's weight, score and advantage; 0 for never. See docs/training.md.
+
     With `Credit(rule=Calibrated(...))`, under `calibrated/`: share of each rule in use, and where it was
     measured, alignment of each rule less that of uniform weights, its lower bound, and seconds. It takes
     passes of its own.
@@ -68,6 +72,8 @@ class FlowCreditMixin:
         *args: Any,
         credit: Credit | None = None,
         credit_forward: CreditForward = "auto",
+        rollouts_every: int = EVERY,
+        rollouts_count: int = COUNT,
         **kwargs: Any,
     ) -> None:
         check_forward(credit_forward)
@@ -76,6 +82,8 @@ class FlowCreditMixin:
         self._ride: Ride | None = None  # in a loss whose forward pass is ridden on
         super().__init__(*args, **kwargs)
         check_settings(self)
+        self.rollout_log = RolloutLog(self, every=rollouts_every, count=rollouts_count)
+        self.add_callback(self.rollout_log)  # type: ignore[attr-defined]
         rule = self.credit.rule
         self.calibration = None if rule is None else Calibration(self, self.credit)
         self._delimiters: Tensor | None = None
@@ -86,10 +94,13 @@ class FlowCreditMixin:
     def _generate_and_score_completions(self: Any, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         began = time.perf_counter()
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        self.rollout_log.begin(output)
         if not self.model.training or self.credit.neutral:
+            self.rollout_log.add(output)
             return output
         if self.calibration is not None:
-            self.calibration.apply(self._credit_batch(inputs, output), output)
+            batch = self._credit_batch(inputs, output)
+            self.rollout_log.add(output, batch, self.calibration.apply(batch, output))
             return output
         if self._began is not None:
             self._metrics["train"]["credit/ratio_of_step"].append(
@@ -199,6 +210,7 @@ class FlowCreditMixin:
         sums = credit_sums(batch, result, informative_rows(advantages)).sum(0)
         self._credit_sums = sums + self._credit_sums.to(sums)
         self._credit_seconds += time.perf_counter() - start
+        self.rollout_log.add(inputs, batch, result)
         self._rows_without_credit -= len(advantages)
         if self._rows_without_credit <= 0:
             self._log_credit()

@@ -8,6 +8,7 @@ import base64
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -57,8 +58,12 @@ class Calibration:
         self.began: float | None = None
         self.seconds = 0.0
 
-    def apply(self, batch: ScoreBatch, output: dict[str, Any]) -> None:
-        """Measure if it is time, and weigh the advantages of a batch of rollouts, in place."""
+    def apply(self, batch: ScoreBatch, output: dict[str, Any]) -> TokenCredit | None:
+        """Measure if it is time, and weigh the advantages of a batch of rollouts, in place.
+
+        Returns what the tokens were given, with the scores of the rule that counts most; None if nothing.
+        """
+        credit = None
         start = time.perf_counter()
         state = self._state()
         advantages: Tensor = output["advantages"]
@@ -79,10 +84,13 @@ class Calibration:
             output["advantages"] = apply_credit(
                 advantages, weights[:, completion], batch.candidates[:, completion]
             )
-            self._log_credit(batch, results[max(used, key=lambda name: used[name])], informative)
+            first = results[max(used, key=lambda name: used[name])]
+            credit = replace(first, weights=weights)
+            self._log_credit(batch, first, informative)
         for name in (UNIFORM, *self.credits):
             self._log(f"share/{name}", used.get(name, 0.0) if used else float(name == UNIFORM))
         self._log_seconds(start)
+        return credit
 
     def _calibrate(
         self, state: dict[str, Any], batch: ScoreBatch, advantages: Tensor, informative: Tensor

@@ -14,6 +14,7 @@ from trl import GRPOConfig, ModelConfig, TrlParser
 from flowtracer.credit import SCORERS, Calibrated, Credit
 from flowtracer.credit.arguments import CreditArguments, option
 from flowtracer.integrations.trl_riding import check_forward
+from flowtracer.integrations.trl_rollouts import COUNT, EVERY, check_counts
 from flowtracer.option_names import (
     normal_name,
     read_settings_file,
@@ -131,6 +132,17 @@ class CalibratedArguments:
 
 
 @dataclass(frozen=True)
+class RolloutArguments:
+    """Which rollouts a run keeps; they change nothing in what it learns."""
+
+    rollouts_every: int = option(EVERY, "Keep rollouts every so many steps; 0 for never.")
+    rollouts_count: int = option(COUNT, "How many rollouts of such a step are kept.")
+
+    def __post_init__(self) -> None:
+        check_counts(self.rollouts_every, self.rollouts_count)
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """Everything a run is told."""
 
@@ -138,6 +150,7 @@ class RunSettings:
     credit: MethodArguments
     value: ValueArguments
     calibrated: CalibratedArguments
+    rollouts: RolloutArguments
     trainer: GRPOConfig
     model: ModelConfig
 
@@ -158,7 +171,8 @@ def read_settings(
     for a file that allows code of a model, which only the command line may.
     """
     kinds: Any = (
-        TaskArguments, MethodArguments, ValueArguments, CalibratedArguments, GRPOConfig, ModelConfig,
+        TaskArguments, MethodArguments, ValueArguments, CalibratedArguments, RolloutArguments, GRPOConfig,
+        ModelConfig,
     )  # fmt: skip
     parser = TrlParser(kinds, allow_abbrev=False)
     parser.set_defaults_with_config(**PAPER)
@@ -174,8 +188,8 @@ def read_settings(
     values = {} if config is None else _file_settings(config, keys, allow_env=allow_env)
     try:
         parser.set_defaults_with_config(**values)
-        task, credit, value, calibrated, trainer, model = parser.parse_args_into_dataclasses(
-            list(overrides)
+        task, credit, value, calibrated, rollouts, trainer, model = (
+            parser.parse_args_into_dataclasses(list(overrides))
         )
     except SystemExit:
         raise
@@ -189,7 +203,7 @@ def read_settings(
     check_forward(credit.credit_forward)
     if not any(normal_name(word.partition("=")[0]) == "trust_remote_code" for word in overrides):
         _refuse_code(config, trainer, model)
-    return RunSettings(task, credit, value, calibrated, trainer, model)
+    return RunSettings(task, credit, value, calibrated, rollouts, trainer, model)
 
 
 def trusts_code(trainer: GRPOConfig, model: ModelConfig) -> bool:

@@ -10,6 +10,7 @@ from trl import GRPOTrainer, get_peft_config
 
 from flowtracer.integrations.trl import FlowGRPOTrainer
 from flowtracer.integrations.trl_parts import LengthSortedMixin
+from flowtracer.integrations.trl_rollouts import RolloutsMixin
 from flowtracer.models import EMBEDDED, model_path
 from flowtracer.models.decoding import decode_fast
 from flowtracer.regions.prompts import render_template
@@ -28,25 +29,34 @@ from flowtracer.training.checkpoints import (
 from flowtracer.training.curves import save_curves
 from flowtracer.training.metrics import METRICS_FILE, MetricsFile, read_metrics
 from flowtracer.training.value import ValueTrainer
+from flowtracer.watching.parts import PAGE_FILE, remove_after
 
 SETTINGS_FILE = "run.json"
 CURVES_FILE = "curves.png"
 BESIDE = ".model"  # folder of a save that is not finished
 
 
-class PlainTrainer(LengthSortedMixin, GRPOTrainer):
+class PlainTrainer(RolloutsMixin, LengthSortedMixin, GRPOTrainer):
     """GRPO without credit."""
+
+
+class WatchedValueTrainer(RolloutsMixin, ValueTrainer):
+    """GRPO with the advantages of `value`."""
 
 
 class CreditTrainer(LengthSortedMixin, FlowGRPOTrainer):
     """GRPO with credit."""
 
 
+WatchedTrainer = PlainTrainer | WatchedValueTrainer | CreditTrainer
+
+
 def train(settings: RunSettings, *, restart: bool = False) -> Path:
     """Train, or go on where a run with the same settings stopped; returns the folder of the model.
 
-    The folder holds the trained model (for plain transformers), `metrics.jsonl`, `curves.png`,
-    `run.json` with the settings, and the last checkpoints. restart: delete what an earlier run left.
+    The folder holds the trained model (for plain transformers), `metrics.jsonl`, `curves.png`, rollouts
+    and their page, `run.json` with the settings, and the last checkpoints. restart: delete what an earlier
+    run left.
 
     Raises ValueError if the folder belongs to a run with other settings, is in use, or is damaged.
     """
@@ -57,7 +67,8 @@ def train(settings: RunSettings, *, restart: bool = False) -> Path:
     with lock(folder, "another run", option="output_dir"):
         shutil.rmtree(folder / BESIDE, ignore_errors=True)  # of a save that was killed
         if restart:
-            remove_run(folder, (METRICS_FILE, CURVES_FILE, SETTINGS_FILE))
+            remove_after(folder, 0)
+            remove_run(folder, (METRICS_FILE, CURVES_FILE, PAGE_FILE, SETTINGS_FILE))
         _check_settings(settings, folder)
         read_metrics(folder / METRICS_FILE)  # a damaged file is told before anything is loaded
         return _train(settings, folder, restart=restart)
@@ -130,6 +141,7 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
         "processing_class": tokenizer,
         "peft_config": get_peft_config(settings.model),
         "callbacks": [MetricsFile(folder), CheckpointManifest()],
+        **asdict(settings.rollouts),
     }
     # "auto" looks for a box first, then for the other forms that the graders accept.
     answer = "auto" if task.answer_rule == "boxed" else task.answer_rule
@@ -137,7 +149,7 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     model = trainer.accelerator.unwrap_model(trainer.model)
     adapted = getattr(model, "get_base_model", None)  # of PEFT
     decode_fast(adapted() if adapted else model)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    _make_steps(trainer, checkpoint)
     if trainer.is_world_process_zero():
         rows = read_metrics(folder / METRICS_FILE)
         if any("reward" in row for row in rows):
@@ -146,10 +158,19 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     return folder
 
 
-def _trainer(settings: RunSettings, common: dict[str, Any], *, answer: str) -> GRPOTrainer:
+def _make_steps(trainer: WatchedTrainer, checkpoint: Path | None) -> None:
+    """Train from a checkpoint on; the page of rollouts is there also when that is interrupted."""
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except BaseException:
+        trainer.rollout_log.save_page()
+        raise
+
+
+def _trainer(settings: RunSettings, common: dict[str, Any], *, answer: str) -> WatchedTrainer:
     """The trainer of the method. common: what all of them take."""
     if settings.credit.method == "value":
-        return ValueTrainer(**common, values=settings.value)
+        return WatchedValueTrainer(**common, values=settings.value)
     credit = settings.credit.credit_of_run(
         answer=answer, seed=settings.trainer.seed, calibrated=settings.calibrated.rule()
     )

@@ -1,0 +1,153 @@
+"""The data of the page of rollouts: bounded in size, and what was left out said."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from flowtracer.render.visible import visible
+from flowtracer.watching.rollout import WatchedFile, WatchedRollout
+
+MOST_TOKENS = 300_000  # of a page, our choice: some 5 MB
+MOST_TOKENS_OF_ONE = 8_192  # of a response, our choice: the first and last halves are kept
+MOST_PROMPT = 20_000  # characters, our choice
+QUANTILE = 0.98  # as of a trace's colours, our choice: a few tokens must not make all others pale
+
+
+def page_data(
+    watched: WatchedFile, *, most_tokens: int = MOST_TOKENS, title: str = ""
+) -> dict[str, Any]:
+    """Plain data for the page's scripts.
+
+    vocabulary: [token id or null, text] and the text with all signs visible where that differs. Each
+    rollout's lists have one entry a token: `t` are places in the vocabulary.
+    """
+    rollouts, notes = bounded(watched.rollouts, most_tokens)
+    vocabulary: dict[tuple[int | None, str], int] = {}
+    prompts: dict[str, int] = {}
+    rows = []
+    for one in rollouts:
+        rows.append(_row(one, vocabulary, prompts))
+    return {
+        "version": 1,
+        "title": title or watched.title,
+        "vocabulary": [
+            [number, text] if visible(text) == text else [number, text, visible(text)]
+            for number, text in vocabulary
+        ],
+        "prompts": [[text] if visible(text) == text else [text, visible(text)] for text in prompts],
+        "rollouts": rows,
+        "scale": _scales(rollouts),
+        "scoreName": watched.score_name,
+        "notes": [*watched.notes, *notes],
+    }
+
+
+def bounded(
+    rollouts: Sequence[WatchedRollout], most_tokens: int
+) -> tuple[list[WatchedRollout], list[str]]:
+    """Whole steps, evenly spaced, of at most so many tokens, and sentences on what was left out.
+
+    Rollouts without a step are left out from the end.
+    """
+    size = [min(len(one.tokens), MOST_TOKENS_OF_ONE) for one in rollouts]
+    if sum(size) <= most_tokens:
+        return list(rollouts), []
+    steps = sorted({one.step for one in rollouts if one.step is not None})
+    count = len(steps)
+    kept = set(steps)
+    while count > 1:
+        kept = {steps[round(i * (len(steps) - 1) / (count - 1))] for i in range(count)}
+        tokens = sum(n for n, one in zip(size, rollouts, strict=True) if one.step in kept)
+        if tokens <= most_tokens:
+            break
+        count = min(count - 1, max(1, int(count * most_tokens / tokens)))
+    if count == 1:
+        kept = {steps[-1]}
+    chosen: list[WatchedRollout] = []
+    total = 0
+    for n, one in zip(size, rollouts, strict=True):
+        if steps and one.step not in kept:
+            continue
+        if chosen and total + n > most_tokens:
+            break
+        chosen.append(one)
+        total += n
+    left_out = f"{len(rollouts) - len(chosen)} of {len(rollouts)} rollouts"
+    of_steps = (
+        f", {len(steps) - len(kept)} of {len(steps)} steps," if len(kept) < len(steps) else ""
+    )
+    return chosen, [f"{left_out}{of_steps} are left out to keep the page small; the files have all"]
+
+
+def _row(
+    one: WatchedRollout,
+    vocabulary: dict[tuple[int | None, str], int],
+    prompts: dict[str, int],
+) -> dict[str, Any]:
+    keep = _kept(len(one.tokens))
+    ids: Sequence[int | None] = one.token_ids if one.token_ids else [None] * len(one.tokens)
+    row: dict[str, Any] = {
+        "step": one.step,
+        "row": one.row,
+        "prompt": prompts.setdefault(_short_prompt(one.prompt), len(prompts)),
+        "reward": _number(one.reward),
+        "rewards": {name: _number(value) for name, value in one.rewards.items()},
+        "advantage": _number(one.advantage),
+        "answered": one.answered,
+        "tokens": len(one.tokens),
+        "gap": None if len(keep) == len(one.tokens) else len(keep) // 2,
+        "t": [vocabulary.setdefault((ids[i], one.tokens[i]), len(vocabulary)) for i in keep],
+    }
+    lists = {"w": one.weights, "s": one.scores, "a": one.advantages}
+    for name, values in lists.items():
+        if values is not None:
+            row[name] = _short_list([values[i] for i in keep])
+    if one.answer is not None:
+        row["answer"] = [place for place, i in enumerate(keep) if one.answer[i] > 0]
+    if one.candidates is not None and not all(one.candidates):
+        row["other"] = [place for place, i in enumerate(keep) if not one.candidates[i]]
+    return row
+
+
+def _kept(count: int) -> list[int]:
+    """Tokens of a response that the page has: all, or the first and last ones."""
+    if count <= MOST_TOKENS_OF_ONE:
+        return list(range(count))
+    half = MOST_TOKENS_OF_ONE // 2
+    return [*range(half), *range(count - half, count)]
+
+
+def _short_prompt(prompt: str) -> str:
+    if len(prompt) <= MOST_PROMPT:
+        return prompt
+    half = MOST_PROMPT // 2
+    return f"{prompt[:half]}\n... {len(prompt) - MOST_PROMPT} characters left out ...\n{prompt[-half:]}"
+
+
+def _short_list(values: Sequence[float]) -> Any:
+    """Four digits a number; one number for a list of equal ones."""
+    short = [_number(value) or 0 for value in values]
+    return short[0] if short and all(value == short[0] for value in short) else short
+
+
+def _number(value: float | None) -> float | int | None:
+    if value is None or not isfinite(value):
+        return None
+    short = float(f"{value:.4g}")
+    return int(short) if short.is_integer() and abs(short) < 1e6 else short
+
+
+def _scales(rollouts: Sequence[WatchedRollout]) -> dict[str, float]:
+    """The value of each kind that has the full colour: the 98% quantile of those that are not neutral."""
+    values: dict[str, list[float]] = {"weight": [], "score": [], "advantage": [], "product": []}
+    for one in rollouts:
+        values["weight"] += [abs(value - 1) for value in one.weights or ()]
+        values["score"] += list(one.scores or ())
+        values["product"] += [abs(value) for value in one.advantages or ()]
+        values["advantage"] += [] if one.advantage is None else [abs(one.advantage)]
+    scales = {}
+    for name, numbers in values.items():
+        used = sorted(value for value in numbers if value > 0 and isfinite(value))
+        full = used[min(len(used) - 1, int(QUANTILE * len(used)))] if used else 1.0
+        scales[name] = float(f"{full:.4g}")
+    return scales

@@ -1,0 +1,52 @@
+"""The page of a run: as a file in its folder, and as `Html` where the run reports to."""
+
+import io
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowtracer.render.rollouts_page import rollouts_html
+from flowtracer.storage import atomic_write
+from flowtracer.watching.formats import read_rollouts
+from flowtracer.watching.page_data import page_data
+from flowtracer.watching.parts import FOLDER, PAGE_FILE, logged_steps
+from flowtracer.watching.rollout import WatchedFile, WatchedRollout
+
+TRACKERS = ("trackio", "wandb")
+
+
+def save_run_page(folder: Path) -> Path | None:
+    """Write the page of a run's folder, if it has rollouts; returns where it is."""
+    if not logged_steps(folder):
+        return None
+    return save_page(read_rollouts(folder / FOLDER), folder / PAGE_FILE, title=folder.name)
+
+
+def save_page(watched: WatchedFile, path: Path, *, title: str = "") -> Path:
+    """Write the page of rollouts, whole or not at all."""
+    with atomic_write(path) as partial:
+        partial.write_text(rollouts_html(page_data(watched, title=title)), encoding="utf-8")
+    return path
+
+
+def report_html(
+    rollouts: Sequence[WatchedRollout], step: int, report_to: Sequence[str] | str | None
+) -> None:
+    """Show the rollouts of a step as a page in trackio and wandb, where the run reports to them.
+
+    A tracker that fails is warned of: it must not end a run.
+    """
+    names = [report_to] if isinstance(report_to, str) else report_to or ()
+    for name in TRACKERS:
+        tracker = sys.modules.get(name)  # the trainer has imported it, if it reports there
+        if name not in names or tracker is None or (name == "wandb" and tracker.run is None):
+            continue
+        page = rollouts_html(page_data(WatchedFile(rollouts, f"step {step}")))
+        try:
+            tracker.log({"rollouts": tracker.Html(io.StringIO(page)), "train/global_step": step})
+        except Exception as error:
+            warnings.warn(
+                f"{name} did not take the page of rollouts ({type(error).__name__}: {error})",
+                stacklevel=2,
+            )
