@@ -1,4 +1,4 @@
-"""Files that survive a kill: written whole or not at all, rows of JSON Lines, locked folders."""
+"""Files that survive a kill: atomic writes, rows of JSON Lines, locked folders."""
 
 import hashlib
 import json
@@ -77,7 +77,7 @@ def resume_rows(
     fields: Collection[str] | Mapping[str, Kind],
     progress: Callable[[int, int], None],
 ) -> dict[Key, dict[str, Any]]:
-    """The rows of a file by their key; those of the batches that are missing are made and appended.
+    """The rows of a file by their key; those of missing batches are computed and appended.
 
     make: from the number of a batch and its keys to all rows of the batch; called only if one of them is
     missing. key: of a row. fields: see `read_rows`. progress: how many rows are there, of how many.
@@ -99,7 +99,7 @@ def resume_rows(
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write these rows and no others, the file whole or not at all."""
+    """Write these rows and no others, atomically."""
     with atomic_write(path) as partial, partial.open("w", **TEXT) as file:
         file.writelines(map(_line, rows))
 
@@ -121,7 +121,7 @@ def read_json(path: Path, kind: type[Json]) -> Json:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, the file whole or not at all; functions by their names."""
+    """Write a value as indented JSON, atomically; functions by their names."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(value, indent=1, default=_name) + "\n", encoding="utf-8")
 
@@ -163,7 +163,7 @@ def check_settings(
 
 @contextmanager
 def lock(folder: Path, what: str, *, option: str = "--out") -> Iterator[None]:
-    """The folder, made if it is missing, for this process only. Raises ValueError if it is in use."""
+    """The folder, created if it is missing, for this process only. Raises ValueError if it is in use."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):

@@ -1,4 +1,4 @@
-"""A whole layer taken into the mean by kernels, where they run and know what its queries see."""
+"""A complete layer added to the mean by kernels, where they run and the mask is one that they know."""
 
 import torch
 from torch import Tensor

@@ -34,7 +34,7 @@ class LayerReader:
         self._all = MeanReader(attention_mask, layers, edges=edges)
 
     def take(self, call: LayerCall) -> bool:
-        """Take in a whole layer by a kernel, see `MeanReader`."""
+        """Add a complete layer by a kernel, see `MeanReader`."""
         self._layer.mean.zero_()
         taken = self._layer.take(call)
         if taken:

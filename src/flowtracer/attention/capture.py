@@ -40,7 +40,7 @@ class LayerCall:
     query: Tensor  # (B, Hq, T, D)
     key: Tensor  # (B, Hkv, K, D), those of a cache first
     value: Tensor  # (B, Hkv, K, D)
-    mask: Tensor | None  # as the model made it; None: plain causal attention
+    mask: Tensor | None  # as the model passed it; None: plain causal attention
     scaling: float
     softcap: float | None  # Gemma 2
     sinks: Tensor | None  # (Hq,), gpt-oss
@@ -103,7 +103,7 @@ class AttentionReader(Protocol):
     def layers(self) -> Collection[int]: ...
 
     def take(self, call: LayerCall) -> bool:
-        """Take in a whole layer without its probabilities; whether that was possible."""
+        """Add a complete layer without its probabilities; whether that was possible."""
         ...
 
     def read(self, call: LayerCall, start: int, weights: Tensor) -> None:
@@ -235,11 +235,11 @@ def read_attention(
 ) -> None:
     """Show every reader the attention of its layers while one truncated forward pass runs.
 
-    A reader takes a layer whole, or gets the probabilities of a block of queries at a time, keys from the
+    A reader takes a complete layer, or gets the probabilities of a block of queries at a time, keys from the
     first on; rows of padding hold numbers without meaning. It must use them at once: their memory is
     reused.
 
-    past: a cache of what stands in front of `input_ids`, to which their keys and values are added;
+    past: a cache of what precedes `input_ids`, to which their keys and values are added;
     needs `position_ids`. Everything else as in `mean_attention`.
     """
     device = device_of(find_decoder(model))

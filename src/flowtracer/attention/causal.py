@@ -13,7 +13,7 @@ WIDEST = 256  # head that flash attention takes
 
 
 def no_mask(*args: Any, **kwargs: Any) -> None:
-    """No T x T mask: padding stands behind its text, windows are cut by what a layer says of itself."""
+    """No T x T mask: padding follows its text, and windows are those that a layer states."""
     return None
 
 

@@ -45,7 +45,7 @@ def attend(
     must already be causal. window: without a mask, how many tokens a query sees, itself included.
     `read(start, P)` gets P of queries start..start + rows, (B, Hq, rows, keys) with the keys after
     `keys` unseen; its memory is reused for the next block. logsumexp: (B, Hq, T) float32, filled
-    with the logarithm of each softmax's denominator. Without `value` None comes back; else the output
+    with the logarithm of each softmax's denominator. Without `value` the result is None; else the output
     (B, T, Hq, D).
     """
     batch, heads, length, width = query.shape

@@ -49,7 +49,7 @@ def check_layers(layers: Layers) -> None:
 
 
 def _parse(text: str) -> Iterable[int]:
-    """Read "7", "3,5,8" and "10-20"; of a range only as much as is asked for."""
+    """Read "7", "3,5,8" and "10-20"; of a range only as much as is requested."""
     ranges: list[Iterable[int]] = []
     try:
         for part in text.split(","):

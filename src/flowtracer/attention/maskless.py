@@ -2,7 +2,7 @@
 
 Padding behind a text is seen by none of its tokens, so rows that begin in the first column need no mask
 and take PyTorch's fastest attention. Where that would compute too much padding, the rows are packed into
-one. The kernel writes each row's mean where it stands in the padded result.
+one. The kernel writes each row's mean to its position in the padded result.
 """
 
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def maskless_mean_attention(
 
     None for a model with a layer that does not say what its queries see, or that the kernels cannot read.
 
-    Shapes: input_ids and real (B, T), on the model's device; the real tokens of a row stand together.
+    Shapes: input_ids and real (B, T), on the model's device; the real tokens of a row are contiguous.
     least_real: ratio of real tokens below which rows are packed.
 
     Raises AttentionCaptureError as `mean_attention`.

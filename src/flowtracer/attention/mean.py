@@ -31,7 +31,7 @@ class MeanReader:
         "mean": attention as it is (the paper's).
         "no-sink": the mean without each row's first token, every row scaled back to the sum it had
             (our choice: after averaging, so that heads that rest on the sink stay quiet).
-        "value": attention times the norm of what the source hands on, `P[k, i] ||W_O v_i||`, summed
+        "value": attention times the norm of what the source contributes, `P[k, i] ||W_O v_i||`, summed
             over a layer's heads, rows scaled to sum to 1, averaged over layers. The norm is that of
             Kobayashi et al. 2020 (arXiv 2004.10102); the order of sums is our choice.
     first: the position of the first query, where those in front of it were read before.
@@ -60,14 +60,14 @@ class MeanReader:
         self._edges = edges
         self._first = first
         self._head_weights = head_weights
-        self._sequences: Sequences | None = None  # made when a kernel takes the first layer
+        self._sequences: Sequences | None = None  # built when a kernel takes the first layer
         self._norms = torch.empty(0)  # of the layer that is being read, (B, heads, keys)
         self.mean = torch.zeros(
             batch, length, length, dtype=torch.float32, device=attention_mask.device
         )
 
     def take(self, call: LayerCall) -> bool:
-        """Take in a whole layer by a kernel; False where none runs or other edges are asked for."""
+        """Add a complete layer by a kernel; False where none runs or other edges are requested."""
         plain = self._edges != "value" and self._head_weights is None
         if not (plain and self.mean.device == call.query.device and kernel_reads(call)):
             return False
@@ -102,7 +102,7 @@ class MeanReader:
         self.mean[:, start : start + rows, :keys].add_(part.to(self.mean.device), alpha=scale)
 
     def read_layer(self, call: LayerCall) -> None:
-        """Take in a whole layer, of which nothing but queries and keys is needed."""
+        """Add a complete layer, of which nothing but queries and keys is needed."""
         if self.take(call):
             return
         mask = call.mask

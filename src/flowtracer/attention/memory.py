@@ -9,7 +9,7 @@ DENSE_RATIO = 1 / 16  # of free memory that one text's T x T may take, our choic
 
 
 def dense_limit(device: torch.device) -> int:
-    """Tokens of the longest text whose attention is held as a T x T matrix; beyond, it is read in tiles."""
+    """Tokens of the longest text whose attention is stored as a T x T matrix; beyond, it is read in tiles."""
     available = available_bytes(device)
     return 1 << 30 if available is None else math.isqrt(int(DENSE_RATIO * available / 4))
 

@@ -45,7 +45,7 @@ def observe_layers(model: nn.Module, layers: Collection[int], observe: Observer)
     """Show what the chosen layers hand to their attention, in each forward pass within the block.
 
     `observe` is called without gradient and outside of autocast, once a layer and forward pass: what
-    gradient checkpointing computes again is not shown again. `LayerCall.mask` is what the model made
+    gradient checkpointing recomputes is not shown again. `LayerCall.mask` is what the model passed
     where that is a matrix (sdpa, eager); else None, for causal attention in the layer's window over
     tokens that are not padding. Other threads are not observed.
 

@@ -16,7 +16,7 @@ from flowtracer.models.decoder import depth_of, is_sharded, kinds_of_layers
 
 
 def can_share(model: nn.Module) -> bool:
-    """Whether a prompt hands on keys and values alone, and the model is not sharded."""
+    """Whether a prompt passes on keys and values alone, and the model is not sharded."""
     return not is_sharded(model) and kinds_of_layers(model) <= {
         "full_attention",
         "sliding_attention",

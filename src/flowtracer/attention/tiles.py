@@ -1,4 +1,4 @@
-"""Mean attention of long texts without any T x T matrix: rows of it are computed when asked for.
+"""Mean attention of long texts without any T x T matrix: rows of it are computed when they are read.
 
 One truncated forward pass keeps the queries and keys of the chosen layers and the logarithm of each
 softmax's denominator; `P[k, i] = exp(scale q_k . k_i - lse_k)` then gives any tile of attention
@@ -45,7 +45,7 @@ class TiledLayer:
 
 @dataclass(frozen=True)
 class TiledAttention:
-    """Mean attention (B, T, T) over some layers and their heads that is never held as one matrix."""
+    """Mean attention (B, T, T) over some layers and their heads that is never stored as one matrix."""
 
     layers: tuple[TiledLayer, ...]
     computed: Callable[[int], None] | None = None  # told how many rows, each time some are computed

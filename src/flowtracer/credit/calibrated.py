@@ -24,7 +24,7 @@ RULES = (
     "flow", "flow@emphasis=3", "flow@end=bottom", "flow@end=bottom,emphasis=3", "answer_attention",
     "position",
 )  # fmt: skip
-LEAST_PARTS = 3  # the jackknife leaves out one, and a part is held against another
+LEAST_PARTS = 3  # the jackknife leaves out one, and a part is compared with another
 LEAST_STEPS = 3  # calibrations that show how calibrations differ
 
 ChoiceOf = Literal["hard", "mixed"]
@@ -38,12 +38,12 @@ class Calibrated:
 
     rules: in the short form of `study gradient`; uniform weights are always among them.
     every: batches of rollouts from one calibration to the next.
-    parts: of a batch's prompts; each part's gradient is held against the reward's of the others.
+    parts: of a batch's prompts; each part's gradient is compared with the reward's of the others.
     layers, coordinates: the trained parameters of so many last layers, and how many of their numbers.
     decay: weight of a calibration against the next one, 0 to 1.
     level: chance that any rule that is no better is ever used, over all rules and calibrations.
     choice: "hard" uses the best rule, "mixed" all that are better, by how much they surely are.
-    replicate: what the interval is made of: how the "parts" of each calibration differ (jackknife), or how
+    replicate: the interval's basis: how the "parts" of each calibration differ (jackknife), or how
         the calibrations do ("steps").
     reference: the reward's gradient on the other parts of the "step", or of the "past" as well, which
         sees more, but what is wrong with it stays: rules that are as good as uniform weights and differ from
@@ -106,7 +106,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Difference:
-    """A rule's alignment less uniform's, smoothed over calibrations, and where it surely lies."""
+    """A rule's alignment minus uniform's, smoothed over calibrations, with its lower bound."""
 
     value: float
     low: float
@@ -116,7 +116,7 @@ class Difference:
 def measure(gradients: Tensor, past: Tensor | None = None) -> Record:
     """Differences of alignment in one batch of rollouts, with variances by the jackknife over parts.
 
-    A part's gradient of a rule is held, by its cosine, against the reward's gradient of the other parts
+    A part's gradient of a rule is compared, by its cosine, with the reward's gradient of the other parts
     (and of the past), uniform weights' as well; parts share these references, which a plain variance over
     parts would not see.
 
@@ -162,7 +162,7 @@ def smoothed(
     An average with weights `decay^age`, and one-sided bounds by Student's t. The level is shared by the
     rules and by `looks`, the calibrations that are planned; if nobody knows how many, calibration k gets
     `1 / (k (k + 1))` of it. With parts of single steps, whose jackknife is wide, those that are averaged
-    together count as one look (our choice, held against simulated runs in the tests).
+    together count as one look (our choice, compared with simulated runs in the tests).
     """
     count = len(history)
     age = torch.arange(count - 1, -1, -1, dtype=torch.float64)

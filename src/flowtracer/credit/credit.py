@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 25  # entries of (rows, T, T) in one forward, our choice: 128 MiB of attention
 CHUNK_ON_GPU = 1 << 29  # our choice: 2 GiB, eight rows of 8,192 tokens
 TOKENS_ON_GPU = 1 << 16  # of one forward, our choice: enough for a GPU, little of its memory
-# Of one forward, our choice: what its layers hand on stays in the cache of a core; with more the embedded
+# Of one forward, our choice: what its layers pass on stays in the cache of a core; with more the embedded
 # model takes half as long again.
 TOKENS_ON_CPU = 1 << 12
 CONCENTRATION_RATIO = 0.2  # our choice
@@ -141,7 +141,7 @@ def token_credit(
     Args:
         row_mask: (B,) bool, rows to score; a row of zero advantage need not be.
         all_reduce_max: from the number of forwards of this process to the maximum over all processes;
-            missing ones are made on two tokens, so that the calls of a sharded model match.
+            missing ones run on two tokens, so that the calls of a sharded model match.
         chunk: entries of (rows, T, T) in one forward; None: `CHUNK`, or what suits a GPU.
         share_prompts: whether a prompt that rows share may go through the model once for all of them.
     """

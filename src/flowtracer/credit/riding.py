@@ -1,6 +1,6 @@
 """Credit out of forward passes that run anyway, for the price of averaging heads and of the flow.
 
-A training step runs every row through the policy with gradients. `RiddenCredit` looks at that pass,
+A training step runs every row through the policy with gradients. `RiddenCredit` observes that pass,
 keeps the mean attention of the rows that matter, and scores them when its last chosen layer is seen.
 """
 
@@ -53,7 +53,7 @@ def why_not_ridden(model: nn.Module, credit: Credit) -> str | None:
 
 
 def fits(model: nn.Module, credit: Credit, rows: int, length: int) -> bool:
-    """Whether the attention of `rows` rows of one forward, `length` tokens long, can be held at once.
+    """Whether the attention of `rows` rows of one forward, `length` tokens long, fits into memory at once.
 
     A pass of its own holds a chunk of them at a time, or reads a single text in tiles.
     """
@@ -67,7 +67,7 @@ def fits(model: nn.Module, credit: Credit, rows: int, length: int) -> bool:
 class _Chunk:
     """Rows of a forward pass whose attention is added up together."""
 
-    rows: Tensor  # (R,) of the whole batch
+    rows: Tensor  # (R,) of the complete batch
     columns: slice
     taken: Tensor | slice  # the same rows of the forward pass
     seen: slice  # the same columns of the forward pass
@@ -93,7 +93,7 @@ class RiddenCredit:
         rows_of_pass: Callable[[], Tensor | None] = lambda: None,
         by_tokens: bool = False,
     ) -> None:
-        """row_mask: see `token_credit`. rows_of_pass: asked in each forward pass for the rows (R,) of the
+        """row_mask: see `token_credit`. rows_of_pass: called in each forward pass for the rows (R,) of the
         batch that run in it; None for all of them. by_tokens: whether rows are found by `find_spans`.
         """
         self.batch = batch
@@ -113,7 +113,7 @@ class RiddenCredit:
 
     @contextmanager
     def observing(self) -> Iterator[None]:
-        """A block whose forward passes are looked at; nothing is done where no row matters."""
+        """A block whose forward passes are observed; nothing is done where no row matters."""
         if self.complete:
             yield
             return

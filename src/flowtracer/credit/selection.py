@@ -24,7 +24,7 @@ class Selection:
     end: "top" or "bottom" (table 5). Tokens with score 0 are never among the top, but can be among
         the bottom (our choice).
     among: "all" candidates, only "structural" ones (delimiters: no letter and no digit) or only
-        "semantic" ones (the rest), section 5.2; the ratio is of that subset.
+        "semantic" ones (all others), section 5.2; the ratio is of that subset.
     """
 
     by: By = "ratio"

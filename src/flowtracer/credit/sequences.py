@@ -1,4 +1,4 @@
-"""Credit for whole sequences as trainers keep them: padded (B, T), or packed without padding."""
+"""Credit for complete sequences as trainers keep them: padded (B, T), or packed without padding."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,13 +34,13 @@ def sequence_credit(
 
     Args:
         input_ids: (B, T), all tokens of prompt and response.
-        response_mask: (B, T), 1 at tokens that the policy wrote. What stands in front of a sequence's
+        response_mask: (B, T), 1 at tokens that the policy wrote. What precedes a sequence's
             first one is its prompt; later tokens without it (tool output) are part of the graph only.
         attention_mask: (B, T), 0 at padding. None: no padding.
         cu_seq_lens, position_ids: see `packing_of`.
         row_mask: bool, sequences to score, (B,), or (N,) of packed ones in their order.
         all_reduce_max: see `token_credit`.
-        delimiters: `structural_vocabulary` of the tokenizer. None: made if it is needed.
+        delimiters: `structural_vocabulary` of the tokenizer. None: computed if it is needed.
 
     Returns weights, scores and chosen (B, T); answered and scored per sequence.
     """

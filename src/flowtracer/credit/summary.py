@@ -77,7 +77,7 @@ def gini(weights: Tensor, candidates: Tensor) -> Tensor:
 
 
 def of_rows(sums: Tensor, row_mask: Tensor) -> Tensor:
-    """Sums per response (B, 10) that were made of all rows, as of those of `row_mask` (B,) alone.
+    """Sums per response (B, 10) that were computed over all rows, as of those of `row_mask` (B,) alone.
 
     Responses, and those without an answer, are still counted of all.
     """

@@ -18,7 +18,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and where it lies with 95% confidence."""
+    """An estimate with its 95% interval."""
 
     value: float
     low: float

@@ -21,7 +21,7 @@ def find_hubs(throughput: Tensor, response: Tensor, *, radius: int = 2) -> Hubs:
     (The mean would be set by the few answer tokens, which carry nearly everything.)
 
     Of equal neighbours the earlier one is the hub. Shapes: throughput and response (T,); only
-    tokens where `response` is True take part. Distances count tokens of the whole sequence.
+    tokens where `response` is True take part. Distances count tokens of the entire sequence.
     """
     positions = response.nonzero()[:, 0]
     if len(positions) == 0:

@@ -80,8 +80,8 @@ def answer_flow(
       (theorem 3.1). It is never formed.
     - flow: `(I - U)^T g = source / h`, the second solve, and `f = h * g`; throughput is `2 f`.
 
-    Identities: inflow into the answer sums to 1 (absorb); `0 <= h`; a question token that nothing
-    else feeds carries exactly its own part of the source.
+    Identities: inflow into the answer sums to 1 (absorb); `0 <= h`; a question token without incoming flow
+    carries exactly its own part of the source.
 
     Args:
         attention: (B, T, T) non-negative, row = query, float32 or float64; or the result of

@@ -1,8 +1,8 @@
 """Gradients of many rules from one forward pass: `sum of c[i, t] grad log p[i, t]` for each rule's c.
 
-The layers below the chosen parameters keep no graph. What lies above the attention of the last layer,
+The layers below the chosen parameters keep no graph. What is above the attention of the last layer,
 the language-model head included, is passed once for all rules where `cut` allows it; a rule then costs
-one backward pass through the rest of the chosen layers, and none if its c is a sum of other rules'.
+one backward pass through the lower part of the chosen layers, and none if its c is a sum of other rules'.
 Where the head itself is trained, each rule costs a pass through everything.
 """
 
@@ -172,7 +172,7 @@ def _log_probabilities(model: nn.Module, states: Tensor, targets: Tensor) -> Ite
 
 
 def _trains_head(model: nn.Module, parameters: Sequence[nn.Parameter]) -> bool:
-    """Whether a parameter stands outside of the stack of layers, or is the embeddings' and the head's."""
+    """Whether a parameter is outside the stack of layers, or is the embeddings' and the head's."""
     decoder = find_decoder(model)
     tied = {id(parameter) for parameter in decoder.get_input_embeddings().parameters()}
     stack = {id(parameter) for parameter in decoder.parameters()} - tied

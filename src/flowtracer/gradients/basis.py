@@ -8,7 +8,7 @@ GROWTH = 100.0  # our choice: how much a sum may enlarge the rounding errors of 
 
 
 def independent_rows(rows: Tensor) -> tuple[list[int], Tensor]:
-    """A basis out of the rows themselves and how the others are made of it.
+    """A basis chosen from the rows, and the others as linear combinations of it.
 
     rows: (R, n). Returns the indices of K rows, rising, and (R, K) float64 with `rows = mix @ rows[basis]`
     to `TOLERANCE` of each row's length. A row that is only nearly a sum of others is in the basis, and

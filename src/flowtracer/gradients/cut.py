@@ -1,8 +1,8 @@
-"""The last layer cut above its attention: from there on every position stands alone.
+"""The last layer cut above its attention: from there on every position is independent.
 
 A token's log-probability reaches that part of the network at one position only, the one before it. So
 the gradient there under coefficients c is c times the gradient of the log-probabilities themselves,
-position by position: one backward pass serves all rules, and only what lies below needs one for each.
+position by position: one backward pass serves all rules, and only what is below needs one for each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -87,7 +87,7 @@ def cut_gradients(
     above = {id(p) for call in cut.calls for p in call.module.parameters(recurse=False)}
     below = [p for p in parameters if id(p) not in above]
     inside = {id(p) for p in last_layer.parameters()}
-    suspects = [p for p in below if id(p) in inside]  # a norm that attention shares with the rest
+    suspects = [p for p in below if id(p) in inside]  # a norm shared with the upper part
     stream = [cut.stream] if cut.stream.requires_grad else []
     outputs = [call.output for call in cut.calls]
     found = torch.autograd.grad(

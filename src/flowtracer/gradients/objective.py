@@ -1,4 +1,4 @@
-"""Advantages and coefficients of token log-probabilities: which gradient a rule asks for. Pure functions.
+"""Advantages and coefficients of token log-probabilities: the gradient of each rule. Pure functions.
 
 On-policy, with every ratio 1 and nothing clipped, the gradient of GRPO with credit (equation 5 of the
 paper) is `sum over i, t of c[i, t] grad log p[i, t]` with `c = w A / (N n_i)`.

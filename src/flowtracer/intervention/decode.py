@@ -28,7 +28,7 @@ def decode(
     """The most probable next tokens of every row of every text, end-of-text token left out.
 
     limits: tokens at most, one number a row, over all texts in order. ends: ids that end a text.
-    finished: asked after every token whether the row may end. Must run inside
+    finished: called after every token; whether the row may end. Must run inside
     `attention_knockout(model)`, which gives `knockout`.
     """
     rows = len(limits)

@@ -16,7 +16,7 @@ from flowtracer.models.cache import Layers, cache_of, layers_of
 from flowtracer.models.decoder import device_of, find_decoder
 
 ROWS = 24  # conditions of one forward pass, our choice: memory, and few differ in where they start
-LOGITS = 1 << 25  # numbers of logits held at a time, our choice: 128 MiB in float32
+LOGITS = 1 << 25  # numbers of logits in memory at a time, our choice: 128 MiB in float32
 
 
 class Prefilled(NamedTuple):

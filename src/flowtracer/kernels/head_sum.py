@@ -10,7 +10,7 @@ from torch import Tensor
 from flowtracer.kernels.device import current_device
 from flowtracer.kernels.sequences import Sequences
 
-WIDEST_OF_THREE = 128  # head of float32 whose products are made as three of half the bits
+WIDEST_OF_THREE = 128  # head of float32 whose products are computed as three of half the bits
 MOST_OFFSET = 1 << 31  # numbers between two elements of a row, in the kernels' 32-bit arithmetic
 
 
@@ -197,7 +197,7 @@ def _power_of_two(width: int) -> int:
 
 
 def _precision(query: Tensor) -> str:
-    """How products are made: of float32 as three of half the bits, on tensor cores, if registers allow.
+    """How products are computed: of float32 as three of half the bits, on tensor cores, if registers allow.
 
     The interpreter multiplies bfloat16 wrongly, so there they are widened first.
     """

@@ -1,4 +1,4 @@
-"""Where the sequences of a batch stand: padded on either side, packed, or behind a cached prompt."""
+"""Where the sequences of a batch are: padded on either side, packed, or after a cached prompt."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Sequences:
 
     @classmethod
     def padded(cls, real: Tensor, queries: int | None = None) -> "Sequences":
-        """Rows of a batch whose real tokens stand together, padding on either side.
+        """Rows of a batch whose real tokens are contiguous, with padding on either side.
 
         real: (B, K) bool. queries: of the last so many columns only, the keys in front of them come
         from a cache; None: all. The result is (B, K, K).

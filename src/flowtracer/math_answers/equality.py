@@ -1,6 +1,6 @@
 """Whether two mathematical answers are equal: exactly where text decides, else by math-verify.
 
-Most answers are decided here without sympy. What looks too large or too deep for it is rejected
+Most answers are decided here without sympy. What seems too large or too deep for it is rejected
 unparsed; what still takes too long is stopped by `symbolic`.
 """
 
@@ -133,7 +133,7 @@ COMPARISONS: dict[str, Callable[[str, str, Close], bool | None]] = {  # in this 
 
 
 def _values(text: str, unit: str, *, several: bool) -> list[str]:
-    """The values of an answer without their units; 1,234 is one unless `several` are asked for."""
+    """The values of an answer without their units; 1,234 is one unless `several` are requested."""
     text = without_unit(text, unit)
     if not several and number(text):
         return [text]

@@ -43,7 +43,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            bufsize=0,  # no buffer that a fork could copy, no lock that it could leave held
+            bufsize=0,  # no buffer that a fork could copy, no lock that it could keep
             env={**os.environ, "PYTHONUTF8": "1", "CUDA_VISIBLE_DEVICES": ""},
         )
         self.ready = False
@@ -116,7 +116,7 @@ def symbolically_equal(
 ) -> bool:
     """Whether every reference equals an answer of its own, in any order.
 
-    relative: tolerance for values that are numbers. seconds: limit for the whole request; what
+    relative: tolerance for values that are numbers. seconds: limit for the request; what
     takes longer, and what cannot be parsed, is not equal. Safe to call from any thread.
 
     Raises Ungraded if the process ends twice during the request or `time_limit` leaves less than

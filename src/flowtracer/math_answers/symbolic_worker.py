@@ -50,7 +50,7 @@ def _parsed(text: str) -> list[Any]:
 def _with_plain_symbols(expression: Any) -> Any:
     """The imaginary unit for i, which math-verify takes for a variable, and real variables.
 
-    math-verify makes variables real or complex by how the text looks, and a real x is no complex x.
+    math-verify chooses real or complex variables by the text, and a real x is no complex x.
     """
     from sympy import I, Symbol
 

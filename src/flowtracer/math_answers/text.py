@@ -80,7 +80,7 @@ _FRACTION = re.compile(
 
 
 class Number(NamedTuple):
-    """A written number: its value as it stands, before a percent sign is taken into account."""
+    """A written number: its value as written, before a percent sign is taken into account."""
 
     value: Fraction
     percent: bool = False

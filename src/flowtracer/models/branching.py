@@ -42,7 +42,7 @@ class Texts:
     lengths: Tensor  # (P,), tokens of each prefix
     mask: Tensor | None  # (P, columns), which columns of a row of each prefix are tokens; None: all
     width: int  # columns of the cache at the beginning
-    prefix: Tensor  # (rows,), which prefix each goes on from
+    prefix: Tensor  # (rows,), which prefix each continues
     steps: int = 0
 
     @property

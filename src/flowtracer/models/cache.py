@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
-ROOM = 16  # our choice: tokens that are made room for at once, or an eighth of those there are
+ROOM = 16  # our choice: tokens to allocate room for at once, or an eighth of the present ones
 GROWTH = 1.5  # our choice: so much larger is a cache that has run out of room for rows
 
 Layers = list[tuple[Tensor, Tensor]]  # of each layer keys and values, (rows, heads, tokens, D)

@@ -31,7 +31,7 @@ def attend_shared(
     once a row.
 
     query: (R, Hq, 1, D). text: keys and values (Hkv, T, D). own: keys and values (R, Hkv, n, D). bias:
-    (R, T + n), 0 for what a row sees, -inf for the rest.
+    (R, T + n), 0 for what a row attends to, -inf elsewhere.
     """
     rows, heads, _, width = query.shape
     (text_keys, text_values), (keys, values) = text, own
@@ -68,7 +68,7 @@ def attending_to(
     current call sees, (R,).
     """
     columns = torch.arange(text[0][0].shape[2], device=text[0][0].device)
-    bias: Tensor | None = None  # of the current call, made by its first layer
+    bias: Tensor | None = None  # of the current call, built by its first layer
 
     def attention(
         module: nn.Module,

@@ -41,7 +41,7 @@ def find_answer(text: str, rule: AnswerRule = "auto", *, thinking: bool = False)
 
     thinking: whether the prompt opened a thought in which the response begins, see `opened_thought`.
 
-    Rules and patterns look behind the last `</think>` only; a thought that is not closed has no
+    Rules and patterns search only after the last `</think>`; a thought that is not closed has no
     answer. A pattern that takes longer than `spans.REGEX_LIMIT` finds none, which is warned of.
 
     Raises ValueError for an unknown rule or a span outside the text.
@@ -173,7 +173,7 @@ ANSWER_RULES: dict[str, Callable[[str], list[Span]]] = {
     "tool-call": tool_arguments,
     "last-line": last_line,
 }
-_EVERY_TURN = ("tool-call",)  # rules that look at every turn of a response, thoughts included
+_EVERY_TURN = ("tool-call",)  # rules that search every turn of a response, thoughts included
 
 
 def _checked(answer: object, text: str) -> list[Span]:

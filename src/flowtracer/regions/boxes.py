@@ -15,7 +15,7 @@ def last_box(text: str) -> list[Span]:
 
 
 def line_of_box(text: str) -> list[Span]:
-    """The whole line (or lines) that the box stands on."""
+    """The complete line (or lines) that the box is on."""
     box = _last_balanced_box(text)
     if not box:
         return []
@@ -36,7 +36,7 @@ def explained_box(text: str) -> list[Span]:
 def _last_balanced_box(text: str) -> tuple[int, int, int] | None:
     """Start of the box, start of its content, end of its content.
 
-    Almost always the last box is the one; only where it is open or blank, the whole text is read.
+    Almost always the last box is the one; only where it is open or blank, the entire text is read.
     """
     start = text.rfind("\\boxed")
     while start >= 0:

@@ -1,4 +1,4 @@
-"""Which characters each token stands for, for every kind of tokenizer.
+"""Which characters each token represents, for every kind of tokenizer.
 
 Spans tile the text: a gap that a tokenizer leaves (it trims spaces, say) goes to the token after
 it. Tokens that together make one character all get that character's span.
@@ -13,7 +13,7 @@ LONGEST_CHARACTER = 8  # tokens; a byte-level token is at least one of at most 4
 
 
 class TokenizedText(NamedTuple):
-    """A text, its token ids, and for each token the characters start..stop it stands for."""
+    """A text, its token ids, and for each token the characters start..stop it represents."""
 
     text: str
     ids: list[int]
@@ -74,7 +74,7 @@ def decode_text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
 def _decode_step_by_step(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> TokenizedText:
     """Decode in a window that moves on at every complete character.
 
-    The window starts one complete piece early, because what a token looks like (its leading space)
+    The window starts one complete piece early, because the text of a token (its leading space)
     can depend on the one before it.
     """
     pieces: list[str] = []

@@ -18,7 +18,7 @@ class Spelling:
     """How a decoder writes tokens.
 
     piece: from a token, as the vocabulary writes it, to its own bytes; None if they depend on others.
-    blanks: whether a blank stands between two tokens, except where NO_BLANK_* say otherwise.
+    blanks: whether a blank separates two tokens, except where NO_BLANK_* say otherwise.
     """
 
     piece: Callable[[str], bytes | None]
@@ -54,7 +54,7 @@ _TO_WORDS = {
     "invert": True,
 }
 _TAG = re.compile(r"<[\w|/]+>")
-_WORD = re.compile(r"\\boxed\{|[0-9]+|[A-Za-z]+|\n|[!-~]")  # what _TO_WORDS leaves whole
+_WORD = re.compile(r"\\boxed\{|[0-9]+|[A-Za-z]+|\n|[!-~]")  # what _TO_WORDS does not split
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -80,7 +80,7 @@ def spelling(tokenizer: PreTrainedTokenizerFast, states: Sequence[bytes]) -> Spe
 
     It does one by one for BPE over bytes, or over characters with bytes for those that it lacks. Its encoder
     must add no text: then a text that it encodes to the ids that were decoded has every token where
-    the token's own text stands.
+    the token's own text begins.
     """
     normalizer, before, after, decoder = (json.loads(state) for state in states[: len(_PARTS)])
     model = tokenizer.backend_tokenizer.model
@@ -116,7 +116,7 @@ def _knows(tokenizer: PreTrainedTokenizerFast, tokens: Iterable[str]) -> bool:
 
 
 def _plain_tags(tokenizer: PreTrainedTokenizerFast) -> bool:
-    """Whether added tokens stand for themselves only, wherever words are joined."""
+    """Whether added tokens represent only themselves, wherever words are joined."""
     added = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
     return all(_TAG.fullmatch(token.content) and not token.rstrip for token in added)
 
@@ -150,7 +150,7 @@ def _keeps_offsets(after: dict[str, Any] | None) -> bool:
 
 
 def _byte_characters() -> dict[str, int]:
-    """The character that stands for each byte in a byte-level vocabulary, as GPT-2 chose them."""
+    """The character that represents each byte in a byte-level vocabulary, as GPT-2 chose them."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     shifted = {chr(256 + number): byte for number, byte in enumerate(others)}
@@ -163,7 +163,7 @@ _BYTES = _byte_characters()
 def _spell_bytes(token: str) -> bytes:
     try:
         return bytes([_BYTES[character] for character in token])
-    except KeyError:  # an added token with a character that stands for no byte is written as it is
+    except KeyError:  # an added token with a character that represents no byte is written as it is
         return token.encode()
 
 

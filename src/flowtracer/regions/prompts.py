@@ -17,7 +17,7 @@ MARK = "\ue000user\ue001"  # private characters, which no template trims
 CONTEXT = 12  # characters around a message that has to be searched for; our choice
 
 Message = dict[str, Any]  # role, and content: a text, a list of parts, or None beside tool_calls
-Question = Literal["prompt", "user"]  # where flow enters: the whole prompt, or the user's messages
+Question = Literal["prompt", "user"]  # where flow enters: the entire prompt, or the user's messages
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,10 @@ def tokenize_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Token
 def user_spans(
     tokenizer: PreTrainedTokenizerBase, text: str, messages: Sequence[Message]
 ) -> list[Span]:
-    """Where each user message stands in the prompt's text, without blanks at its ends.
+    """Where each user message is in the prompt's text, without blanks at its ends.
 
     Taken from the template: the conversation is rendered with each message and with a mark in its
-    place. What stands before or after the messages may differ in `text` (tools, a cut). A message
+    place. What precedes or follows the messages may differ in `text` (tools, a cut). A message
     that cannot be placed so is left out.
     """
     content = messages[0].get("content") if len(messages) == 1 else None
@@ -142,7 +142,7 @@ def user_spans(
 def _message_span(
     tokenizer: PreTrainedTokenizerBase, rendered: str, messages: Sequence[Message], number: int
 ) -> list[Span]:
-    """Where one message stands in the rendered conversation."""
+    """Where one message is in the rendered conversation."""
     marked = [*messages[:number], {**messages[number], "content": MARK}, *messages[number + 1 :]]
     before, mark, after = render_template(tokenizer, marked).partition(MARK)
     if not mark or not rendered.startswith(before) or not rendered.endswith(after):
@@ -151,7 +151,7 @@ def _message_span(
 
 
 def _moved(spans: Iterable[Span], rendered: str, text: str) -> list[Span]:
-    """Spans of the rendered conversation where they stand in a text that is much the same.
+    """Spans of the rendered conversation, found again in a text that is nearly the same.
 
     Blanks do not count: some tokenizers decode with other ones around special tokens.
     """
@@ -176,7 +176,7 @@ def _moved(spans: Iterable[Span], rendered: str, text: str) -> list[Span]:
 
 
 def _without_blanks(text: str) -> tuple[str, list[int]]:
-    """The text without blanks, and where each character of it stands."""
+    """The text without blanks, and the original position of each character."""
     positions = [position for position, sign in enumerate(text) if not sign.isspace()]
     return "".join(text[position] for position in positions), positions
 

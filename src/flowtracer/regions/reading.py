@@ -2,7 +2,7 @@
 
 The result is that of `decode_all_with_offsets`, which reads what the table cannot. Where tokens share
 a character, offsets depend on whether the tokenizer would encode the text to the same tokens; that is
-looked up only for an answer whose edge lies there.
+looked up only for an answer that begins or ends there.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ _REPLACEMENT = "\ufffd"  # what decoders write for bytes that are no character
 
 @dataclass(frozen=True)
 class ReadTokens:
-    """A text, its token ids (T,), and for each the characters start..stop it stands for, (T, 2).
+    """A text, its token ids (T,), and for each the characters start..stop it represents, (T, 2).
 
     doubtful: ranges of tokens whose offsets within the range only the tokenizer's encoder tells.
     """

@@ -1,4 +1,4 @@
-"""The rows of a part as columns of Arrow, made from a batch and its credit without a Python list."""
+"""The rows of a part as columns of Arrow, built from a batch and its credit without a Python list."""
 
 from collections.abc import Sequence
 

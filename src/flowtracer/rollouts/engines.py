@@ -96,7 +96,7 @@ def reserve(
             f"{workers} workers need a GPU each, but Ray has {sum(gpus)}; use --workers {sum(gpus)}, "
             "or --device cpu"
         )
-    for threads in range(sum(cpus) // workers, 0, -1):  # a worker stands on one machine
+    for threads in range(sum(cpus) // workers, 0, -1):  # a worker runs on one machine
         places = (
             min(cpu // threads, gpu) if sum(gpus) else cpu // threads
             for cpu, gpu in zip(cpus, gpus, strict=True)

@@ -1,4 +1,4 @@
-"""What comes out of a shard: a Parquet part with a row for each rollout, and the errors of the rest."""
+"""The output of a shard: a Parquet part with a row for each rollout, and the errors of the others."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -71,7 +71,7 @@ def write_part(
     *,
     run: str,
 ) -> PartCounts:
-    """Write the files of a shard, each whole or not at all, the part last."""
+    """Write the files of a shard, each atomically, the part last."""
     for path in PATHS:
         path(folder, number).parent.mkdir(parents=True, exist_ok=True)
     table = pyarrow.Table.from_batches(rows, SCHEMA)

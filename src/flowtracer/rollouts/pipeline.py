@@ -1,4 +1,4 @@
-"""Two stages of a stream at once: items made ahead of their use, results handled behind their making."""
+"""Two stages of a stream at once: items are produced before, and results handled after, they are needed."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -10,10 +10,10 @@ Result = TypeVar("Result")
 
 
 def ahead(items: Iterable[Item], most: int) -> Generator[Item, None, None]:
-    """The items in their order, made in a thread of its own while earlier ones are used.
+    """The items in their order, produced in a thread of its own while earlier ones are used.
 
-    most: items that may be made and not yet taken; 0 makes each in the caller's thread when it is asked
-    for. An exception of `items` is raised here, after the items in front of it.
+    most: items that may be produced and not yet taken; 0 produces each on request, in the
+    caller's thread. An exception of `items` is raised here, after the items in front of it.
     """
     if most == 0:
         yield from items
@@ -33,9 +33,9 @@ def ahead(items: Iterable[Item], most: int) -> Generator[Item, None, None]:
 def behind(
     function: Callable[[Item], Result], items: Iterable[Item], most: int
 ) -> Iterator[Result]:
-    """`function` of each item in order, called in a thread of its own while later items are made.
+    """`function` of each item in order, called in a thread of its own while later items are produced.
 
-    most: calls that may wait or run when the next item is made; 0 calls in the caller's thread. An
+    most: calls that may wait or run when the next item is produced; 0 calls in the caller's thread. An
     exception of `items` is raised after the calls for the items in front of it have ended.
     """
     if most == 0:

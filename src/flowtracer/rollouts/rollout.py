@@ -25,7 +25,7 @@ PROMPTS = 16  # kept, our choice: enough for groups in turn, little memory if th
 class Rollout:
     """One prompt and its response."""
 
-    row: int  # in the whole input, 0 first
+    row: int  # in the entire input, 0 first
     id: str | None
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
@@ -91,7 +91,7 @@ def read_rollout(
 
 
 class PromptReader:
-    """Token ids of prompts; the last ones are kept, as the responses to a prompt stand together."""
+    """Token ids of prompts; the last ones are kept, as the responses to a prompt are adjacent."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, limits: Limits, chat: bool | None = None
@@ -129,7 +129,7 @@ def _prompt(
 def _check_length(tokenizer: PreTrainedTokenizerBase, text: str, limits: Limits) -> None:
     """Raise ValueError if the beginning of a long text has too many tokens already.
 
-    A token takes hundreds of bytes while a text is tokenized, so that a text of megabytes as a whole
+    A token takes hundreds of bytes while a text is tokenized, so that a text of megabytes at once
     would take gigabytes.
     """
     size = limits.max_tokens * LIKELY_CHARACTERS

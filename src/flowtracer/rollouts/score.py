@@ -43,9 +43,9 @@ def score_files(
 ) -> Scored:
     """Score what is missing; `folder` then holds parts/, errors.jsonl and manifest.json.
 
-    The input is cut into shards; a shard is done when its part is there, whole and of this run, and parts
-    appear whole or not at all. So a run that was killed goes on, and nothing is lost or there twice; parts
-    that are damaged, or of other settings or contents of the input, are made again.
+    The input is cut into shards; a shard is done when its part exists and belongs to this run, and parts
+    are written atomically. A run that was killed continues, and nothing is lost or duplicated; parts
+    that are damaged, or of other settings or contents of the input, are written again.
 
     workers: of engine "ray"; None for as many as GPUs, at least one.
 

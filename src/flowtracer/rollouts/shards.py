@@ -68,7 +68,7 @@ class ShardReader:
     """Reads one shard after another.
 
     A row group of Parquet can only be entered at its beginning, so it stays open: the next shard in
-    it goes on where the last one ended.
+    it continues where the last one ended.
     """
 
     def __init__(self) -> None:

@@ -33,7 +33,7 @@ class Window:
 
     shard: Shard
     rollouts: Sequence[Rollout]
-    batch: ScoreBatch | None  # None: it cannot be made of all of them together
+    batch: ScoreBatch | None  # None: they do not form one batch
     errors: Sequence[dict[str, Any]]  # rows in front of or among the rollouts that are none
     last: bool  # of its shard
 
@@ -66,7 +66,7 @@ def read_windows(
 
 
 def make_batch(rollouts: Sequence[Rollout], reading: Reading) -> ScoreBatch:
-    """Rollouts as a batch (B, T) that begins in the first column; padding stands behind each row.
+    """Rollouts as a batch (B, T) that begins in the first column; padding follows each row.
 
     Raises ValueError or IndexError if an answer cannot be placed.
     """

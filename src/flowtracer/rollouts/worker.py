@@ -63,7 +63,7 @@ class _Part:
 
 
 class Worker:
-    """Loads a model once and scores shards; threads are set before, as PyTorch asks."""
+    """Loads a model once and scores shards; threads are set before, as PyTorch requires."""
 
     def __init__(self, settings: ScoreSettings, folder: str, threads: int | None = None) -> None:
         if threads:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
-BLOCK = 512  # rows of the matrix at a time, our choice: T x T is not held twice
+BLOCK = 512  # rows of the matrix at a time, our choice: T x T is not stored twice
 
 
 def attention_max(evidence: Evidence, options: ScoreOptions) -> Tensor:

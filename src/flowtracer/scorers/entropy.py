@@ -26,7 +26,7 @@ def response_entropy(
 ) -> Tensor:
     """Entropy of the distribution that each candidate was drawn from, (B, T) float32.
 
-    final: (B, T, D), hidden states in front of the head. at_once: logits held at a time.
+    final: (B, T, D), hidden states in front of the head. at_once: logits in memory at a time.
     """
     rows, columns = (index.to(final.device) for index in predicted(batch, batch.candidates))
     entropies = torch.zeros(final.shape[:2], dtype=torch.float32, device=final.device)

@@ -95,7 +95,7 @@ def _third_of_heads(
 ) -> dict[int, Tensor]:
     """Weights of the heads whose attention is near, middling or far, of each layer (B, heads).
 
-    One pass of its own: distances are known only after the whole text was seen. Distance is the
+    One pass of its own: distances are known only after the complete text has run. Distance is the
     `span` of `HeadStatistics`; the thirds are of all heads of the chosen layers, row by row (our
     choice), and the chosen heads weigh the same.
     """

@@ -1,7 +1,7 @@
 """FlashTrace (arXiv 2602.01914, the package flashtrace) as a scorer of the prompt's tokens.
 
 The package attributes a span of what a model wrote to the tokens of its prompt. It takes texts and
-tokenizes them; here it gets a stand-in for the tokenizer that knows the ids already, so that it reads
+tokenizes them; here it gets a substitute for the tokenizer that has the ids already, so that it reads
 the very tokens that every other scorer reads.
 """
 
@@ -28,7 +28,7 @@ END = "\0"  # what FlashTrace appends to a target in place of an end-of-text tok
 def flashtrace(evidence: Evidence, options: ScoreOptions) -> Tensor:
     """FlashTrace's method "flashtrace" with its default of one hop, (B, T), 0 on the response.
 
-    It attributes the whole response up to the answer's end, reasoning and answer together, and then
+    It attributes the entire response up to the answer's end, reasoning and answer together, and then
     what the response's own tokens hold, weighted, once more. Commas, full stops and white space score
     0. Our choices: the text ends with the answer, as it does where nothing is written behind it.
     """
@@ -118,7 +118,7 @@ def _trace(
 
 
 class KnownTokens:
-    """What FlashTrace asks a tokenizer, answered with the ids of two known texts.
+    """The calls that FlashTrace makes to a tokenizer, answered with the ids of two known texts.
 
     A target comes with `eos_token` behind it, which FlashTrace appends and leaves out again by
     `eos_token_id`.
@@ -153,7 +153,7 @@ class KnownTokens:
 
 @contextmanager
 def _eager(model: nn.Module) -> Iterator[None]:
-    """The model with attention that can be kept, which FlashTrace asks for; restored on the way out."""
+    """The model with eager attention, which FlashTrace needs; restored on exit."""
     config: Any = getattr(model, "config", None)
     before = getattr(config, "_attn_implementation", None)
     with evaluating(model):

@@ -1,6 +1,6 @@
 """One plain forward pass of a model, and its own head on any states.
 
-The head is applied to a few states at a time, because the logits of a whole batch can be larger than
+The head is applied to a few states at a time, because the logits of a complete batch can be larger than
 the model. Whatever the architecture does to its logits (caps, scales) is done: the model's own
 forward runs, with its stack of layers answering from memory.
 """
@@ -24,7 +24,7 @@ LOGITS_AT_ONCE = 1 << 24  # our choice: 64 MiB in float32
 
 
 class States(NamedTuple):
-    """Of one forward pass, (B, T, D) each; None where it was not asked for."""
+    """Of one forward pass, (B, T, D) each; None where it was not requested."""
 
     middle: Tensor | None  # after layer floor(L / 2), counted from 0
     final: Tensor | None  # what the head sees
@@ -37,9 +37,9 @@ class _Enough(Exception):
 def read_states(
     model: nn.Module, batch: ScoreBatch, *, middle: bool = False, final: bool = True
 ) -> States:
-    """Run the model once, in evaluation mode, and keep what is asked for.
+    """Run the model once, in evaluation mode, and keep what is requested.
 
-    Layers behind the middle one do not run if only that is asked for, unless the model is sharded and
+    Layers above the middle one do not run if only that one is requested, unless the model is sharded and
     every process has to leave it at its end.
     """
     decoder = find_decoder(model)

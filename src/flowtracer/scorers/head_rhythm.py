@@ -1,7 +1,7 @@
 """Local and global heads: the scores of "Attention Illuminates LLM Reasoning" (arXiv 2510.13554).
 
-Local heads show where a chunk of text begins (WAAD drops), global heads which tokens the rest of the
-response looks back at (FAI). What is left open there is decided here as our choice: spans and groups
+Local heads show where a chunk of text begins (WAAD drops), global heads which tokens later parts of the
+response attend to (FAI). What is left open there is decided here as our choice: spans and groups
 of heads are taken per response, ratios of heads are rounded down to at least one head, ties go to the
 earlier head, and "the next" and "previous" tokens are those of the response, tool output left out.
 """

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from flowtracer.scorers.forward import apply_head
 from flowtracer.scorers.scorer import Evidence, ScoreOptions
 
-BLOCK = 512  # rows of the similarities at a time, our choice: T x T is never held
+BLOCK = 512  # rows of the similarities at a time, our choice: T x T is never stored
 
 
 def correlation(evidence: Evidence, options: ScoreOptions) -> Tensor:
@@ -24,8 +24,8 @@ def aligned(evidence: Evidence, options: ScoreOptions) -> Tensor:
     """Logit of token y_t under the model's head on the mean final state of the response, (B, T).
 
     Closest to the source that the paper cites for its correlation row ("A Text is Worth Several
-    Tokens", arXiv 2406.17378): it decodes the embedding of a whole text with the model's head and
-    looks at the top vocabulary items. Our choices: the mean over the response as its embedding,
+    Tokens", arXiv 2406.17378): it decodes the embedding of a text with the model's head and
+    takes the top vocabulary items. Our choices: the mean over the response as its embedding,
     positions scored by their own item (so equal tokens tie), no principal component removed, and a
     shift per response that makes its lowest token a tiny positive number.
     """

@@ -209,7 +209,7 @@ def user_tokens(
     mask: Tensor,
     conversations: Sequence[Sequence[Message]],
 ) -> Tensor:
-    """Prompt tokens that the user wrote, (B, P) bool; the whole prompt where they cannot be found."""
+    """Prompt tokens that the user wrote, (B, P) bool; the entire prompt where they cannot be found."""
     users = torch.zeros(ids.shape, dtype=torch.bool)
     known: dict[tuple[str, str], list[Span]] = {}  # a group has one prompt
     for row, messages in enumerate(conversations):

@@ -92,7 +92,7 @@ def score_tokens(
     needs = frozenset[Need]().union(*(scorer.needs for scorer in scorers))
     tiles = all(scorer.tiles for scorer in scorers if "attention" in scorer.needs)
     device = batch.input_ids.device
-    if needs:  # T x T stays where the model is, only scores come back
+    if needs:  # T x T stays where the model is, only scores are returned
         batch = batch.to(device_of(find_decoder(model)))
     evidence = gather_evidence(model, batch, needs, options, shared=shared, tiles=tiles)
     return {name: score_evidence(evidence, name, options).to(device) for name in names}

@@ -52,7 +52,7 @@ class Attempt:
 
 
 def _combine(a: int, b: int) -> Iterator[tuple[int, str, int, int]]:
-    """All positive whole results of one operation, as (left, operator, right, result)."""
+    """All positive integer results of one operation, as (left, operator, right, result)."""
     high, low = max(a, b), min(a, b)
     yield high, "+", low, high + low
     yield high, "*", low, high * low

@@ -1,6 +1,6 @@
 r"""Graders: from a response and an example to 1.0 or 0.0.
 
-The answer is what stands in the last `\boxed{...}` (`regions.answers`, method of the paper). A
+The answer is the content of the last `\boxed{...}` (`regions.answers`, method of the paper). A
 grader never raises, hangs or runs anything because of what a model wrote; odd text is 0.0. Where
 the comparison itself failed the grade is NaN: not graded, which is not wrong.
 """

@@ -30,7 +30,7 @@ DATA_VARIABLE = "FLOWTRACER_DATA"  # environment variable that names the data fo
 TEST_PROBLEMS = 1000  # generated problems to test on; our choice, as many as the model card uses
 TRAINING_PROBLEMS = 5000  # generated problems with four numbers to train on; our choice
 
-# Wordings are our choice; the box is what the paper asks for.
+# Wordings are our choice; the box is the paper's.
 BOXED = "\n\nReason step by step and put the final answer in \\boxed{}."
 CHOICE = "\n\nReason step by step and put the letter of the right option in \\boxed{}."
 COUNTDOWN = (

@@ -24,7 +24,7 @@ EXTRA_FIELDS = {  # our name: names in the sources
     "level": ("level",),
     "subject": ("subject", "type"),
 }
-NESTED = ("reward_model", "meta_data", "metadata")  # records inside a row that are looked into
+NESTED = ("reward_model", "meta_data", "metadata")  # records inside a row that are searched too
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a task is: examples, how they are asked, and how responses are graded."""
+"""What a task is: examples, their prompts, and how responses are graded."""
 
 import json
 import math
@@ -36,7 +36,7 @@ class Task:
 
     instruction: put behind the question, blank lines included. grade: from a response and its
     example to a number, 1.0 or 0.0 for the graders of this package, NaN for not graded.
-    answer_rule: where the answer stands in a response, a name out of
+    answer_rule: where the answer is in a response, a name out of
     `flowtracer.regions.ANSWER_RULES`. opening: see `behind`.
     """
 
@@ -63,7 +63,7 @@ class Task:
         return float(self.grade(self.opening + response, example))
 
     def prompt(self, example: Example) -> list[dict[str, str]]:
-        """The conversation that asks the example: one user message."""
+        """The conversation that poses the example: one user message."""
         return [{"role": "user", "content": example.question + self.instruction}]
 
     def dataset(self) -> "datasets.Dataset":

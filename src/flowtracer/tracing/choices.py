@@ -1,4 +1,4 @@
-"""What can be chosen for a trace, checked before a model is loaded or asked."""
+"""What can be chosen for a trace, checked before a model is loaded or run."""
 
 from flowtracer.attention.layers import Layers, check_layers
 from flowtracer.flow.targeted import AnswerTokens

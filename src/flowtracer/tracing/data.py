@@ -53,7 +53,7 @@ class Trace:
 
     text: str  # prompt as the model saw it, then the response
     ids: tuple[int, ...]
-    offsets: tuple[tuple[int, int], ...]  # characters of `text` that each token stands for
+    offsets: tuple[tuple[int, int], ...]  # characters of `text` that each token represents
     roles: tuple[Role, ...]
     answer_weights: tuple[float, ...]
     potential: tuple[float, ...]
@@ -110,7 +110,7 @@ class Trace:
         return tuple(sorted(i for i in order[:count] if self.throughput[i] > 0))
 
     def token_text(self, token: int) -> str:
-        """Text of one token (its whole character, for a token that is part of one)."""
+        """Text of one token (the complete character, for a token that is part of one)."""
         start, stop = self.offsets[token]
         return self.text[start:stop]
 

@@ -92,7 +92,7 @@ def trace_from_json(data: object) -> Trace:
 
 
 def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
-    """What version 1 held, as version 2 says it.
+    """The content of a version 1 file in the form of version 2.
 
     Routes were single paths from a token of the prompt to one of the answer, most of one hop, and are
     left out; hubs could be answer tokens.

@@ -1,4 +1,4 @@
-"""Scores of a traced text by every scorer that asks the model nothing more."""
+"""Scores of a traced text by every scorer that needs no further pass through the model."""
 
 import torch
 from torch import Tensor

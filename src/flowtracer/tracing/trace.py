@@ -88,7 +88,7 @@ def trace(
             at what the user wrote.
         layers: see `select_layers`; answer_tokens: see `answer_flow`.
         chat: False takes the prompt as it is, without template.
-        tile_above: tokens beyond which attention is not held as a T x T matrix but computed again
+        tile_above: tokens beyond which attention is not stored as a T x T matrix but computed again
             in tiles whenever it is read. None: where T x T takes a sixteenth of free memory.
         by_layer: also send the flow through each chosen layer's attention alone, where attention is a
             matrix. Takes two solves a layer and a second T x T.
@@ -171,7 +171,7 @@ def assemble(
     graph: TracedGraph,
     provenance: Provenance,
 ) -> Trace:
-    """Plain numbers for the whole text out of the graph up to the answer.
+    """Plain numbers for the entire text from the graph up to the answer.
 
     users: which prompt tokens the user wrote, bool. weights: of the response's tokens as answer.
     """

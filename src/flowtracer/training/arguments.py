@@ -110,7 +110,7 @@ class CalibratedArguments:
         " ".join(Calibrated.rules), "Method calibrated: rules, SCORER@OPTION=VALUE,... or SCORER."
     )
     calibrated_every: int = option(Calibrated.every, "Batches of rollouts between calibrations.")
-    calibrated_parts: int = option(Calibrated.parts, "Parts of a batch held against each other.")
+    calibrated_parts: int = option(Calibrated.parts, "Parts of a batch, compared with each other.")
     calibrated_layers: int = option(Calibrated.layers, "Last layers whose gradients are compared.")
     calibrated_coordinates: int = option(Calibrated.coordinates, "How many of their numbers.")
     calibrated_decay: float = option(Calibrated.decay, "Weight of a calibration against the next.")

@@ -16,7 +16,7 @@ from flowtracer.storage import read_json, sha256, write_json
 
 MANIFEST_FILE = "manifest.json"
 STATE_FILE = "trainer_state.json"
-# Of a checkpoint, what only a run that goes on needs.
+# Files of a checkpoint that only a resumed run needs.
 RUN_STATE = (MANIFEST_FILE, "optimizer", "scheduler", "rng_state", "trainer_state", "scaler")
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
 

@@ -86,7 +86,7 @@ def _band(
 def save_curves(
     runs: Mapping[str, Rows], path: Path, *, seeds: Mapping[str, Sequence[Rows]] | None = None
 ) -> None:
-    """Draw and write one PNG, whole or not at all; see `training_curves`."""
+    """Draw one PNG and write it atomically; see `training_curves`."""
     figure = training_curves(runs, seeds)
     with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=140, metadata={"Software": None})

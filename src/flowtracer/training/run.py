@@ -143,7 +143,7 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
         "callbacks": [MetricsFile(folder), CheckpointManifest()],
         **asdict(settings.rollouts),
     }
-    # "auto" looks for a box first, then for the other forms that the graders accept.
+    # "auto" searches for a box first, then for the other forms that the graders accept.
     answer = "auto" if task.answer_rule == "boxed" else task.answer_rule
     trainer = _trainer(settings, common, answer=answer)
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -182,7 +182,7 @@ def _trainer(settings: RunSettings, common: dict[str, Any], *, answer: str) -> W
 
 def _behind_first_prompt(task: Task, tokenizer: PreTrainedTokenizerBase, options: object) -> Task:
     """The task behind a prompt as the template writes it, which may open a thought."""
-    # With either of these TRL hands over what is behind the thought only.
+    # With either of these TRL passes on only what follows the thought.
     parsed = any(
         getattr(tokenizer, name, None) for name in ("response_template", "response_schema")
     )

@@ -51,7 +51,7 @@ class ValueArguments:
 
 @dataclass(frozen=True)
 class Policy:
-    """A model and how it goes on. limit: tokens of a whole response. ends: ids that end one."""
+    """A model and how it continues. limit: tokens of a complete response. ends: ids that end one."""
 
     model: nn.Module
     temperature: float
@@ -189,7 +189,7 @@ class ValueTrainer(LengthSortedMixin, GRPOTrainer):
         return output
 
     def _value_seed(self: Any) -> int:
-        """Another one for each batch and process, the same again in a run that goes on."""
+        """Another one for each batch and process, the same in a resumed run."""
         place = self.state.global_step * self.accelerator.num_processes
         return int(1_000_003 * (self.args.seed + 1) + place + self.accelerator.process_index)
 
@@ -199,7 +199,7 @@ class ValueTrainer(LengthSortedMixin, GRPOTrainer):
         tokenizer: Any,
         texts: Sequence[tuple[int, Sequence[int]]],
     ) -> list[float]:
-        """Rewards of the task, as TRL asks it for them; 0 where the grader could not tell."""
+        """Rewards of the task, called as by TRL; 0 where the grader could not tell."""
         decoded = tokenizer.batch_decode([list(ids) for _, ids in texts], skip_special_tokens=True)
         rows = [inputs[row] for row, _ in texts]
         columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
