@@ -83,7 +83,7 @@ DAMAGED = {
     "has no prompt": {"response": GOOD},
     "has no response": {"prompt": PROMPT},
     "is not in a vocabulary": {"prompt_ids": [1, 2], "response_ids": [5, 10**6]},
-    "is not a list of whole numbers": {"prompt_ids": "1 2", "response_ids": [5]},
+    "is not a list of integers": {"prompt_ids": "1 2", "response_ids": [5]},
     "empty prompt or response": {"prompt_ids": [1, 2], "response_ids": []},
     "more than --max-tokens": {"prompt_ids": [5] * 300, "response_ids": [6] * 300},
     "advantages for": record(0) | {"advantages": [1.0, 2.0]},

@@ -61,7 +61,7 @@ def evaluate(
 ) -> EvalResult:
     """Complete every problem `samples` times, grade, write `completions.jsonl` and `summary.json`.
 
-    Run again after a kill it makes only what is missing; batches are fixed and seeded one by one, so
+    Run again after a kill, it generates only what is missing; batches are fixed and seeded one by one, so
     the result is the same.
 
     Raises ValueError if the folder holds another evaluation or is in use.
@@ -122,7 +122,7 @@ def reward_of(task: Task, response: str, example: Example) -> float:
 
 
 def _digest(task: Task) -> str:
-    """Of everything that is asked and graded."""
+    """Of all responses that were graded."""
     examples = [
         [example.id, example.question, example.answer, dict(example.extra)]
         for example in task.examples

@@ -1,7 +1,7 @@
 """`Credit(rule=Calibrated(...))` inside TRL's GRPO trainer: measured on the step's own rollouts.
 
-What is known so far lies in the trainer's state (`stateful_callbacks`), which TRL saves with each checkpoint
-and reads again, so that a run that goes on chooses as one that was not interrupted.
+What is known so far is in the trainer's state (`stateful_callbacks`), which TRL saves with each checkpoint
+and reads again, so that a resumed run chooses as one that was not interrupted.
 """
 
 import base64
@@ -50,7 +50,7 @@ class Calibration:
         model = trainer.accelerator.unwrap_model(trainer.model)
         if is_sharded(trainer.model) or is_sharded(model):
             raise ValueError(
-                "calibrated credit takes gradients of whole layers, of which a sharded model holds a part "
+                "calibrated credit takes gradients of complete layers, of which a sharded model has a part "
                 "in each process; use one rule, or DDP"
             )
         self.parameters = trained_parameters(model, self.settings.layers)
@@ -106,7 +106,7 @@ class Calibration:
                 self._gradients(gradients, batch, advantages, weights)
             if not bool(torch.isfinite(gradients).all()):
                 raise ValueError("a gradient is not finite")
-        except Exception as error:  # whatever it is, training goes on
+        except Exception as error:  # whatever it is, training continues
             reason = f"{type(error).__name__}: {error}"
             gradients.zero_()
         gathered, failures = self._gathered(gradients, bool(reason))
@@ -190,7 +190,7 @@ class Calibration:
         return parts, int(accelerator.gather(flag).sum())
 
     def _looks(self) -> int | None:
-        """Calibrations of the whole run, if its length is known."""
+        """Calibrations of the entire run, if its length is known."""
         args, steps = self.trainer.args, self.trainer.state.max_steps
         per_batch = args.steps_per_generation * self.trainer.num_iterations
         if not steps or steps < 1:

@@ -16,7 +16,7 @@ FACTORS = ((1.0, 1.5), (1.5, 1.0), (2.0, 1.0))
 def check_loss(trainer: Any) -> None:
     """Raise ValueError unless a factor on a token's advantage is that factor on its gradient.
 
-    A loss that cannot be tried, because it asks for more than TRL's own, is warned of.
+    A loss that cannot be tried, because it needs more than TRL's own, causes a warning.
     """
     loss_type = getattr(trainer.args, "loss_type", None)
     name = type(trainer).__name__ + (f" with loss_type {loss_type!r}" if loss_type else "")

@@ -65,7 +65,7 @@ class Ride:
     def observing(self, input_ids: Tensor, rows: Tensor | None) -> Iterator[None]:
         """A block in which the policy runs on these tokens (R, T), of these rows (R,); None: all.
 
-        Tokens that are not the batch's are not looked at.
+        Tokens that are not the batch's are ignored.
         """
         known = self.ridden.batch.input_ids
         known = (known if rows is None else known[rows])[:, : input_ids.shape[1]]

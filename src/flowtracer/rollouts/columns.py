@@ -57,7 +57,7 @@ def _lists(values: Tensor, mask: Tensor, there: Tensor | None = None) -> pyarrow
     """The masked values (B, T) of each row as a list, null in rows that are not there, (B,) bool."""
     offsets = torch.zeros(len(mask) + 1, dtype=torch.int32)
     offsets[1:] = mask.sum(1).cumsum(0).cpu()
-    # An offset that is null makes its row null.
+    # A null offset means that its row is null.
     hidden = None if there is None else torch.cat([~there, torch.tensor([False])]).numpy()
     return pyarrow.ListArray.from_arrays(
         pyarrow.array(offsets.numpy(), mask=hidden), pyarrow.array(values[mask].cpu().numpy())

@@ -144,7 +144,7 @@ def _ids(record: Mapping[str, Any], name: str, limits: Limits) -> tuple[int, ...
     if ids is None:
         return None
     if not isinstance(ids, list) or not all(type(token) is int for token in ids):
-        raise ValueError(f"{name} is not a list of whole numbers")
+        raise ValueError(f"{name} is not a list of integers")
     wrong = next((token for token in ids if not 0 <= token < limits.vocabulary), None)
     if wrong is not None:
         raise ValueError(

@@ -12,7 +12,7 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsFile(TrainerCallback):
-    """Appends what the trainer logs; steps that a resumed run makes again are dropped first."""
+    """Appends what the trainer logs; steps that a resumed run repeats are dropped first."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / METRICS_FILE

@@ -58,7 +58,7 @@ def read_credit(options: Mapping[str, Any] | None) -> Credit:
 def rides(config: Any) -> bool:
     """Whether weights are to be captured in verl's own pass for log-probabilities.
 
-    Raises ValueError for an unknown choice, and where verl makes no such pass.
+    Raises ValueError for an unknown choice, and where verl has no such pass.
     """
     forward = (config.get(KEY) or {}).get(FORWARD, "own")
     if forward not in FORWARDS:
@@ -73,7 +73,7 @@ def rides(config: Any) -> bool:
 
 
 def check_settings(config: Any) -> Credit:
-    """The credit that a whole verl configuration asks for.
+    """The credit that a complete verl configuration requests.
 
     Raises ValueError for everything that verl would run without giving credit, or in which credit per
     token has no meaning, before any process is started.

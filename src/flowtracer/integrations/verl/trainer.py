@@ -50,7 +50,7 @@ class FlowPPOTrainerSync(PPOTrainerSync):
         super().__init__(config)
 
     def _init_tokenizer(self) -> None:
-        """verl's own, which reads the model's config before any worker is started, then a look at it."""
+        """verl's own, which reads the model's config before any worker is started, then a check of it."""
         super()._init_tokenizer()
         model = omega_conf_to_dataclass(self.config.actor_rollout_ref.model)
         check_model(self.credit, model.hf_config)
@@ -70,7 +70,7 @@ class FlowPPOTrainerSync(PPOTrainerSync):
         try:
             batch = super()._compute_old_log_prob(batch, metrics)
         finally:
-            told.pop(KEY)  # the reference policy may be asked by the same method
+            told.pop(KEY)  # the reference policy may be called by the same method
         batch.extra_info.pop(KEY, None)
         return batch
 

@@ -45,7 +45,7 @@ class FlowActorWorker(ActorRolloutRefWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def init_model(self) -> None:
-        """verl's own, then a look at the engine: refused before the first step, not in it."""
+        """verl's own, then a check of the engine, so that it is refused before the first step."""
         super().init_model()
         check_readable(self.actor.engine)
 
