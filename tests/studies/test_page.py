@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 import pytest
+from helpers.browser import chromium
 from helpers.studies import shape_rows
 
 from flowtracer.studies.page import find_studies, write_report
@@ -45,3 +46,42 @@ def test_a_study_names_everything_that_its_rows_were_made_with(tmp_path, monkeyp
     ]
     line = provenance_line(origin)
     assert "commit abc1234; " in line and "commit def5678-dirty; `flowtracer study`" in line
+
+
+WIDE_TABLE = """# Alignment: t
+
+| rule | verdict | less uniform | batch | cosine | GRPO | signs | Gini | tokens |
+|---|---|---|---|---|---|---|---|---|
+""" + "\n".join(
+    f"| `flow@end=bottom,emphasis={number}` | better | +0.092 [+0.084, +0.100] | 1.67 [1.58, 1.76] "
+    "| 0.626 [0.603, 0.648] | +0.094 [+0.086, +0.102] | +0.074 [+0.070, +0.077] | 0.26 | 0.78 |"
+    for number in range(5)
+)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [400, 1000, 1400, 1600])
+def test_tables_scroll_in_their_box_and_the_page_does_not(tmp_path, width, dark):
+    (tmp_path / "table.md").write_text(WIDE_TABLE)
+    _, page = write_report(tmp_path)
+    with chromium() as browser:
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get(page.as_uri())
+        beyond, hint, left, verdict, last = browser.execute_script(
+            """const box = document.querySelector('.table'), row = box.querySelector('tbody tr');
+            const at = cell => cell.getBoundingClientRect();
+            const verdict = at(row.cells[1]).right, last = at(row.cells[8]).right;
+            const hint = getComputedStyle(document.querySelector('.hint')).display;
+            box.scrollLeft = 10000;
+            const page = document.documentElement;
+            return [page.scrollWidth - page.clientWidth, hint, at(row.cells[0]).left, verdict, last]"""
+        )
+    assert beyond <= 0 and left >= 0 and verdict < width
+    if width >= 1000:
+        assert last <= width and hint == "none"
+    else:
+        assert hint == "block"

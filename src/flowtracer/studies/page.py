@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import re
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +13,17 @@ from flowtracer.storage import atomic_write, read_json
 from flowtracer.studies.provenance import shortened
 
 TABLE_FILE = "table.md"
+INTERVAL = re.compile(r"<td>([^<]*?) (\[[^<\]]*\])</td>")
+VERDICT = re.compile("<td>(better|worse|undecided)</td>")
+NAME = re.compile(r"(?<=<tr>\n<td>)(?:<code>)?[^<]*")
+AFTER = re.compile("[@=,_]")  # where a scorer's name may break
+PICTURE = re.compile(r"<p>(<img [^>]*>)</p>")
+TABLE = re.compile("<table>.*?</table>", re.DOTALL)
+WIDE = {
+    "wide": 8,
+    "middling": 5,
+    "narrow": 3,
+}  # columns from which a hint is shown, by the page's width
 FIGURES = ("figure.png", "curves.png", "against.png", "response.png")
 
 
@@ -63,12 +75,33 @@ def _page_of(text: str, study: Path) -> str:
     from markdown_it import MarkdownIt
 
     page: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    page = _boxed(page)
     for name in FIGURES:
         path = study / name
         if path.exists():
             data = base64.b64encode(path.read_bytes()).decode()
             page = page.replace(f'src="{name}"', f'src="data:image/png;base64,{data}"')
     return page + _settings(study)
+
+
+def _boxed(page: str) -> str:
+    """Tables and pictures in boxes that scroll by themselves, intervals apart from their values."""
+    page = INTERVAL.sub(r'<td>\1 <span class="interval">\2</span></td>', page)
+    page = NAME.sub(lambda name: AFTER.sub(r"\g<0><wbr>", name[0]), page)
+    page = VERDICT.sub(r'<td class="\1">\1</td>', page)
+    page = PICTURE.sub(
+        r'<div class="figure" role="region" aria-label="figure" tabindex="0">\1</div>', page
+    )
+
+    def box(table: re.Match[str]) -> str:
+        columns = table[0].count("<th>")
+        wide = next((name for name, least in WIDE.items() if columns >= least), "")
+        return (
+            f'<div class="table" role="region" aria-label="table" tabindex="0">{table[0]}</div>'
+            f'<p class="hint {wide}">Scroll the table sideways for all of its {columns} columns.</p>'
+        )
+
+    return TABLE.sub(box, page)
 
 
 def _settings(study: Path) -> str:
