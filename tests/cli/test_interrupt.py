@@ -68,7 +68,7 @@ def test_one_long_operation_does_not_hold_up_the_answer(tmp_path):
         [sys.executable, "-c", BUSY_PROGRAM], tmp_path, started=(tmp_path / "started").exists
     )
     assert status == 130 and seconds < BUSY, (status, seconds)
-    assert "it begins anew" in one_sentence(errors)
+    assert "it starts from the beginning" in one_sentence(errors)
     assert sorted(os.listdir(tmp_path)) == ["started"]  # no result, and none half-written
 
 
@@ -81,7 +81,7 @@ def test_score_says_that_it_goes_on_and_does(tmp_path):
         command, tmp_path, started=lambda: parts.exists() and len(list(parts.iterdir())) > 2
     )
     assert status == 130 and seconds < BUSY, (status, seconds)
-    assert "it goes on where it stopped" in one_sentence(errors)
+    assert "it continues where it stopped" in one_sentence(errors)
     assert not list(tmp_path.rglob("*.partial"))
     before = {path: path.stat().st_mtime_ns for path in parts.iterdir()}
     assert subprocess.run(command, cwd=tmp_path, env=os.environ).returncode == 0
@@ -113,4 +113,4 @@ def test_every_long_command_answers_in_time(command, tmp_path):
     )
     print(f"{command}: {seconds:.1f} s, status {status}")
     assert status == 130 and seconds < IN_TIME, (status, seconds)
-    assert "it goes on where it stopped" in one_sentence(errors)
+    assert "it continues where it stopped" in one_sentence(errors)

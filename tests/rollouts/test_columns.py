@@ -1,4 +1,4 @@
-"""Columns of a part, held against rows that are put together one by one."""
+"""Columns of a part, compared with rows that are put together one by one."""
 
 import pytest
 import torch

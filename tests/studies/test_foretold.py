@@ -1,4 +1,4 @@
-"""What the referee foretold, held against what training showed."""
+"""What the referee predicted, compared with the outcome of training."""
 
 import json
 

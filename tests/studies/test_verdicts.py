@@ -42,7 +42,7 @@ def test_a_clear_difference_is_called_by_its_direction():
     assert [verdict.word for verdict in verdicts] == ["better", "worse", "undecided"]
     text = in_words(verdicts, baseline="uniform", units="batches", count=60)
     assert "Better than uniform: up (" in text and "Worse than uniform: down (" in text
-    assert "Not told apart with 60 batches: same" in text
+    assert "Undecided with 60 batches: same" in text
 
 
 def test_no_rule_is_recommended_out_of_noise():

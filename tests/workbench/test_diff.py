@@ -1,4 +1,4 @@
-"""What two lists of tokens have in common, held against the plain table of lengths."""
+"""What two lists of tokens have in common, compared with the plain table of lengths."""
 
 from itertools import pairwise
 

@@ -88,7 +88,7 @@ def training(
     foretold: Annotated[
         Path | None,
         options.option(
-            options.STUDY, "Folder of a `study gradient`, to be held against what is seen."
+            options.STUDY, "Folder of a `study gradient`, to be compared with the results."
         ),
     ] = None,
     out: options.Out = Path("runs/training"),
@@ -96,7 +96,7 @@ def training(
 ) -> None:
     """Train every method with every seed on one budget, test them, write a table and a figure.
 
-    Run it again after a kill and it goes on. Any other option goes to every run.
+    Run it again after a kill and it continues. Any other option goes to every run.
     """
     run_settings = read_settings_file(runs)  # a wrong file is told before anything is imported
     with needing("train"):

@@ -56,7 +56,7 @@ def main() -> None:
         if any("\ud800" <= sign <= "\udfff" for sign in argument):
             _stop(f"{argument!r} is not UTF-8 text; give texts and names in UTF-8", WRONG_USAGE)
     resumable = sys.argv[1:2] and sys.argv[1] in RESUMABLE
-    advice = "it goes on where it stopped" if resumable else "it begins anew"
+    advice = "it continues where it stopped" if resumable else "it starts from the beginning"
     interrupted = f"flowtracer: interrupted; run the same command again and {advice}"
     try:
         with leave_on_interrupt(interrupted):

@@ -36,7 +36,7 @@ def option(panel: str, help: str, *names: str, **settings: Any) -> Any:
 
 
 def _credit(name: str) -> Any:
-    """The option of a field of `CreditArguments`, with the help text that stands there."""
+    """The option of a field of `CreditArguments`, with its help text."""
     (one,) = (one for one in fields(CreditArguments) if one.name == name)
     return option(GRAPH if name in GRAPH_OPTIONS else CREDIT, one.metadata["help"])
 

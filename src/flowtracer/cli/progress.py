@@ -17,7 +17,7 @@ from rich.progress import (
 
 
 class Report(Protocol):
-    """Says how much of a stage is done; `note` stands behind the counts, such as a rate."""
+    """Says how much of a stage is done; `note` follows the counts, such as a rate."""
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
 

@@ -45,7 +45,7 @@ def value(
     scorer: Annotated[
         list[str] | None,
         options.option(
-            options.STUDY, "SCORER[@KEY=VALUE,...] to hold against credit; repeat it. Default: all."
+            options.STUDY, "SCORER[@KEY=VALUE,...] to compare with credit; repeat it. Default: all."
         ),
     ] = None,
     scores: Annotated[
@@ -59,7 +59,7 @@ def value(
 ) -> None:
     """True credit by Monte Carlo: which tokens changed the chance of being right?
 
-    Holds every scorer against it, docs/referee.md. Run it again after a kill and it goes on.
+    Compares every scorer with it, docs/referee.md. Run it again after a kill and it continues.
     """
     with needing("train"):
         from flowtracer.models import load
@@ -151,7 +151,7 @@ def gradient(
 ) -> None:
     """Alignment: does a rule's gradient point where the reward's own does?
 
-    All rules on the same rollouts of one policy, docs/referee.md. Run it again after a kill and it goes on.
+    All rules on the same rollouts of one policy, docs/referee.md. Run it again after a kill and it continues.
     """
     with needing("train"):
         import json

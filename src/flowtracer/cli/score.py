@@ -49,7 +49,7 @@ def score(
 ) -> None:
     """Give every token of many rollouts its score and weight: Parquet files.
 
-    Run it again after a kill and it goes on. Rows that cannot be scored are listed in errors.jsonl;
+    Run it again after a kill and it continues. Rows that cannot be scored are listed in errors.jsonl;
     the exit status is then 3.
     """
     with needing("score"):

@@ -87,7 +87,7 @@ def causal(
 ) -> None:
     """Knock out the tokens that a scorer takes: does the answer change?
 
-    A sceptic's test of any scorer. Run it again after a kill and it goes on.
+    A sceptic's test of any scorer. Run it again after a kill and it continues.
     """
     with needing("train"):
         from flowtracer.studies.causal.report import write_report
@@ -130,7 +130,7 @@ def formats(
 ) -> None:
     """Reword the answers of a model's solutions: are the same tokens chosen?
 
-    Run it again after a kill and it goes on.
+    Run it again after a kill and it continues.
     """
     with needing("train"):
         from flowtracer.studies.formats import FormatStudy, run_formats, write_report
@@ -161,7 +161,7 @@ def shape(
 ) -> None:
     """Which tokens carry the flow, how much of it, and how far hubs are apart.
 
-    Run it again after a kill and it goes on.
+    Run it again after a kill and it continues.
     """
     with needing("train"):
         from flowtracer.studies.shape.report import write_report

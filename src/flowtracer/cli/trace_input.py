@@ -1,4 +1,4 @@
-"""What the command line is asked to trace: a sample, a problem, two files, or a row of a file."""
+"""What the command line is to trace: a sample, a problem, two files, or a row of a file."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -37,7 +37,7 @@ def train(
 ) -> None:
     """Train with GRPO and credit for the tokens that carry the answer.
 
-    Run it again with the same settings after a kill and it goes on from the last checkpoint, as if
+    Run it again with the same settings after a kill and it continues from the last checkpoint, as if
     nothing had happened.
     """
     read_settings_file(config)  # a wrong file is told before anything heavy is imported

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette, told apart with colour-vision deficiencies; without yellow, pale on white.
+# Okabe and Ito's palette, distinguishable with colour-vision deficiencies; without yellow, pale on white.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 FLOW = "#083370"  # always flow's
 CHANCE = "#555555"  # always that of random tokens, or of a baseline

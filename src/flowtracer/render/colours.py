@@ -7,7 +7,7 @@ CIVIDIS = (
     "#00224e", "#083370", "#35456c", "#4f576c", "#666970", "#7d7c78",
     "#948e77", "#aea371", "#c8b866", "#e5cf52", "#fee838",
 )  # fmt: skip
-FULL_SCALE_QUANTILE = 0.98  # our choice: a few answer tokens must not make all others look pale
+FULL_SCALE_QUANTILE = 0.98  # our choice: a few answer tokens must not make all others pale
 
 
 def full_scale(scores: Sequence[float], candidates: Sequence[bool]) -> float:

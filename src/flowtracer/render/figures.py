@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ranked_bars", "save_figure", "save_figures", "token_graph"]
 
-DPI = 300  # what journals ask for
+DPI = 300  # what journals require
 # Letters as shapes, to fit their boxes wherever the file is opened; unhinted, so that widths are true.
 SETTINGS: Any = {
     "svg.hashsalt": "flowtracer", "svg.fonttype": "path", "text.hinting": "no_hinting",

@@ -29,7 +29,7 @@ BOX = 7.8  # height of a coloured box
 MARGIN = 5
 GUTTER = 46  # for the arcs, right of the text
 MOST_PROMPT, MOST_RESPONSE = 12, 32  # lines; our choice, together most of a page's height
-MOST_ARCS = 24  # our choice: more cannot be told apart
+MOST_ARCS = 24  # our choice: more cannot be distinguished
 ANSWER, ARC, QUIET = "#d55e00", "#0072b2", "#5b6675"  # Okabe and Ito's vermilion and blue; grey
 
 

@@ -58,7 +58,7 @@ def lay_out(units: Sequence["Unit"], columns: int) -> list[Line]:
 def _add(
     lines: list[list[Piece]], first: int, last: int, text: str, columns: int, *, blank: bool
 ) -> None:
-    """Append to the last line; what is longer than a line goes on in the next."""
+    """Append to the last line; what is longer than a line continues in the next."""
     if not lines[-1] and not blank and len(text) > 1:
         text = text.removeprefix(" ")
     for start in range(0, max(1, len(text)), columns):

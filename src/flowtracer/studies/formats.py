@@ -1,7 +1,7 @@
 r"""`flowtracer study formats`: does the flow depend on how the answer is worded? (section 5.2)
 
 A model's own solutions keep every token up to the content of the box; only that content changes:
-the answer alone, a whole line, the answer with its explanation, or the letter of a multiple choice
+the answer alone, a complete line, the answer with its explanation, or the letter of a multiple choice
 whose options are put behind the question. The paper says no more than these names; the wordings are
 our choice. Compared are the sets of the top 40% of the response's tokens in front of the content.
 """

@@ -15,7 +15,7 @@ PACKAGES = ("flowtracer", "torch", "transformers")
 
 
 def note_environment(folder: Path, packages: Sequence[str] = PACKAGES) -> None:
-    """Remember with what the rows that follow are made; a study that goes on later may have several."""
+    """Record the versions with which the following rows are computed; a resumed study may have several."""
     environments = _read(folder)
     now = _now(packages)
     if now not in environments:
@@ -23,7 +23,7 @@ def note_environment(folder: Path, packages: Sequence[str] = PACKAGES) -> None:
 
 
 def provenance(model: str, command: str, folder: Path) -> dict[str, Any]:
-    """For the record of a study in a folder: what its rows were made with, its model and command."""
+    """For the record of a study in a folder: the versions behind its rows, its model and command."""
     return {
         "model": model_name(model),
         "command": command,

@@ -1,4 +1,4 @@
-"""One row for each solution, in fixed batches; a run that was killed goes on where it stopped."""
+"""One row for each solution, in fixed batches; a run that was killed continues where it stopped."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -72,12 +72,12 @@ def run_over_solutions(
     `problem`. fields: of a row, see `read_rows`. stage: what is being done, for the progress.
     solutions_folder: where the model's solutions are or are put, to be shared by several studies;
     default: `solutions` in the folder. batch: solutions of one call; batches do not depend on what
-    is there already, so that a study that was killed goes on to the same rows.
+    is there already, so that a study that was killed continues to the same rows.
 
     Raises ValueError if the folder holds another study or is in use, or the task has too few problems.
     """
     with lock(folder, "another study"):
-        # More problems may be asked for later: the first ones stay what they are.
+        # More problems may be requested later; the first ones stay the same.
         check_settings(folder / STUDY_FILE, asdict(study), what="a study", free=("problems",))
         solutions = collect_solutions(
             loaded,

@@ -32,7 +32,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How tokens are drawn. limit: tokens of a whole response."""
+    """How tokens are sampled. limit: tokens of a complete response."""
 
     limit: int
     temperature: float = 1.0  # the policy itself, as in training

@@ -161,7 +161,7 @@ def choose(
 def _batch_of(
     within: SolutionSet, solution: Solution, conversations: list[Sequence[Message]] | None
 ) -> ScoreBatch:
-    """A batch of one text, with flow from the whole prompt or the user messages of `conversations` only."""
+    """A batch of one text, with flow from the entire prompt or the user messages of `conversations` only."""
     prompt = torch.tensor([solution.prompt_ids])
     completion = torch.tensor([solution.response_ids])
     return score_batch(

@@ -1,4 +1,4 @@
-"""A model's own greedy solutions of a task: what every study but the training study looks at."""
+"""A model's own greedy solutions of a task: the input of every study but the training study."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -88,9 +88,9 @@ def collect_solutions(
     count: int,
     progress: Progress | None = None,
 ) -> list[Solution]:
-    """The first `count` usable solutions in the task's order; the folder keeps all that were made.
+    """The first `count` usable solutions in the task's order; the folder keeps all that were generated.
 
-    Solutions are generated in fixed batches, so that a run that was killed goes on to the same result,
+    Solutions are generated in fixed batches, so that a run that was killed continues to the same result,
     and several studies can share a folder.
 
     Raises ValueError if the folder holds solutions of other settings or is in use, or if the task has
@@ -108,7 +108,7 @@ def collect_solutions(
                 if start >= problems:
                     raise ValueError(
                         f"task {task.name}: only {usable} of {start} problems have a solution with an "
-                        f"answer; ask for fewer than {count} or raise --max-new-tokens"
+                        f"answer; use fewer than {count} or raise --max-new-tokens"
                     )
                 batch = range(start, min(start + BATCH, problems))
                 new = _solve(loaded, task, batch, settings)
@@ -174,7 +174,7 @@ def _check_solution(loaded: Loaded, task: Task, row: dict[str, Any], path: Path)
 
 
 def _prompt(loaded: Loaded, task: Task, number: int) -> TokenizedText:
-    """A problem as the model is asked it."""
+    """A problem as its prompt poses it."""
     return tokenize_conversation(loaded.tokenizer, task.prompt(task.examples[number]))
 
 

@@ -33,7 +33,7 @@ def write_table(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write one PNG, whole or not at all."""
+    """Write one PNG, atomically."""
     with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
 

@@ -1,4 +1,4 @@
-"""A study's table in the terminal: its first columns, as many as fit; the rest is in `table.md`."""
+"""A study's table in the terminal: its first columns, as many as fit; all of them are in `table.md`."""
 
 import re
 from collections.abc import Iterator, Sequence

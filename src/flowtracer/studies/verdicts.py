@@ -21,7 +21,7 @@ class Verdict:
 
     p: of a two-sided sign-flip test. adjusted: after Holm's correction for all rules tested together.
     word: "better", "worse" or "undecided". needed: units (batches, problems) at which a difference of
-    the size seen would be told apart four times in five, None if it was, or if there is none.
+    the size seen would be significant four times in five; None if it is, or if there is none.
     """
 
     name: str
@@ -87,7 +87,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def units_needed(values: Array, *, rules: int = 1) -> int | None:
-    """Units at which a difference of the size seen would be told apart with a chance of 80%.
+    """Units at which a difference of the size seen would be significant with a chance of 80%.
 
     `((z_(1 - 0.05 / 2m) + z_0.8) s / mean)^2` for m rules tested together (Bonferroni, which Holm does
     not fall below). None if the mean is 0.
@@ -101,7 +101,7 @@ def units_needed(values: Array, *, rules: int = 1) -> int | None:
 
 
 def in_words(verdicts: Sequence[Verdict], *, baseline: str, units: str, count: int) -> str:
-    """One paragraph: what is better, what is worse, what cannot be told apart, and how many would tell."""
+    """One paragraph: what is better, what is worse, what is undecided, and how many units would settle it."""
     sentences = []
     for word in ("better", "worse"):
         chosen = [verdict for verdict in verdicts if verdict.word == word]
@@ -114,10 +114,10 @@ def in_words(verdicts: Sequence[Verdict], *, baseline: str, units: str, count: i
     undecided = [verdict for verdict in verdicts if verdict.word == "undecided"]
     if undecided:
         hints = [
-            f"{v.name} (about {v.needed:,} {units} would tell)" if v.needed else v.name
+            f"{v.name} (about {v.needed:,} {units} would settle it)" if v.needed else v.name
             for v in undecided
         ]
-        sentences.append(f"Not told apart with {count:,} {units}: {', '.join(hints)}.")
+        sentences.append(f"Undecided with {count:,} {units}: {', '.join(hints)}.")
     sentences.append(
         f"Intervals are of single rules; verdicts hold for all {len(verdicts)} together (Holm)."
     )

@@ -12,7 +12,7 @@ def chosen_rows(rewards: Sequence[float], advantages: Sequence[float], count: in
 
     Rows with an advantage come first, half of them of either sign where there are enough; the rest are
     rows that nothing is learned from. Of each sign the rewards are as different as can be, then the rows
-    far apart, because rows of one prompt stand together.
+    far apart, because rows of one prompt are adjacent.
 
     rewards, advantages: of each row; a reward that is no number is a value of its own.
     """
@@ -31,7 +31,7 @@ def chosen_rows(rewards: Sequence[float], advantages: Sequence[float], count: in
 
 
 def _spread(rows: Sequence[int], rewards: Sequence[float], count: int) -> list[int]:
-    """`count` of the rows: every reward in turn, and of one reward rows that stand apart."""
+    """`count` of the rows: every reward in turn, and of one reward rows that are far apart."""
     cells: dict[float | None, list[int]] = {}
     for row in rows:
         cells.setdefault(None if isnan(rewards[row]) else rewards[row], []).append(row)

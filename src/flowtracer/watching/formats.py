@@ -1,6 +1,6 @@
 """Files of rollouts that can be opened: a run's own, those of `flowtracer score`, TRL's and prime-rl's.
 
-Each reader takes the files of one folder and reads no more of them than it is asked for.
+Each reader takes the files of one folder and reads no more of them than is requested.
 """
 
 from collections.abc import Callable, Sequence

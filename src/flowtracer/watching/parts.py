@@ -1,4 +1,4 @@
-"""Rollouts of a run on disk: one Parquet file for each step that is logged, whole or not there.
+"""Rollouts of a run on disk: one Parquet file for each step that is logged, written atomically.
 
 docs/training.md describes the columns.
 """
@@ -56,7 +56,7 @@ def logged_steps(folder: Path) -> list[int]:
 
 
 def write_part(folder: Path, step: int, rollouts: Sequence[WatchedRollout]) -> Path:
-    """Write the rollouts of a step into a run's folder, whole or not at all."""
+    """Write the rollouts of a step into a run's folder, atomically."""
     path = part_path(folder, step)
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {
@@ -71,7 +71,7 @@ def write_part(folder: Path, step: int, rollouts: Sequence[WatchedRollout]) -> P
 
 
 def remove_after(folder: Path, step: int) -> None:
-    """Remove a run's rollouts of later steps: a run that goes on from `step` makes them again."""
+    """Remove a run's rollouts of later steps: a run that resumes at `step` writes them again."""
     for later in logged_steps(folder):
         if later > step:
             part_path(folder, later).unlink()

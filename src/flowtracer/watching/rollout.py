@@ -37,7 +37,7 @@ class WatchedFile:
 def texts_of_tokens(text: str, offsets: Sequence[tuple[int, int]]) -> list[str]:
     """The text of each token; of tokens with the same characters only the first has them.
 
-    offsets: characters of `text` that each token stands for, see `regions.offsets`.
+    offsets: characters of `text` that each token represents, see `regions.offsets`.
     """
     texts = []
     furthest = 0

@@ -24,7 +24,7 @@ def save_run_page(folder: Path) -> Path | None:
 
 
 def save_page(watched: WatchedFile, path: Path, *, title: str = "") -> Path:
-    """Write the page of rollouts, whole or not at all."""
+    """Write the page of rollouts, atomically."""
     with atomic_write(path) as partial:
         partial.write_text(rollouts_html(page_data(watched, title=title)), encoding="utf-8")
     return path

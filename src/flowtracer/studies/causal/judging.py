@@ -47,7 +47,7 @@ def judge(
     for index, drops in enumerate(logs[:1] - logs):
         if len(drops):
             judged[index]["drop"] = round(float(drops.sum()), 5)
-        if text.cut is not None and len(drops):  # more than the answer was asked for
+        if text.cut is not None and len(drops):  # more than the answer was requested
             answer = drops[-text.solution.answer_tokens :]
             judged[index]["answer_drop"] = round(float(answer.sum()), 5)
         if responses is not None:

@@ -18,8 +18,8 @@ class CausalStudy(SolutionStudy):
 
     ratios: of the tokens that may be knocked out; 20%, table 1 of the paper. cuts: where protocol "rest"
     cuts, of the way to the answer; half-way, our choice. excluded: last tokens before the answer or the
-    cut, or of the prompt, that are never knocked out; without any number, 10 where they stand in front of
-    the answer, else 0. side: whose tokens can be knocked out: the response's (the paper's), the whole
+    cut, or of the prompt, that are never knocked out; without any number, 10 where they are in front of
+    the answer, else 0. side: whose tokens can be knocked out: the response's (the paper's), the entire
     prompt's, or those of it that the user wrote. regenerate: False measures only the drop in
     log-probability, of the answer or of all from the cut to the answer's end. batch: problems whose new
     texts are generated together, our choice.

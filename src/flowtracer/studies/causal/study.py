@@ -2,7 +2,7 @@
 
 Protocol "answer": everything before the answer's first token stays as it was written, some of its
 tokens knocked out, and the answer alone is regenerated. Protocol "rest": the response is cut part of
-the way to its answer, tokens before the cut are knocked out, and all the rest is regenerated. Tokens
+the way to its answer, tokens before the cut are knocked out, and everything after it is regenerated. Tokens
 that are knocked out are the response's own, or the prompt's. Always greedy; each text also runs with
 nothing knocked out, and one whose answer is then not reproduced (numerics of another batch) is
 reported and left out.

@@ -132,12 +132,12 @@ def _size(interval: Mapping[str, float]) -> float:
 def _what(study: GradientStudy, rows: Sequence[dict[str, Any]], count: int) -> str:
     responses = sum(row["responses"] for row in rows)
     reward = float(np.mean([row["reward"] for row in rows]))
-    source = "of a file" if study.rollouts else f"drawn at temperature {study.temperature:g}"
+    source = "of a file" if study.rollouts else f"sampled at temperature {study.temperature:g}"
     return (
         f"{len(rows)} batches of {study.problems} problems, {responses:,} responses {source} (mean reward "
         f"{reward:.3f}); {count} batches with any difference of rewards. Gradient of {study.parameters} "
         f"parameters at up to {study.coordinates:,} coordinates, seed {study.seed}. Every rule sees the same "
-        "rollouts; a batch is held against all the others; 95% intervals by a bootstrap over batches."
+        "rollouts; a batch is compared with all the others; 95% intervals by a bootstrap over batches."
     )
 
 

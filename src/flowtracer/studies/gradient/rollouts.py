@@ -1,4 +1,4 @@
-"""Batches of rollouts with rewards: drawn from the policy, or out of a file that a trainer has logged."""
+"""Batches of rollouts with rewards: sampled from the policy, or read from a file that a trainer logged."""
 
 import random
 from collections.abc import Sequence

@@ -75,13 +75,13 @@ class GradientStudy:
     parameters: str = "auto"
     coordinates: int = COORDINATES
     seed: int = 0
-    dtype: str = "float32"  # gradients in less lose what small differences are made of
-    rollouts: str | None = None  # SHA-256 of a file of them, if they are not drawn
+    dtype: str = "float32"  # lower precision loses small differences of gradients
+    rollouts: str | None = None  # SHA-256 of a file of them, if they are not sampled
 
     def __post_init__(self) -> None:
         if self.batches < LEAST_BATCHES:
             raise ValueError(
-                f"batches is {self.batches}; a batch is held against the others, so use 2 or more"
+                f"batches is {self.batches}; a batch is compared with the others, so use 2 or more"
             )
         if min(self.problems, self.max_new_tokens, self.coordinates) < 1 or self.responses < 2:
             raise ValueError(
@@ -110,7 +110,7 @@ def run_gradient(
     Raises ValueError if the folder holds another study or is in use.
     """
     with lock(folder, "another study"):
-        # More batches may be asked for later: the first ones stay what they are.
+        # More batches may be requested later; the first ones stay the same.
         check_settings(folder / STUDY_FILE, asdict(study), what="a study", free=("batches",))
         work = _prepare(study, loaded, task, groups)
         path = folder / ROWS_FILE
@@ -142,7 +142,7 @@ def gradient_file(folder: Path, batch: int) -> Path:
 
 @dataclass(frozen=True)
 class _Work:
-    """What every batch needs, made once."""
+    """What every batch needs, computed once."""
 
     study: GradientStudy
     loaded: Loaded

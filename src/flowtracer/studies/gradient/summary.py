@@ -138,7 +138,7 @@ def effective_batch(rule: Array, uniform: Array, *, seed: int = 0) -> Interval |
 
 
 def _signals(products: Array, pairs: Array) -> Array:
-    """`signal_to_noise` of resampled batches, (S,): pairs (S, B, B) says how often a pair is drawn."""
+    """`signal_to_noise` of resampled batches, (S,): pairs (S, B, B) says how often a pair is sampled."""
     diagonal = np.eye(products.shape[-1], dtype=bool)
     apart = np.where(diagonal, 0.0, pairs)
     count = apart.sum((1, 2))

@@ -33,7 +33,7 @@ class Token:
 
 
 def token_ratios(rows: Sequence[dict[str, Any]]) -> list[Token]:
-    """Tokens that occur often enough, most high-flow first; the bootstrap draws whole responses.
+    """Tokens that occur often enough, most high-flow first; the bootstrap resamples complete responses.
 
     Blanks around a token do not count, so that " 5" and "5" are one; a token of blanks keeps them.
     """

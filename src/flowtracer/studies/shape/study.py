@@ -33,7 +33,7 @@ FIELDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class ShapeStudy(SolutionStudy):
-    """Whose solutions are looked at, and by which scorer."""
+    """Whose solutions are studied, and by which scorer."""
 
     scorer: str = "flow"
 

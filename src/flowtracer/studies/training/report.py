@@ -40,7 +40,7 @@ def write_report(
 ) -> Path:
     """Write `table.md`, `figures.json` and the figures into `out`; returns the table's path.
 
-    foretold: folder of a `study gradient` of the model at its start, to be held against the results.
+    foretold: folder of a `study gradient` of the model at its start, to be compared with the results.
     """
     start, first = results.start, results.variants[0]
     begin = rate_interval(start.mean(1))

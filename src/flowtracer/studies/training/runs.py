@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flowtracer.studies.training.child import run_command
 
-TRIES = 2  # our choice: a run that ended badly goes on from its checkpoint once
+TRIES = 2  # our choice: a run that failed is retried from its checkpoint once
 
 Say = Callable[[str], None]
 
@@ -78,7 +78,7 @@ def run_all(
 
 
 def visible_devices(device: str) -> list[str]:
-    """The GPUs that "cuda" or "cuda:N" stands for, as CUDA_VISIBLE_DEVICES names them; none for others.
+    """The GPUs that "cuda" or "cuda:N" means, as CUDA_VISIBLE_DEVICES names them; none for others.
 
     Raises ValueError for a GPU that is not there.
     """

@@ -160,7 +160,7 @@ def table_run(study: TrainingStudy, out: Path, variant: Variant, seed: int) -> R
 def _tune(
     study: TrainingStudy, out: Path, *, jobs: int, devices: list[str], say: Say
 ) -> tuple[dict[Variant, Choice], dict[str, str]]:
-    """Every variant's learning rate, and the runs that failed. A choice once made is kept."""
+    """Every variant's learning rate, and the runs that failed. A choice that was made before is kept."""
     files = {variant: out / variant.name / RATE_FILE for variant in study.variants}
     cells = {
         (variant, rate, seed): _tuning_run(study, out, variant, rate, seed)

@@ -41,7 +41,7 @@ class Variant:
         return self.method in PLAIN
 
     def credit(self) -> Credit | None:
-        """Its rule as a `Credit`, to be held against others; None for a method that is no rule."""
+        """Its rule as a `Credit`, for comparison with others; None for a method that is not a rule."""
         if self.plain or self.method in OWN_SETTINGS:
             return None
         return Rule(self.name, self.method, self.settings).credit(answer="auto")

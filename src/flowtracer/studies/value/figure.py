@@ -1,4 +1,4 @@
-"""Pictures of true credit: which scorers hold it, one response coloured by it, score against credit."""
+"""Figures of true credit: which scorers find it, one response coloured by it, score against credit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ TRUTH = "true credit: blue raised the chance of being right, red lowered it"
 
 
 def draw_agreement(agreements: Sequence[Agreement], ratio: float) -> Figure:
-    """Part of |credit| in the top tokens, and signs told apart, a line a scorer with its interval."""
+    """Ratio of |credit| in the top tokens and concordance of signs, one line per scorer with its interval."""
     ordered = sorted(agreements, key=lambda one: one.in_top[ratio].value)
     figure = Figure(figsize=(11, 1.2 + 0.28 * len(ordered)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)

@@ -1,7 +1,7 @@
 """`flowtracer study value`: which tokens changed the chance of being right, and which scores know it.
 
 The value of a prefix is the part of K continuations of the model, graded by the task, that is right.
-What a decision changed is its true credit (VinePPO). Every scorer is then held against that.
+What a decision changed is its true credit (VinePPO). Every scorer is then compared with it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ FIELDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class ValueStudy:
-    """Whose values are estimated, where, and which scorers are held against them."""
+    """Whose values are estimated, where, and which scorers are compared with them."""
 
     model: str
     task: str
@@ -79,16 +79,16 @@ def run_value(
     """Do what is missing and return a row a problem.
 
     A problem's responses and continuations depend on the settings and its number only, so that a study
-    that was killed goes on to the same rows.
+    that was killed continues to the same rows.
 
     Raises ValueError if the folder holds another study or is in use, or the task has too few problems.
     """
     if study.problems > len(task.examples):
         raise ValueError(
-            f"task {task.name}: has {len(task.examples)} problems; ask for fewer than {study.problems}"
+            f"task {task.name}: has {len(task.examples)} problems; use fewer than {study.problems}"
         )
     with lock(folder, "another study"):
-        # More problems may be asked for later: the first ones stay what they are.
+        # More problems may be requested later; the first ones stay the same.
         check_settings(folder / STUDY_FILE, asdict(study), what="a study", free=("problems",))
         parse_scorers(study.scorers, loaded.model)
         path = folder / ROWS_FILE

@@ -32,7 +32,7 @@ Brought = Mapping[str, Mapping[tuple[str, int], Any]]  # by name, from (problem'
 
 @dataclass(frozen=True)
 class Judged:
-    """One response with one scorer's scores and the credit they are held against.
+    """One response with one scorer's scores and the credit they are compared with.
 
     scores, credit: (T,), of tokens. points: where its units begin; evenly: whether a unit's credit is
     spread over its tokens.
@@ -68,7 +68,7 @@ def agreements(
 ) -> list[Agreement]:
     """Figures of every scorer, of 1 - p, of scores that a user brought, and of the ceiling.
 
-    The ceiling holds credit by one half of the continuations against credit by the other: no score can
+    The ceiling compares credit from one half of the continuations with credit from the other: no score can
     be expected to agree better with values of so few.
 
     rows: of `run_value`. brought: by name, from (problem's id, response) to scores.
