@@ -50,6 +50,7 @@ flowtracer.pointer = (view) => {
   const release = () => {
     const [first, last] = [Math.min(from, to), Math.max(from, to)];
     from = -1;
+    setTimeout(() => { dragged = false; }); // after the click that ends a drag, if there is one
     if (dragged && first >= 0) view.options.onSpan(first, last);
     showSpan(-1, -1);
   };

@@ -68,7 +68,6 @@ flowtracer.layers = (view) => {
     note.textContent = `Layer ${numbers[at]}, token ${position(i)} ${label(i)}: throughput ${number(throughput[at][i])}`;
   });
   canvas.addEventListener("mouseleave", () => { note.textContent = usual; });
-  box.addEventListener("toggle", () => { draw(); view.drawLinks(); });
   const draw = () => {
     if (!box.open) return;
     const { pen, width, height, parts, step } = start();

@@ -64,26 +64,21 @@ flowtracer.traceView = (container, data, options = {}) => {
     options.onMark?.(view.marked("hidden"));
   };
   view.repaint = () => {
+    view.measure = model.measured(view.scorer);
     showControls();
     view.text.paint();
     drawStrip();
     drawLayers();
-    arcs.drawAll();
-    view.drawLinks();
-  };
-  const show = () => {
-    view.measure = model.measured(view.scorer);
     describe(view.selected);
-    view.repaint();
   };
   view.setScorer = (name) => {
     if (!model.scorers[name]) return;
     view.scorer = name;
-    show();
+    view.repaint();
   };
   view.setEnd = (end) => {
     view.end = end === "bottom" ? "bottom" : "top";
-    show();
+    view.repaint();
   };
   view.setPick = (pick) => {
     view.pick = Boolean(pick);
@@ -96,10 +91,21 @@ flowtracer.traceView = (container, data, options = {}) => {
   const theme = matchMedia("(prefers-color-scheme: dark)");
   theme.addEventListener("change", view.repaint);
   let pending = 0;
+  const overview = view.find(".tv-overview");
+  const fit = () => {
+    // The panel of the selected token sticks below the overview, while that sticks itself.
+    const height = overview.querySelector(".tv-layers[open]") ? 0 : overview.offsetHeight;
+    root.style.setProperty("--tv-overview", `${height}px`);
+    drawStrip();
+    drawLayers();
+    arcs.drawAll();
+    view.drawLinks();
+  };
   const resized = new ResizeObserver(() => {
     cancelAnimationFrame(pending);
-    pending = requestAnimationFrame(() => { drawStrip(); drawLayers(); arcs.drawAll(); view.drawLinks(); });
+    pending = requestAnimationFrame(fit);
   });
+  resized.observe(overview);
   resized.observe(root);
   view.destroy = () => {
     for (const end of ends) end();
@@ -110,6 +116,6 @@ flowtracer.traceView = (container, data, options = {}) => {
   };
   view.setPick(view.pick);
   view.repaint();
-  describe(-1);
+  fit();
   return view;
 };
