@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "evaluation": "models regions storage tasks",
     "rollouts": "attention credit models records regions scorers storage",
     "integrations": "attention credit gradients models regions scorers tasks watching",
-    "training": "credit flow gradients integrations models option_names records regions storage tasks "
+    "training": "credit flow gradients integrations models option_names records regions render storage tasks "
     "watching",
     "studies": "attention credit evaluation flow gradients intervention math_answers models records regions "
     "render rollouts scorers storage tasks training",
