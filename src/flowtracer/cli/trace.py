@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,7 @@ from flowtracer.cli import options
 from flowtracer.cli.folders import chosen_folder, new_folder
 from flowtracer.cli.progress import progress_bar, silence_transformers
 from flowtracer.cli.response_file import ROW_FILE, TEXT_FILE, command_to_reuse, save_response
+from flowtracer.regions.answers import find_answer
 from flowtracer.storage import remove_partials
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ DEFAULT_OUT = Path("runs/trace")
 STALE = 600.0  # seconds after which a half-written file is left over from a kill, our choice
 # What the command that reuses a response is given again.
 REUSED = (
-    "model", "dtype", "device", "trust_remote_code", "chat", "question", "answer_tokens", "layers",
+    "model", "dtype", "device", "trust_remote_code", "chat", "question", "answer_tokens", "layers", "edges",
+    "scorer",
     "tile_above", "figures", "word_cloud",
 )  # fmt: skip
 
@@ -60,6 +62,15 @@ def trace(
     question: options.Question = "prompt",
     answer_tokens: options.AnswerTokens = "absorb",
     layers: options.Layers = "middle",
+    edges: options.Edges = "mean",
+    scorer: Annotated[
+        list[str] | None,
+        options.option(
+            options.GRAPH,
+            "Another scorer of docs/training.md to show beside flow, where that takes a pass of its own "
+            "such as entropy; repeat it.",
+        ),
+    ] = None,
     tile_above: options.TileAbove = None,
     out: Annotated[
         Path | None,
@@ -78,15 +89,19 @@ def trace(
 
     Without options, the embedded model solves a sample problem and is traced.
     """
+    if word_cloud and not figures:
+        raise ValueError("--word-cloud is one of the figures; leave --no-figures out")
+    find_answer("", answer)  # an unknown rule is told before anything heavy is imported
     from flowtracer.cli.trace_input import check_vocabulary, text_to_trace
     from flowtracer.models import load
+    from flowtracer.scorers import ScoreOptions
     from flowtracer.tracing.choices import check_choices
     from flowtracer.tracing.trace import AnswerNotFound
     from flowtracer.tracing.trace import trace as trace_text
 
-    if word_cloud and not figures:
-        raise ValueError("--word-cloud is one of the figures; leave --no-figures out")
-    check_choices(answer=answer, question=question, answer_tokens=answer_tokens, layers=layers)
+    check_choices(answer=answer, question=question, scorers=scorer or ())
+    graph: Any = {"layers": layers, "edges": edges, "answer_tokens": answer_tokens}
+    ScoreOptions(**graph)  # refuses what does not exist
     text = text_to_trace(
         model=model,
         problem=problem,
@@ -111,10 +126,10 @@ def trace(
                 loaded.tokenizer,
                 text.prompt,
                 text.response,
-                layers=layers,
+                **graph,
                 answer=answer,
                 question=question,  # type: ignore[arg-type]  # checked above
-                answer_tokens=answer_tokens,  # type: ignore[arg-type]
+                scorers=scorer or (),
                 chat=None if chat else False,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
@@ -126,11 +141,12 @@ def trace(
         except AnswerNotFound as error:
             if text.response is not None:
                 raise
-            words = given_options(context, REUSED)
-            raise ValueError(
-                f"{error}; the response is in {folder / TEXT_FILE}, trace it by another rule: "
-                f"{command_to_reuse(folder, words, answer='last-line')}"
-            ) from None
+            command = command_to_reuse(folder, given_options(context, REUSED), answer="last-line")
+            kept = f"the response is kept in {folder / TEXT_FILE}, and is traced by: {command}"
+            raise ValueError(f"{error}; {kept}") from None
+    if result.cut_off:
+        limit = f"{max_new_tokens} tokens (--max-new-tokens)"
+        typer.echo(f"flowtracer: the response was cut off at {limit}", err=True)
     show_trace(result, folder, figures=figures, word_cloud=word_cloud)
 
 
@@ -142,8 +158,11 @@ def given_options(context: typer.Context, names: Collection[str]) -> list[str]:
         if one.name not in names or value == one.default:
             continue
         spelling = str(one.name).replace("_", "-")
-        words += [f"--{'' if value else 'no-'}{spelling}"] if isinstance(value, bool) else []
-        words += [f"--{spelling}", str(value)] if not isinstance(value, bool) else []
+        if isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{spelling}")
+        else:
+            for each in value if isinstance(value, list | tuple) else [value]:
+                words += [f"--{spelling}", str(each)]
     return words
 
 

@@ -41,15 +41,22 @@ def coloured_text(trace: "Trace") -> Text:
 
 
 def hub_table(trace: "Trace") -> Table:
-    """The strongest hubs of the response, each with the piece its strongest edge goes to."""
+    """The strongest hubs of the response, each with the piece its strongest edge goes to.
+
+    A rank counts the response's tokens without its answer, which gathers flow by construction.
+    """
     apart = f", {median(trace.hub_spacing):g} tokens apart (median)" if trace.hub_spacing else ""
-    title = f"{len(trace.hubs)} hubs where the flow gathers{apart}"
+    title = (
+        f"{len(trace.hubs)} hubs where the flow gathers{apart}; ranks among the response's tokens"
+    )
     table = Table(title=title, title_justify="left", box=None)
     for heading in ("rank", "position", "token", "throughput", "flows mostly to"):
         table.add_column(heading, justify="left" if heading.startswith(("t", "f")) else "right")
-    order = sorted(range(len(trace.ids)), key=lambda i: (-trace.throughput[i], i))
+    others = [i for i, role in enumerate(trace.roles) if role == "response"]
+    order = sorted(others, key=lambda i: (-trace.throughput[i], i))
     rank = {token: number for number, token in enumerate(order, 1)}
-    strongest = sorted(trace.hubs, key=lambda token: rank[token])[:MOST_HUBS]
+    hubs = [hub for hub in trace.hubs if hub in rank]
+    strongest = sorted(hubs, key=lambda token: rank[token])[:MOST_HUBS]
     onward: dict[int, int] = {}
     for edge in trace.edges:  # strongest first
         onward.setdefault(edge.source, edge.target)

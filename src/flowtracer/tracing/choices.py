@@ -1,18 +1,22 @@
-"""What can be chosen for a trace, checked before a model is loaded or run."""
+"""What can be chosen for a trace, checked before a model is loaded or asked."""
 
-from flowtracer.attention.layers import Layers, check_layers
-from flowtracer.flow.targeted import AnswerTokens
+from collections.abc import Sequence
+
 from flowtracer.regions import AnswerRule, TokenPositions, find_answer
 from flowtracer.regions.prompts import Question
 from flowtracer.scorers.scorer import check_choice
+from flowtracer.scorers.table import find_scorer
 
 
 def check_choices(
-    *, answer: AnswerRule | TokenPositions, question: str, answer_tokens: str, layers: Layers
+    *, answer: AnswerRule | TokenPositions, question: str, scorers: Sequence[str] = ()
 ) -> None:
-    """Raise ValueError for a choice that does not exist."""
+    """Raise ValueError for a choice that does not exist, or a scorer that cannot score a response.
+
+    `ScoreOptions` checks its own.
+    """
     if isinstance(answer, str):
         find_answer("", answer)
     check_choice("question", question, Question)
-    check_choice("answer_tokens", answer_tokens, AnswerTokens)
-    check_layers(layers)
+    for name in scorers:
+        find_scorer(name, side="response")

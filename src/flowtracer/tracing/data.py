@@ -42,6 +42,7 @@ class Provenance:
     answer_tokens: str
     question: str
     versions: dict[str, str]
+    edges: str = "mean"  # what an edge of the graph weighs
 
 
 @dataclass(frozen=True, repr=False)

@@ -170,4 +170,5 @@ def _provenance(data: Any) -> Provenance:
         **{name: _typed(fields[name], str) for name in texts},
         layers=tuple(_typed(layer, int) for layer in fields["layers"]),
         versions={name: _typed(version, str) for name, version in versions.items()},
+        edges=_typed(fields.get("edges", "mean"), str),
     )

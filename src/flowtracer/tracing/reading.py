@@ -1,6 +1,6 @@
 """What a trace reads of the model: one pass, and everything that follows from its attention."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from flowtracer.attention import (
 )
 from flowtracer.flow import send_flow
 from flowtracer.flow.solve import AttentionRows
-from flowtracer.scorers import ScoreOptions
+from flowtracer.scorers import ScoreOptions, score_tokens
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.tracing.graph import TracedGraph, count_passes, read_graph
 from flowtracer.tracing.scores import local_scores
@@ -29,11 +29,13 @@ def read_model(
     options: ScoreOptions,
     *,
     by_layer: bool,
+    scorers: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> TracedGraph:
     """Flow, edges, routes and scores of one text (1, T) that ends with its answer.
 
-    by_layer: also the throughput of each layer alone, where attention is a matrix.
+    scorers: whose scores to take, beside those that need no other pass. by_layer: also
+    the throughput of each layer alone, where attention is a matrix.
     """
     report = progress or (lambda stage, done, of: None)
     layers: list[Tensor] = []
@@ -56,6 +58,9 @@ def read_model(
     graph = read_graph(attention, text.question, response, text.answer, options.answer_tokens)
     chosen = select_layers(options.layers, depth_of(model))
     scores = local_scores(attention, text, chosen, options)
+    missing = [name for name in scorers if name != "flow" and name not in scores]
+    if missing:
+        scores |= score_tokens(model, text, missing, options=options)
     return replace(graph, scores=scores, by_layer=tuple(layers))
 
 

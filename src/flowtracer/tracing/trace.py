@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flowtracer.attention import depth_of, select_layers
 from flowtracer.attention.layers import Layers
+from flowtracer.attention.mean import Edges
 from flowtracer.flow import Edge, Route, find_hubs
 from flowtracer.flow.targeted import AnswerTokens
 from flowtracer.models.generation import MAX_NEW_TOKENS, respond
@@ -65,6 +67,8 @@ def trace(
     answer: AnswerRule | TokenPositions = "auto",
     question: Question = "prompt",
     layers: Layers = "middle",
+    edges: Edges = "mean",
+    scorers: Sequence[str] = (),
     answer_tokens: AnswerTokens = "absorb",
     chat: bool | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
@@ -86,7 +90,9 @@ def trace(
             last line is taken and recorded as the rule.
         question: "prompt" (default, our choice) lets flow enter at every prompt token, "user" only
             at what the user wrote.
-        layers: see `select_layers`; answer_tokens: see `answer_flow`.
+        layers: see `select_layers`; answer_tokens: see `answer_flow`; edges: see `MeanReader`.
+        scorers: names out of `SCORERS` whose scores the trace is to hold besides those that cost nothing
+            more; they take a pass of their own.
         chat: False takes the prompt as it is, without template.
         tile_above: tokens beyond which attention is not stored as a T x T matrix but computed again
             in tiles whenever it is read. None: where T x T takes a sixteenth of free memory.
@@ -101,29 +107,22 @@ def trace(
         ValueError: the text or a choice is not usable; AttentionCaptureError: nor is the model.
     """
     # Before an answer that nothing could trace.
-    check_choices(answer=answer, question=question, answer_tokens=answer_tokens, layers=layers)
+    check_choices(answer=answer, question=question, scorers=scorers)
+    options = ScoreOptions(
+        layers=layers, edges=edges, answer_tokens=answer_tokens, tile_above=tile_above
+    )
     chosen = select_layers(layers, depth_of(model))
-    options = ScoreOptions(layers=layers, answer_tokens=answer_tokens, tile_above=tile_above)
     rendered = render_prompt(tokenizer, prompt, chat=chat)
     asked = tokenize_prompt(tokenizer, rendered)
     cut_off = None
     if response is None:
-        response = respond(
-            model,
-            tokenizer,
-            asked.ids,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed,
-            progress=progress and (lambda done: progress("answering", done, max_new_tokens)),
-        )
+        told = progress and partial(_count_tokens, progress, max_new_tokens)
+        sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+        response = respond(model, tokenizer, asked.ids, **sampling, progress=told)  # type: ignore[arg-type]
         cut_off = len(response) == max_new_tokens  # the end-of-text token is not part of it
         if keep_response is not None:
-            keep_response(
-                response=decode_with_offsets(tokenizer, response).text,
-                response_ids=response,
-                cut_off=cut_off,
-            )
+            said = decode_with_offsets(tokenizer, response).text
+            keep_response(response=said, response_ids=response, cut_off=cut_off)
     if isinstance(response, str):
         answered = encode_with_offsets(tokenizer, response)
     else:
@@ -149,7 +148,7 @@ def trace(
     text = text_batch(asked, answered, question=enters, answer=draws).take(
         torch.tensor([0]), slice(end)
     )
-    graph = read_model(model, text, options, by_layer=by_layer, progress=progress)
+    graph = read_model(model, text, options, by_layer=by_layer, scorers=scorers, progress=progress)
     provenance = Provenance(
         model=model_name or _model_name(model),
         dtype=str(model.dtype).removeprefix("torch."),
@@ -158,9 +157,14 @@ def trace(
         answer_tokens=answer_tokens,
         question=question,
         versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
+        edges=edges,
     )
     made = assemble(asked, answered, users, weights, graph, provenance)
     return replace(made, matched_rule=_matched(answer, answered.text, thinking), cut_off=cut_off)
+
+
+def _count_tokens(progress: Progress, most: int, done: int) -> None:
+    progress("answering", done, most)
 
 
 def assemble(

@@ -223,6 +223,7 @@ def _flow(
         answer_tokens=options.answer_tokens,
         question=asked.question,
         versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
+        edges=options.edges,
     )
     made = assemble(text.asked, text.answered, torch.tensor(text.user), weights, graph, provenance)
     if rule == "auto":
