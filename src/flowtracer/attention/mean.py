@@ -185,7 +185,7 @@ def mean_attention(
     """Attention averaged over the chosen layers and all their heads, (B, T, T) float32.
 
     `[b, k, i]` is how much token k attends to token i. Rows and columns of padding are 0; the other
-    rows sum to 1 (less with attention sinks, whose part goes nowhere). Layers above the last chosen
+    rows sum to 1 (less with attention sinks, which take a part). Layers above the last chosen
     one and the language-model head do not run; memory beyond the result is one block of queries.
 
     Args:

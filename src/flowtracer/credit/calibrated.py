@@ -34,22 +34,22 @@ Reference = Literal["step", "past"]
 
 @dataclass(frozen=True)
 class Calibrated:
-    """How a trainer finds out which rule to use; the defaults are our choice.
+    """How a trainer decides which rule to use; the defaults are our choice.
 
     rules: in the short form of `study gradient`; uniform weights are always among them.
     every: batches of rollouts from one calibration to the next.
     parts: of a batch's prompts; each part's gradient is compared with the reward's of the others.
-    layers, coordinates: the trained parameters of so many last layers, and how many of their numbers.
-    decay: weight of a calibration against the next one, 0 to 1.
+    layers, coordinates: number of last layers whose trained parameters are compared, and of coordinates.
+    decay: weight of a calibration relative to the next one, 0 to 1.
     level: chance that any rule that is no better is ever used, over all rules and calibrations.
-    choice: "hard" uses the best rule, "mixed" all that are better, by how much they surely are.
+    choice: "hard" uses the best rule, "mixed" all that are better, in proportion to their lower bounds.
     replicate: the interval's basis: how the "parts" of each calibration differ (jackknife), or how
         the calibrations do ("steps").
     reference: the reward's gradient on the other parts of the "step", or of the "past" as well, which
-        sees more, but what is wrong with it stays: rules that are as good as uniform weights and differ from
-        them all the same are taken for better more often than `level` says.
-    normalise: whether weights are divided by their mean over the batch, so that another rule is not another
-        step length. That changes no direction, so a rule is used as it was measured.
+        has less noise, but noise that persists: rules that differ from uniform weights without being better
+        are accepted more often than `level` says.
+    normalise: whether weights are divided by their mean over the batch, so that a change of rule does not
+        change the step length. The direction stays the same, so a rule is used as it was measured.
     """
 
     rules: tuple[str, ...] = RULES

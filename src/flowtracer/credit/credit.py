@@ -41,16 +41,16 @@ CONCENTRATION_RATIO = 0.2  # our choice
 class Credit:
     """Which tokens of a response get how much of its advantage; the defaults are the paper's.
 
-    scorer: a name out of `SCORERS`. selection, weighting: the top 40% by 1.5 (section 3.3). options:
-        of the scorer; its layers, edges and heads make the graph, so that every graph of
-        docs/evidence.md can be trained with.
+    scorer: a name in `SCORERS`. selection, weighting: the top 40% by 1.5 (section 3.3). options:
+        of the scorer; its layers, edges and heads define the graph; every graph of
+        docs/evidence.md can be used in training.
     answer: where the answer is (see `find_answer`), "auto" (our choice; the paper's tasks ask for a
         box, section 5.2); a function may return several weighted spans.
     steps: process rewards, a function from the response to (start, stop, score) spans; a token's
         weight is multiplied by its step's score, also in a response without an answer.
     question: as in `trace` (our choice).
-    rule: `Calibrated(...)` in the place of scorer, selection, weighting and options: TRL's trainer then
-        measures which rule is right, and uses uniform weights unless one is.
+    rule: `Calibrated(...)` instead of scorer, selection, weighting and options: TRL's trainer then
+        measures which rule is better than uniform weights, and uses these unless one is.
     """
 
     scorer: str = "flow"
@@ -140,10 +140,10 @@ def token_credit(
 
     Args:
         row_mask: (B,) bool, rows to score; a row of zero advantage need not be.
-        all_reduce_max: from the number of forwards of this process to the maximum over all processes;
+        all_reduce_max: maps the number of forwards of this process to the maximum over all processes;
             missing ones run on two tokens, so that the calls of a sharded model match.
         chunk: entries of (rows, T, T) in one forward; None: `CHUNK`, or what suits a GPU.
-        share_prompts: whether a prompt that rows share may go through the model once for all of them.
+        share_prompts: whether a prompt that several rows share may run once for all of them.
     """
     if credit.rule is not None:
         raise ValueError("Credit(rule=...) is chosen while a TRL trainer runs; name one rule here")

@@ -16,10 +16,10 @@ Among = Literal["all", "structural", "semantic"]
 
 @dataclass(frozen=True)
 class Selection:
-    """A rule that picks tokens by their score, response by response.
+    """A rule that chooses tokens by their score, response by response.
 
     by: "ratio" takes `ceil(ratio * n)` of n candidates; "mass" takes tokens in descending order
-        until they hold `ratio` of the response's total score (table 7 of the paper).
+        until they have `ratio` of the response's total score (table 7 of the paper).
     ratio: 0.4, section 3.3 of the paper.
     end: "top" or "bottom" (table 5). Tokens with score 0 are never among the top, but can be among
         the bottom (our choice).

@@ -88,8 +88,8 @@ def answer_flow(
             `tiled_attention`, whose rows are computed when they are needed.
         question: (B, T) bool, where the unit enters, in equal parts. Tokens that cannot reach the
             answer are left out and their part goes to the others (our choice).
-        answer: (B, T) bool, where it leaves; or non-negative weights, which set how strongly each
-            answer token draws.
+        answer: (B, T) bool, where it leaves; or non-negative weights, its weight in the
+            right-hand side of the potential.
         answer_tokens: "absorb" (default, our choice: the paper leaves it open) gives answer tokens
             no onward edges; "relay" lets them pass influence on to later answer tokens.
 

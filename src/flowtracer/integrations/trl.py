@@ -51,13 +51,13 @@ class FlowCreditMixin:
     credit_forward: where attention is read.
         "own": in a truncated pass of its own, after a batch was generated.
         "ride": in the loss's own forward pass, the first time that a response is in it; the weights are
-            kept for later updates on the same batch. What cannot be read so, see `why_not_ride`, takes a
-            pass of its own and is warned of once.
-        "auto", the default: "ride" where that is possible, but not on a model that ZeRO-3 shards. It is
+            kept for later updates on the same batch. What cannot be read this way (`why_not_ride`) takes
+            a pass of its own, with one warning.
+        "auto", the default: "ride" where that is possible, except for models sharded by ZeRO-3. It is
             the cheaper way on CPUs too (`bench/riding.py`).
 
-    rollouts_every, rollouts_count: every so many steps so many rollouts are kept under the output folder,
-    with each token's weight, score and advantage; 0 for never. See docs/training.md.
+    rollouts_every, rollouts_count: after how many steps rollouts are stored in the output folder, with each
+    token's weight, score and advantage (0 for never), and how many of them. See docs/training.md.
 
     With `Credit(rule=Calibrated(...))`, under `calibrated/`: share of each rule in use, and where it was
     measured, alignment of each rule less that of uniform weights, its lower bound, and seconds. It takes

@@ -22,7 +22,7 @@ OTHER_INPUTS = re.compile("vision|visual|image|img|video|audio|speech|multimodal
 
 
 class AttentionCaptureError(ValueError):
-    """The model's attention cannot be captured; the message names its class and what can."""
+    """The model's attention cannot be captured; the message names its class and what is supported."""
 
 
 def depth_of(model: nn.Module) -> int:

@@ -34,7 +34,7 @@ _CLOSING_TAGS = ("</think>", "</thinking>", "[/THINK]")
 def find_answer(text: str, rule: AnswerRule = "auto", *, thinking: bool = False) -> list[Span]:
     """Spans of the answer in a response; empty if the rule finds none.
 
-    rule: a name out of `ANSWER_RULES` (default "auto", our choice; the paper's is "boxed"),
+    rule: a name in `ANSWER_RULES` (default "auto", our choice; the paper's is "boxed"),
     "regex:PATTERN" or a compiled pattern (last match, its first group if it has one), a function from
     text to None, one span or several, or the spans themselves. A span is (start, stop) or
     (start, stop, weight).
@@ -42,7 +42,7 @@ def find_answer(text: str, rule: AnswerRule = "auto", *, thinking: bool = False)
     thinking: whether the prompt opened a thought in which the response begins, see `opened_thought`.
 
     Rules and patterns search only after the last `</think>`; a thought that is not closed has no
-    answer. A pattern that takes longer than `spans.REGEX_LIMIT` finds none, which is warned of.
+    answer. A pattern that takes longer than `spans.REGEX_LIMIT` finds none, with a warning.
 
     Raises ValueError for an unknown rule or a span outside the text.
     """

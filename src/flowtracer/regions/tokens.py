@@ -14,7 +14,7 @@ from flowtracer.regions.reading import ReadTokens
 
 @dataclass(frozen=True)
 class TokenPositions:
-    """An answer given as token numbers of the response, 0 first, negative from the end."""
+    """An answer given as token positions in the response, from 0, negative from the end."""
 
     positions: tuple[int, ...]
 

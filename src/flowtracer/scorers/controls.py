@@ -11,9 +11,9 @@ from flowtracer.scorers.scorer import Evidence, ScoreOptions
 def random(evidence: Evidence, options: ScoreOptions) -> Tensor:
     """Uniform in (0, 1] on every real token, the random control of the paper's table 2, (B, T).
 
-    The paper does not say how chance is drawn. Our choice: numbers follow from `options.seed` and the
-    row's own token ids, so that batch mates and padding change nothing and a run can be repeated. Two
-    equal rows get equal scores; a trainer that wants a new draw each step passes another seed.
+    The paper does not say how random tokens are drawn. Our choice: numbers depend only on `options.seed` and
+    the row's own token ids, so that other rows and padding change nothing and a run can be repeated. Two
+    equal rows get equal scores; for a new draw each step, pass another seed.
     """
     ids, real = evidence.batch.input_ids, evidence.batch.attention_mask > 0
     scores = torch.zeros(ids.shape, dtype=torch.float32)
@@ -26,7 +26,7 @@ def random(evidence: Evidence, options: ScoreOptions) -> Tensor:
 
 
 def position(evidence: Evidence, options: ScoreOptions) -> Tensor:
-    """A token's number in the response, 1 first, so that late tokens score high; (B, T).
+    """A token's position in the response, from 1, so that late tokens score high; (B, T).
 
     A control of ours: is a method more than a preference for late tokens?
     """

@@ -14,7 +14,7 @@ def entropy(evidence: Evidence, options: ScoreOptions) -> Tensor:
     High-entropy credit after Wang et al. (arXiv 2506.01939), whose own method instead drops the
     gradient of all but the 20% of a batch's tokens with the highest entropy. The temperature is
     stated nowhere; our choice: raw logits, temperature 1, no top-k or top-p. A row's first token
-    comes out of no distribution and scores 0 (our choice).
+    was not sampled and scores 0 (our choice).
     """
     assert evidence.entropy is not None
     return evidence.entropy

@@ -25,7 +25,7 @@ def gradient(evidence: Evidence, options: ScoreOptions) -> Tensor:
 
     The paper says "prioritizes tokens based on first-order gradient magnitude"; of what, with respect
     to what and in which norm is open, and the full text it cites is not public. Our choices: the
-    answer's log-probability, which is what flow is about too, the input embedding, the 2-norm.
+    answer's log-probability, as for flow, the input embedding, the 2-norm.
     """
     assert evidence.gradient is not None
     return torch.linalg.vector_norm(evidence.gradient, dim=2)
