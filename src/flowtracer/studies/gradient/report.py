@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 
 from flowtracer.credit.rules import parse_rules
 from flowtracer.evaluation.intervals import Interval
+from flowtracer.render.charts import CHANCE, PALETTE, REST, SMALL, label_ends, tidy, tints
 from flowtracer.studies.gradient.study import GradientStudy
 from flowtracer.studies.gradient.summary import Alignment, alignments, informative_batches
 from flowtracer.studies.table import PICTURE, table_lines, write_judged, write_table
 from flowtracer.studies.verdicts import in_words, judge
 
-NAMED = 10  # rules with a colour of their own, as many as the palette has
+NAMED = 6  # rules with a colour of their own, as many as the palette has
 COLUMNS = (
     "rule",
     "verdict",
@@ -102,26 +103,34 @@ def write_checkpoints(reports: Mapping[str, Mapping[str, Any]], out: Path, *, co
 def _draw_checkpoints(
     by_rule: Mapping[str, Sequence[Mapping[str, float]]], labels: Sequence[str]
 ) -> Figure:
-    """A line for each rule over the checkpoints; those that reach furthest from 0 have colour and name."""
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    """A line for each rule over the checkpoints; those that reach furthest from 0 have colour."""
+    figure = Figure(figsize=(6.5, 4.6), layout="constrained")
     axes = figure.subplots()
-    ordered = sorted(by_rule, key=lambda name: -max(by_rule[name], key=_size)["value"])
-    ends = [*ordered[: NAMED // 2], *ordered[-(NAMED // 2) :]] if len(ordered) > NAMED else ordered
-    for name, differences in by_rule.items():
-        values = [one["value"] for one in differences]
-        if name not in ends:
-            axes.plot(range(len(labels)), values, "-", color="0.8", linewidth=0.8, zorder=1)
-    for name in dict.fromkeys(ends):
+    tidy(axes)
+    reach = {name: max(by_rule[name], key=_size)["value"] for name in by_rule}
+    ordered = sorted(by_rule, key=lambda name: -reach[name])
+    half = NAMED // 2
+    ends = [*ordered[:half], *ordered[-half:]] if len(ordered) > NAMED else ordered
+    colours = tints([*ends, *(name for name in ordered if name not in ends)], {}, NAMED)
+    for name in reversed(ordered):
         low, value, high = zip(
             *((d["low"], d["value"], d["high"]) for d in by_rule[name]), strict=True
         )
-        (line,) = axes.plot(range(len(labels)), value, "o-", markersize=3, label=name)
-        tint = line.get_color()
-        axes.fill_between(range(len(labels)), low, high, alpha=0.12, color=tint, linewidth=0)
-    axes.axhline(0, color="0.6", linestyle=":")
+        strong = colours[name] != REST
+        axes.plot(
+            range(len(labels)), value, "o-" if strong else "-", markersize=3, color=colours[name],
+            linewidth=1.4 if strong else 0.7, zorder=3 if strong else 1,
+        )  # fmt: skip
+        if strong:
+            axes.fill_between(range(len(labels)), low, high, alpha=0.12, color=colours[name], lw=0)
+    axes.axhline(0, color=CHANCE, linestyle=":", linewidth=0.9)
     axes.set_xticks(range(len(labels)), labels)
-    axes.set_ylabel("cosine with the reward's gradient, less uniform")
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    axes.set_xlim(-0.1, max(len(labels) - 1, 0.1))
+    axes.set_ylim(*axes.get_ylim())
+    last = len(labels) - 1
+    label_ends(axes, {name: (last, by_rule[name][-1]["value"]) for name in ends}, colours, 3.8)
+    axes.set_ylabel("cosine with the reward's gradient, less uniform", fontsize=SMALL + 1)
+    axes.set_title("Alignment of rules while the policy learns", fontsize=9, loc="left")
     return figure
 
 
@@ -169,18 +178,24 @@ def _plain(one: Alignment) -> dict[str, Any]:
 
 def _bars(ordered: Sequence[Alignment]) -> Figure:
     """Differences to uniform weights, a line a rule, with intervals."""
-    figure = Figure(figsize=(9, 1.0 + 0.26 * len(ordered)), layout="constrained")
+    figure = Figure(figsize=(5.5, 1.3 + 0.2 * len(ordered)), layout="constrained")
     axes = figure.subplots()
+    tidy(axes)
     for index, one in enumerate(reversed(ordered)):
-        for interval, shift, colour in (
-            (one.difference, 0.14, "C0"),
-            (one.sign_difference, -0.14, "C1"),
+        for interval, shift, mark, tint, name in (
+            (one.difference, 0.16, "o", PALETTE[0], "of gradients"),
+            (one.sign_difference, -0.16, "s", PALETTE[1], "of signs"),
         ):
+            axes.plot([interval.low, interval.high], [index + shift] * 2, color=tint, linewidth=1.3)
+            label = name if index == 0 else "_"
             axes.plot(
-                [interval.low, interval.high], [index + shift] * 2, color=colour, linewidth=1.5
+                interval.value, index + shift, mark, color=tint, markersize=3, label=label, lw=0
             )
-            axes.plot([interval.value], [index + shift], "o", color=colour, markersize=3.5)
-    axes.axvline(0, color="0.6", linestyle=":")
-    axes.set_yticks(range(len(ordered)), [one.name for one in reversed(ordered)], fontsize=8)
-    axes.set_xlabel("cosine with the reward's gradient, less uniform (blue; orange: of signs)")
+    axes.axvline(0, color=CHANCE, linestyle=":", linewidth=0.9)
+    names = [one.name for one in reversed(ordered)]
+    axes.set_yticks(range(len(ordered)), names, fontsize=SMALL, parse_math=False)
+    axes.set_ylim(-0.7, len(ordered) - 0.3)
+    axes.set_xlabel("cosine with the reward's, less that of uniform weights", fontsize=SMALL + 1)
+    axes.set_title("Does a rule's gradient point to more reward?", fontsize=9, loc="left")
+    figure.legend(loc="outside lower right", ncols=2, fontsize=SMALL, frameon=False)
     return figure
