@@ -36,6 +36,8 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path, forward, passes):
     assert bool((one["advantages"][:, 0] == 1.5).any())
     for name, weight in one["state"].items():
         torch.testing.assert_close(two["state"][name], weight, rtol=0, atol=1e-6)
+    assert [row for row, _ in two["rollouts"]] == [0, 1, 2, 3]  # of both, kept by the first
+    assert two["rollouts"] == one["rollouts"]
     assert one["selected"] == pytest.approx(two["selected"])
     # The second process has nothing to score and keeps pace with the first.
     assert one["forwards"] == [passes] and two["forwards"] == [passes, passes]

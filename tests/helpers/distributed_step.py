@@ -5,6 +5,7 @@ torchrun --nproc_per_node 2 tests/helpers/distributed_step.py OUT.pt own
 
 import os
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from flowtracer.integrations.trl import FlowCreditMixin
 from flowtracer.models import load
+from flowtracer.watching.parts import part_path, read_part
 
 PROMPT = "<|user|>Make 33 from 3, 7, 18.<|end|><|assistant|>"
 RESPONSES = (
@@ -106,6 +108,10 @@ def main() -> None:
                 "forwards": counts.tolist(),
                 "state": state,
                 "selected": trainer.state.log_history[0]["credit/selected"],
+                "rollouts": [
+                    (one.row, one.advantages)
+                    for one in read_part(part_path(Path(sys.argv[1] + ".run"), 1))
+                ],
             },
             sys.argv[1],
         )

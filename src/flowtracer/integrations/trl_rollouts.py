@@ -144,11 +144,7 @@ class RolloutLog(TrainerCallback):
         trainer, rows = self.trainer, len(output["advantages"])
         total = rows * trainer.accelerator.num_processes
         first = rows * trainer.accelerator.process_index
-        advantages = list(trainer._logs["advantages"])[-total:]
-        by_function = {
-            name: list(trainer._logs["rewards"][name])[-total:]
-            for name in trainer.reward_func_names
-        }
+        advantages, by_function = self._logged(output, total)
         rewards = summed(by_function, trainer.reward_weights.tolist(), total)
         grouped = output["advantages"].dim() == 1
         chosen = [
@@ -169,6 +165,22 @@ class RolloutLog(TrainerCallback):
             )
             for row, (tokens, prompt) in zip(chosen, texts, strict=True)
         }
+
+    def _logged(
+        self, output: dict[str, Any], total: int
+    ) -> tuple[list[float], dict[str, list[float]]]:
+        """Advantages and rewards by function of all processes' rows, out of TRL's logs.
+
+        A trainer that takes its rollouts from elsewhere logs none: rewards are then not known.
+        """
+        trainer, names = self.trainer, self.trainer.reward_func_names
+        advantages = list(trainer._logs["advantages"])[-total:]
+        by_function = {name: list(trainer._logs["rewards"][name])[-total:] for name in names}
+        if all(len(values) == total for values in (advantages, *by_function.values())):
+            return advantages, by_function
+        local = output["advantages"].reshape(len(output["advantages"]), -1).float().mean(1)
+        gathered: Tensor = trainer.accelerator.gather(local)
+        return gathered.tolist(), {name: [nan] * total for name in names}
 
     def _texts(
         self, output: dict[str, Any], rows: Sequence[int]
