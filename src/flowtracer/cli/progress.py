@@ -1,8 +1,11 @@
 """The progress bar of every command: on stderr, with counts and the time left."""
 
+import os
+import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -28,6 +31,25 @@ def silence_transformers() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def silence_training() -> None:
+    """Keep from a run's output what is known and nobody can act on; other warnings stay, in one line each.
+
+    TRL sets and reads `gradient_checkpointing`, which transformers is renaming: both names work.
+    """
+    for name in ("gradient_checkpointing", "is_gradient_checkpointing"):
+        warnings.filterwarnings("ignore", message=f"`{name}` is deprecated", category=FutureWarning)
+    warnings.showwarning = _one_line
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # read when it is imported
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def _one_line(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+    text = " ".join(str(message).split())
+    print(f"warning ({category.__name__}): {text}", file=sys.stderr)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flowtracer.cli.extras import needing
+from flowtracer.cli.progress import silence_training
 from flowtracer.credit.arguments import CreditArguments
 from flowtracer.option_names import read_settings_file
 
@@ -41,6 +42,7 @@ def train(
     nothing had happened.
     """
     read_settings_file(config)  # a wrong file is told before anything heavy is imported
+    silence_training()
     with needing("train"):
         from flowtracer.training.arguments import read_settings
         from flowtracer.training.run import train as run

@@ -28,6 +28,7 @@ from flowtracer.training.checkpoints import (
 )
 from flowtracer.training.curves import save_curves
 from flowtracer.training.metrics import METRICS_FILE, MetricsFile, read_metrics
+from flowtracer.training.progress import REPLACED, StepLines
 from flowtracer.training.value import ValueTrainer
 from flowtracer.watching.parts import PAGE_FILE, remove_after
 
@@ -149,6 +150,9 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     model = trainer.accelerator.unwrap_model(trainer.model)
     adapted = getattr(model, "get_base_model", None)  # of PEFT
     decode_fast(adapted() if adapted else model)
+    for printed in REPLACED:
+        trainer.remove_callback(printed)
+    trainer.add_callback(StepLines())
     _make_steps(trainer, checkpoint)
     if trainer.is_world_process_zero():
         rows = read_metrics(folder / METRICS_FILE)
