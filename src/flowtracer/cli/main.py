@@ -69,13 +69,13 @@ def main() -> None:
             raise SystemExit(WRONG_USAGE) from None
         if os.environ.get("FLOWTRACER_DEBUG"):
             raise
-        _stop(*_describe(error))
+        _stop(*describe(error))
     if status == INTERRUPTED:  # what typer makes of KeyboardInterrupt
         leave(interrupted)
     raise SystemExit(status or 0)
 
 
-def _describe(error: Exception) -> tuple[str, int]:
+def describe(error: Exception) -> tuple[str, int]:
     """A sentence for an error, and the exit status."""
     usage = getattr(error, "format_message", None)  # of wrong options and arguments
     if usage:
