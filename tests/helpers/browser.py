@@ -19,7 +19,7 @@ KEYS = {
 
 
 @contextmanager
-def chromium(width: int = 1300, height: int = 900) -> Iterator[Any]:
+def chromium(width: int = 1300, height: int = 900, *more: str) -> Iterator[Any]:
     """A browser without any connection of its own; skips where none is installed."""
     if not (CHROMIUM and DRIVER):
         pytest.skip("no chromium or chromedriver; apt-get install chromium chromium-driver")
@@ -30,6 +30,7 @@ def chromium(width: int = 1300, height: int = 900) -> Iterator[Any]:
     for argument in (
         "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
         "--disable-background-networking", "--no-first-run", f"--window-size={width},{height}",
+        *more,
     ):  # fmt: skip
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -46,7 +46,7 @@ KINDS = {
 }
 ASSET_FOLDERS = ("flowtracer.workbench", "flowtracer.render")
 EXAMPLES = {
-    True: ["Make 4 from 16, 20, 24.", "Make 24 from 3, 5, 9.", "Make 60 from 5, 8, 20."],
+    True: ["Make 33 from 2, 5, 23.", "Make 4 from 16, 20, 24.", "Make 60 from 5, 8, 20."],
     False: [
         "Tom has 3 boxes with 12 pencils each and gives away 7 pencils. How many are left?",
         "A train goes 60 km in 45 minutes. How far does it go in 2 hours?",

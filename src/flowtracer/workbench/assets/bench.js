@@ -56,6 +56,7 @@ flowtracer.bench = (() => {
     return [...new Set(Array.from(tokens, (token) => unitOf[token]))].filter((i) => i !== undefined);
   };
   bench.tokensOf = (data, units) => units.flatMap((i) => Array.from({ length: data.last[i] - data.first[i] + 1 }, (_, n) => data.first[i] + n));
+  bench.isForeign = (entry) => Boolean(entry?.record && entry.record.model !== bench.info.model);
   bench.start = (entry) => entry.record?.prompt_ids.length ?? 0;
 
   // Sorted numbers as "1-3,7", and back.

@@ -14,10 +14,12 @@ flowtracer.files = (() => {
   };
   const fileName = () => (bench.entry?.name ?? "flowtracer").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60) || "flowtracer";
 
-  const session = () => ({ format: "flowtracer session", version: 1, model: bench.info.model, texts: bench.entries.map(shelf.plain) });
+  // The server puts in what it knows: how the texts read, and their traces.
   const save = () => bench.attempt("file-error", async () => {
     if (!bench.entries.length) throw new Error("There is nothing to save yet; let the model answer first.");
-    download(new Blob([JSON.stringify(session())], { type: "application/json" }), `${fileName()}.session.json`);
+    const texts = bench.entries.map((entry) => ({ ...shelf.plain(entry), ...(entry.trace ? { trace: entry.trace } : {}) }));
+    const response = await client.ask("/api/save", { method: "POST", body: { title: bench.entry?.name ?? "", state: location.hash.slice(1), texts } });
+    download(await response.blob(), `${fileName()}.session.json`);
   });
   // A session that the server has checked: its texts come to the list, the first is opened.
   const take = async (given) => {
@@ -25,7 +27,8 @@ flowtracer.files = (() => {
     for (const entry of entries) if (!bench.entries.some(({ id }) => id === entry.id)) bench.entries.push(entry);
     shelf.store();
     shelf.draw();
-    const first = bench.entries.find(({ id }) => id === entries[0]?.id);
+    const named = new URLSearchParams(given.state ?? "").get("text");
+    const first = bench.entries.find(({ id }) => id === named && entries.some((one) => one.id === id)) ?? bench.entries.find(({ id }) => id === entries[0]?.id);
     if (first) await shelf.open(first);
   };
   const open = (file) => bench.attempt("file-error", async () => {
@@ -52,17 +55,20 @@ flowtracer.files = (() => {
     download(await response.blob(), `${fileName()}.${format === "json" ? "trace.json" : "trace.html"}`);
   });
 
-  const gallery = () => {
-    byId("gallery").showModal();
-    bench.complain("gallery-error", null);
-    byId("gallery-list").replaceChildren(...(bench.info?.gallery ?? []).map(({ name, title, note }) => {
-      const item = make("li"), open_ = button(title, note, () => bench.attempt("gallery-error", async () => {
-        await take(await client.json(`/api/gallery/${name}`));
-        byId("gallery").close();
-      }));
-      item.append(open_, make("p", "wb-quiet", note));
-      return item;
+  const cards = (place) => (bench.info?.gallery ?? []).map(({ name, title, note, model }) => {
+    const item = make("li"), open_ = button("", "Open this example", () => bench.attempt(place, async () => {
+      await take(await client.json(`/api/gallery/${name}`));
+      byId("gallery").close();
     }));
+    open_.className = "wb-card";
+    open_.append(make("b", "", title), make("span", "", note), make("span", "wb-facts", model === "embedded" ? "the embedded model" : `${model}, to look at`));
+    item.append(open_);
+    return item;
+  });
+  const gallery = () => {
+    bench.complain("gallery-error", null);
+    byId("gallery-list").replaceChildren(...cards("gallery-error"));
+    byId("gallery").showModal();
   };
 
   const start = () => {
@@ -76,6 +82,7 @@ flowtracer.files = (() => {
     byId("export-page").addEventListener("click", () => exported("html"));
     byId("export-json").addEventListener("click", () => exported("json"));
     byId("gallery-open").addEventListener("click", gallery);
+    bench.on("info", () => byId("first-gallery").replaceChildren(...cards("file-error")));
     document.addEventListener("dragover", (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); });
     document.addEventListener("drop", (event) => {
       if (!event.dataTransfer?.files.length) return;
@@ -83,5 +90,5 @@ flowtracer.files = (() => {
       open(event.dataTransfer.files[0]);
     });
   };
-  return { start, save, open, take, session, exported };
+  return { start, save, open, take, exported };
 })();

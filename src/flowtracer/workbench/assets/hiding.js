@@ -23,6 +23,8 @@ flowtracer.hiding = (() => {
     byId("hidden-count").textContent = count ? `${counted(count, "token")} hidden` : "nothing hidden";
     byId("undo").disabled = !entry?.undo.length;
     byId("clear").disabled = !count;
+    byId("pick").classList.toggle("wb-primary", !count); // the next step stands out
+    byId("regenerate").classList.toggle("wb-primary", count > 0);
     bench.emit("hidden");
   };
   const marked = (pieces) => set(bench.tokensOf(bench.view.data, pieces), "by hand");

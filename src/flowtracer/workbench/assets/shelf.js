@@ -109,7 +109,7 @@ flowtracer.shelf = (() => {
 
   const facts = (entry) => {
     const known = entry.record ?? entry, response = (entry.record ?? entry.ids)?.response_ids;
-    const parts = [response && counted(response.length, "token"), known.correct === true && "✓ right", known.correct === false && "✗ wrong", known.cut_off && "cut off"];
+    const parts = [response && counted(response.length, "token"), known.correct === true && "✓ right", known.correct === false && "✗ wrong", known.cut_off && "cut off", bench.isForeign(entry) && entry.record.model];
     return parts.filter(Boolean).join(" · ");
   };
   const draw = () => {

@@ -23,8 +23,8 @@ flowtracer.shortcuts = (() => {
     K: [focus("pick-ratio"), "go to the slider; arrow keys move it"],
     z: [() => flowtracer.hiding.undo(), "undo what was hidden last"],
     0: [() => flowtracer.hiding.clear(), "hide nothing"],
-    r: [press("regenerate"), "regenerate"],
-    c: [press("control"), "five random controls"],
+    r: [() => flowtracer.trials.regenerate(), "regenerate"],
+    c: [() => flowtracer.trials.control(), "five random controls"],
     d: [press("compare-open"), "compare with a second trace"],
     l: [focus("layers"), "choose layers"],
     s: [() => bench.view?.find(".tv-scorer").focus(), "choose the scorer"],
@@ -40,21 +40,22 @@ flowtracer.shortcuts = (() => {
   };
   const VIEW = [
     ["← →", "previous, next token"], ["↑ ↓", "strongest source, strongest target"], ["Shift+arrows, Enter", "draw a span: to look at, hide, or mark as the answer"],
-    ["h H", "next, previous hub"], ["Home End a", "first token, last token, answer"], ["p", "fold the prompt"], ["Esc", "stop the model; clear the selection"],
+    ["h H", "next, previous hub"], ["Home End a", "first token, last token, answer"], ["p", "fold the prompt"], ["Esc", "stop the model; leave a field; clear the selection"],
   ];
 
   const listen = (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || document.querySelector("dialog[open]")) return undefined;
     if (event.key === "Escape" && flowtracer.jobs.running.length) {
       flowtracer.jobs.cancel();
       event.stopImmediatePropagation();
-      return;
+      return undefined;
     }
-    if (event.target.matches("input:not([type=checkbox]):not([type=radio]):not([type=range]), textarea, select")) return;
+    if (event.key === "Escape" && event.target.matches("input, textarea, select")) return event.target.blur(); // out of the field: the keys work again
+    if (event.target.matches("input:not([type=checkbox]):not([type=radio]):not([type=range]), textarea, select")) return undefined;
     const found = KEYS[event.key];
-    if (!found) return;
+    if (!found) return undefined;
     event.preventDefault();
-    found[0]();
+    return found[0]();
   };
   const start = () => {
     for (const [keys, words] of [...VIEW, ...Object.entries(KEYS).map(([key, [, text]]) => [key, text])]) byId("keys").append(make("dt", "", keys), make("dd", "", words));

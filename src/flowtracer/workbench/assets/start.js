@@ -13,6 +13,7 @@
   };
   const greet = () => {
     byId("welcome").hidden = bench.entries.length > 0;
+    byId("looking").hidden = bench.entries.length > 0 || !bench.info.gallery.length;
     document.body.classList.toggle("started", bench.entries.length > 0);
   };
   bench.on("entries", greet);

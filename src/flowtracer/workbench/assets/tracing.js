@@ -35,6 +35,9 @@ flowtracer.tracing = (() => {
         entry.trace = data.trace;
         show(entry, data);
         flowtracer.shelf.store();
+      } catch (error) {
+        if (!error.cancelled && entry === bench.entry) bench.view.root.classList.add("stale"); // not what the options say
+        throw error;
       } finally {
         if (ticket === latest) byId("bench").setAttribute("aria-busy", "false");
       }
@@ -66,12 +69,13 @@ flowtracer.tracing = (() => {
       bench.emit("options");
     });
     if (selected >= 0) view.select(selected, false);
+    if (document.activeElement?.closest("#ask, #looking, #writing") || document.activeElement === document.body) view.text.box.focus({ preventScroll: true });
     bench.emit("view", view);
   };
 
   // The view's own list of scorers, with those that are to be computed first.
   const offerScorers = (view, entry) => {
-    const list = view.find(".tv-scorer"), missing = bench.info.scorers.filter(({ name }) => !view.model.scorers[name]);
+    const list = view.find(".tv-scorer"), missing = bench.info.scorers.filter(({ name }) => !view.model.scorers[name] && !bench.isForeign(entry));
     const group = document.createElement("optgroup");
     group.label = "to be computed";
     for (const { name, help } of missing) {
@@ -79,7 +83,7 @@ flowtracer.tracing = (() => {
       option.title = help;
       group.append(option);
     }
-    list.append(group);
+    if (missing.length) list.append(group);
     list.addEventListener("change", (event) => {
       entry.options.scorer = list.value;
       if (!view.model.scorers[list.value]) {
@@ -117,9 +121,13 @@ flowtracer.tracing = (() => {
     if (!entry) return bench.view?.destroy();
     bench.complain("trace-error", null);
     showOptions(entry);
+    const foreign = bench.isForeign(entry);
+    byId("foreign").hidden = !foreign;
+    byId("foreign").textContent = foreign ? `This text is of ${entry.record.model}, which is not loaded: look at its trace here, or start the server with --model to work with it.` : "";
+    for (const node of byId("options").querySelectorAll("select, input")) node.disabled = foreign;
     if (entry.data) return show(entry, entry.data);
     show(entry, untraced(entry.record, "not traced yet"));
-    return trace();
+    return foreign ? null : trace();
   };
   const FIELDS = { rule: "rule", layers: "layers", edges: "edges", question: "question", "answer-tokens": "answer_tokens" };
   const showOptions = (entry) => {

@@ -5,7 +5,7 @@
 flowtracer.trials = (() => {
   const { bench, jobs } = flowtracer;
   const { byId } = bench;
-  const { make, button, counted } = flowtracer.dom;
+  const { make, button } = flowtracer.dom;
   const CONTROLS = 5; // at a press, our choice
 
   const from = () => {
@@ -36,6 +36,7 @@ flowtracer.trials = (() => {
   };
   const regenerate = () => bench.attempt("hide-error", async () => {
     const entry = wanting(), trial = current(entry);
+    if (!trial.tokens.length) throw new Error("Nothing is hidden; click tokens in the mode “hide”, or take the top of a ranking.");
     jobs.cancel("hide");
     try {
       trial.result = await ask(entry, trial, null, "Regenerating");
@@ -129,8 +130,7 @@ flowtracer.trials = (() => {
     scroll.setAttribute("role", "region");
     scroll.setAttribute("aria-label", "Table of experiments");
     scroll.append(table);
-    const title = make("h2", "", "Experiments");
-    title.append(make("span", "wb-quiet", ` ${counted(trials.length, "set")} of hidden tokens`));
+    const title = make("h2", "", "Experiments with this text");
     box.replaceChildren(title, scroll, fold);
   };
   const start = () => {
