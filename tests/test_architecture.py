@@ -44,7 +44,8 @@ MAY_IMPORT = {
     "watching",
     "studies": "attention credit evaluation flow gradients intervention math_answers models records regions "
     "render rollouts scorers storage tasks training",
-    "workbench": "attention flow intervention math_answers models regions render scorers tasks tracing",
+    "workbench": "attention flow intervention math_answers models records regions render "
+    "scorers tasks tracing",
     "cli": "credit evaluation models option_names records regions render rollouts scorers storage studies "
     "tasks tracing training watching workbench",
 }

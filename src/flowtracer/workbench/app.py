@@ -1,6 +1,7 @@
 """The routes of `flowtracer serve`. Errors are `{"error": "one sentence"}` with the status that fits."""
 
 import asyncio
+import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ from starlette.routing import Route
 from flowtracer.attention.mean import Edges
 from flowtracer.models import EMBEDDED
 from flowtracer.regions import ANSWER_RULES
+from flowtracer.render import page_html
 from flowtracer.scorers.table import EXTRA_SCORERS, SCORERS
 from flowtracer.workbench.engine import Engine
 from flowtracer.workbench.events import stream_events
@@ -29,12 +31,14 @@ from flowtracer.workbench.fields import (
     one_line,
     string,
 )
+from flowtracer.workbench.gallery import gallery_session, list_gallery
 from flowtracer.workbench.guard import Access, App, guarded
 from flowtracer.workbench.jobs import Job, Jobs
 from flowtracer.workbench.limits import BODY, SESSION_BODY
 from flowtracer.workbench.operations import OPERATIONS
+from flowtracer.workbench.session import open_session, save_session
 from flowtracer.workbench.texts import LETTERS
-from flowtracer.workbench.traces import help_of, is_local
+from flowtracer.workbench.traces import find_trace, help_of, is_local
 
 KINDS = {
     ".js": "text/javascript",
@@ -67,6 +71,10 @@ def build_app(
         ("GET", "/api/jobs/{id}/events", partial(_events, jobs)),
         ("GET", "/api/texts/{id}", partial(_text, engine)),
         ("POST", "/api/texts", partial(_register, engine)),
+        ("POST", "/api/export", partial(_export, engine)),
+        ("POST", "/api/session", partial(_open_session, engine)),
+        ("POST", "/api/save", partial(_save_session, engine)),
+        ("GET", "/api/gallery/{name}", partial(_gallery, engine)),
     ]
     app = Starlette(
         routes=[
@@ -137,7 +145,7 @@ def _info(engine: Engine, opened: dict[str, Any] | None, request: HttpRequest) -
             "body_bytes": BODY,
             "session_bytes": SESSION_BODY,
         },
-        "gallery": [],
+        "gallery": list_gallery(),
         "open": opened,
         "version": version("flowtracer"),
         "examples": EXAMPLES[engine.loaded.name == EMBEDDED],
@@ -149,7 +157,7 @@ def _submit(engine: Engine, jobs: Jobs, request: HttpRequest) -> Response:
     operation = OPERATIONS[choice(data, "kind", list(OPERATIONS), "")]
     check_names(data, ("kind", *operation.fields))
     if "text" in operation.fields:
-        engine.texts.find(string(data, "text"))  # refused at once, not behind the queue
+        engine.find(string(data, "text"))  # refused at once, not behind the queue
     job, position = jobs.submit(partial(operation.run, engine, data))
     return JSONResponse({"job": job.id, "position": position}, 202)
 
@@ -186,6 +194,35 @@ def _register(engine: Engine, request: HttpRequest) -> dict[str, Any]:
     user = read_roles(data, len(prompt), len(response))
     with engine.reading() as tokenizer:
         return engine.register(prompt, response, user, tokenizer).record()
+
+
+def _export(engine: Engine, request: HttpRequest) -> Response:
+    """A trace as the page that needs no server, or as the file that `flowtracer show` reads."""
+    data: Request = request.scope["json"]
+    check_names(data, ("trace", "format"))
+    kind = choice(data, "format", ("html", "json"), "html")
+    trace = find_trace(engine, string(data, "trace")).trace
+    content = page_html(trace) if kind == "html" else json.dumps(trace.to_json())
+    return _attachment(content, f"trace.{kind}")
+
+
+def _open_session(engine: Engine, request: HttpRequest) -> dict[str, Any]:
+    return open_session(engine, request.scope["json"])
+
+
+def _save_session(engine: Engine, request: HttpRequest) -> Response:
+    content = json.dumps(save_session(engine, request.scope["json"]), separators=(",", ":"))
+    return _attachment(content, "session.json")
+
+
+def _gallery(engine: Engine, request: HttpRequest) -> dict[str, Any]:
+    return open_session(engine, gallery_session(request.path_params["name"]))
+
+
+def _attachment(content: str, name: str) -> Response:
+    kind = "text/html" if name.endswith("html") else "application/json"
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=kind, headers=headers)
 
 
 def read_roles(data: Request, prompt: int, response: int) -> list[bool]:

@@ -4,7 +4,7 @@ import copy
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from flowtracer.models.generation import end_tokens
 from flowtracer.regions import render_prompt, tokenize_prompt
 from flowtracer.scorers.responses import structural_vocabulary
 from flowtracer.workbench.fields import Refused
+from flowtracer.workbench.grading import grade
 from flowtracer.workbench.jobs import Job
 from flowtracer.workbench.kept import Kept
 from flowtracer.workbench.limits import Limits
@@ -117,12 +118,24 @@ class Engine:
                 "--model for other texts"
             )
 
+    def find(self, name: str) -> Text:
+        """A text of the model that is loaded. Raises Refused."""
+        text = self.texts.find(name)
+        if text.model != self.name:
+            raise Refused(
+                f"the text is of model {text.model[:80]} and {self.name} is loaded; it can only be looked at",
+                409,
+            )
+        return text
+
     def register(
         self,
         prompt_ids: Sequence[int],
         response_ids: Sequence[int],
         user: Sequence[bool],
         tokenizer: PreTrainedTokenizerBase,
+        *,
+        cut_off: bool | None = None,
     ) -> Text:
         """Keep a text of this model that somebody else still had. Raises Refused for ids that do not fit."""
         for ids in (prompt_ids, response_ids):
@@ -133,7 +146,8 @@ class Engine:
                     409,
                 )
         self.limits.check(len(prompt_ids), len(response_ids))
-        return self.texts.add(make_text(tokenizer, self.name, prompt_ids, response_ids, user=user))
+        text = make_text(tokenizer, self.name, prompt_ids, response_ids, user=user, cut_off=cut_off)
+        return self.texts.add(replace(text, correct=grade(self.loaded, text)))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_SECONDS = 30.0  # that a body may take to arrive, our choice
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-SESSION_PATHS = ("/api/session",)
+SESSION_PATHS = ("/api/session", "/api/save")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _ADDRESS = re.compile(r"\[[0-9a-fA-F:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 HEADERS = {

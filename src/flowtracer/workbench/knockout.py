@@ -50,7 +50,7 @@ class Plan:
 
 def hide(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
     """Hide tokens, regenerate, and compare with what the text said before."""
-    text = engine.texts.find(string(request, "text"))
+    text = engine.find(string(request, "text"))
     answer = old_answer(text, request)
     plan = plan_of(text, request, answer)
     ids = text.ids[: text.start + plan.kept]
@@ -163,7 +163,7 @@ def compare(text: Text, new: Text, answer: Answer, kept: int, *, short: bool) ->
 
 def select(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
     """The response tokens in front of the answer that score highest or lowest."""
-    text = engine.texts.find(string(request, "text"))
+    text = engine.find(string(request, "text"))
     asked = read_options(engine, request, text)
     ratio = number(request, "ratio", 0.1, least=0.0, most=1.0)
     end = choice(request, "end", ("top", "bottom"), "top")

@@ -53,7 +53,7 @@ class Asked:
 
 def trace(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
     """Page data of a text's flow, with the scores of another scorer where one is asked for."""
-    text = engine.texts.find(string(request, "text"))
+    text = engine.find(string(request, "text"))
     asked = read_options(engine, request, text)
     name, traced = trace_text(engine, text, asked, job)
     return data_of(traced) | {"trace": name}
@@ -153,9 +153,22 @@ def trace_text(engine: Engine, text: Text, asked: Asked, job: Job) -> tuple[str,
     if asked.scorer != "flow" and asked.scorer not in traced.scores:
         scores = _scores(engine, text, batch, asked, job)
         traced = Traced(text, traced.trace, traced.scores | {asked.scorer: scores})
-    size = BYTES_PER_EDGE * (len(traced.trace.edges) + text.length * (8 + len(traced.scores)))
-    engine.traces.put(name, traced, size)
+    keep_trace(engine, name, traced)
     return name, traced
+
+
+def keep_trace(engine: Engine, name: str, traced: Traced) -> None:
+    """Remember a trace under a name."""
+    size = len(traced.trace.edges) + len(traced.trace.ids) * (8 + len(traced.scores))
+    engine.traces.put(name, traced, BYTES_PER_EDGE * size)
+
+
+def find_trace(engine: Engine, name: str) -> Traced:
+    """The trace of this name. Raises Refused."""
+    traced: Traced | None = engine.traces.get(name)
+    if traced is None:
+        raise Refused("this trace is not known here any more; trace the text again", 404)
+    return traced
 
 
 def scores_of(traced: Traced, scorer: str) -> tuple[float, ...]:
@@ -164,7 +177,9 @@ def scores_of(traced: Traced, scorer: str) -> tuple[float, ...]:
 
 
 def help_of(scorer: str) -> str:
-    """What a scorer is, in a sentence: the first of its function's docstring."""
+    """What a scorer is, in a sentence: the first of its function's docstring; "" for an unknown one."""
+    if scorer not in SCORERS and scorer not in EXTRA_SCORERS:
+        return ""
     text = " ".join((find_scorer(scorer).score.__doc__ or "").split("\n\n")[0].split())
     return text.removesuffix(", (B, T).").rstrip(".") + "."
 

@@ -1,6 +1,5 @@
 """Texts that come into being: the model answers, a response is pasted, the model goes on from a token."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowtracer.models import EMBEDDED
 from flowtracer.models.continuation import continue_prefixes, read_prefix, sampled
 from flowtracer.models.decoder import device_of, find_decoder
 from flowtracer.regions import (
@@ -21,8 +19,6 @@ from flowtracer.regions import (
     user_spans,
 )
 from flowtracer.regions.prompts import Message
-from flowtracer.tasks.grading import grade_countdown
-from flowtracer.tasks.task import Example
 from flowtracer.workbench.engine import Engine, watched_layers
 from flowtracer.workbench.fields import (
     Refused,
@@ -34,6 +30,7 @@ from flowtracer.workbench.fields import (
     number,
     string,
 )
+from flowtracer.workbench.grading import grade
 from flowtracer.workbench.jobs import Job
 from flowtracer.workbench.limits import NEW_TOKENS
 from flowtracer.workbench.streaming import StreamedText
@@ -42,7 +39,6 @@ from flowtracer.workbench.texts import Text, make_text
 MOST_MESSAGES = 200  # of a conversation, our choice
 LARGEST_SEED = 2**31 - 1
 MOST_ALTERNATIVES = 50  # our choice
-_COUNTDOWN = re.compile(r"Make ([0-9]{1,4}) from ([0-9]{1,4}(?:, ?[0-9]{1,4}){1,9})\s?\.")
 
 
 def answer(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
@@ -68,7 +64,7 @@ def paste(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
 
 def continue_text(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
     """The model goes on behind another token in place of the one at a position."""
-    text = engine.texts.find(string(request, "text"))
+    text = engine.find(string(request, "text"))
     position = integer(request, "position", least=text.start, most=text.length)
     token = integer(request, "token", least=0, most=engine.vocabulary - 1)
     kept = text.answered.ids[: position - text.start]
@@ -84,7 +80,7 @@ def continue_text(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
 
 def alternatives(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
     """What the model could have written at a position, most probable first."""
-    text = engine.texts.find(string(request, "text"))
+    text = engine.find(string(request, "text"))
     position = integer(request, "position", least=1, most=text.length)
     count = integer(request, "count", 10, least=1, most=min(MOST_ALTERNATIVES, engine.vocabulary))
     with watched_layers(engine.model, job):
@@ -166,17 +162,7 @@ def keep(
     text = make_text(
         engine.tokenizer, engine.name, prompt_ids, response_ids, user=user, cut_off=cut_off
     )
-    return engine.texts.add(replace(text, correct=grade(engine, text)))
-
-
-def grade(engine: Engine, text: Text) -> bool | None:
-    """Whether the response solves its problem; known of Countdown problems of the embedded model."""
-    problem = _COUNTDOWN.search(text.asked.text)
-    if engine.loaded.name != EMBEDDED or not problem:
-        return None
-    numbers = [int(written) for written in problem[2].split(",")]
-    example = Example("", "", "", {"numbers": numbers, "target": problem[1]})
-    return grade_countdown(text.answered.text, example) > 0
+    return engine.texts.add(replace(text, correct=grade(engine.loaded, text)))
 
 
 def _read_prompt(engine: Engine, request: Request) -> tuple[TokenizedText, list[bool]]:
