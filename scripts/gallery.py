@@ -7,6 +7,7 @@ Without `--real` the sessions of real models stay as they are. Greedy, in float3
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,18 @@ FOLDER = Path(__file__).parent.parent / "src/flowtracer/workbench/gallery"
 SAMPLE = "Make 4 from 16, 20, 24."
 RATIO = 0.1  # of the response that is hidden
 CONTROLS = 5
-PROBLEMS = {  # by the name of a model's folder
-    "smollm2": "A box holds 12 pencils. Mia buys 4 boxes and gives 9 pencils to her brother. How many "
-    "pencils does she have left? Think step by step and end with 'The answer is' and the number.",
-    "qwen-coder-0.5b": "A farmer has 15 rows of 8 apple trees. A storm fells 23 trees, and he plants 10 new "
-    "ones. How many trees does he have now? Think step by step and put the number in \\boxed{}.",
+LEFT_OUT = ("random", "position", "delimiters")  # scorers that need no model
+REAL = {  # by the name of a model's folder: the model, and a word problem
+    "smollm2": (
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "A box holds 12 pencils. Mia buys 4 boxes and gives 9 pencils to her brother. How many pencils does "
+        "she have left? Think step by step and end with 'The answer is' and the number.",
+    ),
+    "qwen-coder-0.5b": (
+        "Qwen/Qwen2.5-Coder-0.5B-Instruct",
+        "A farmer has 6 rows of 8 apple trees. A storm fells 13 of them. How many trees are left? Write one "
+        "line of calculation and the number in \\boxed{}, nothing else.",
+    ),
 }
 
 
@@ -64,9 +72,22 @@ def trial(engine: Engine, record: dict[str, Any], controls: int) -> dict[str, An
     }
 
 
+def short(value: Any) -> Any:
+    """Four significant digits of every number that is not an integer, which is what the page shows."""
+    if isinstance(value, dict):
+        return {key: short(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [short(part) for part in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def write(engine: Engine, file: str, title: str, note: str, texts: list[dict[str, Any]]) -> None:
     """A session of the package."""
     session = save_session(engine, {"title": title, "note": note, "texts": texts})
+    for text in session["texts"]:
+        scores = text["traced"]["scores"]
+        text["traced"]["scores"] = {name: scores[name] for name in scores if name not in LEFT_OUT}
+    session = short(json.loads(json.dumps(session)))
     path = FOLDER / f"{file}.json"
     path.write_text(
         json.dumps(session, separators=(",", ":"), ensure_ascii=False) + "\n", encoding="utf-8"
@@ -120,14 +141,19 @@ def _clear(tested: dict[str, Any]) -> bool:
 
 def write_real(folder: Path, number: int) -> None:
     """A trace of a real model."""
-    loaded = load(folder, dtype="float32", device="cpu")
-    engine = Engine(loaded, Limits())
-    prompt = PROBLEMS[folder.name]
+    name, prompt = REAL[folder.name]
+    engine = Engine(replace(load(folder, dtype="float32", device="cpu"), name=name), Limits())
     record = writing.answer(engine, {"prompt": prompt, "max_new_tokens": 250}, job())
     print(record["response"])
-    note = f"{engine.name} on a word problem; the trace comes with the package, the model does not."
-    title = f"A trace of {engine.name}"
-    write(engine, f"{number}-{folder.name}", title, note, [entry(engine, record, prompt[:60])])
+    model = name.rpartition("/")[2]
+    note = f"{model} on a word problem; the trace comes with the package, the model does not."
+    write(
+        engine,
+        f"{number}-{folder.name}",
+        f"A trace of {model}",
+        note,
+        [entry(engine, record, prompt[:60])],
+    )
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def test_it_is_the_trace_of_the_library(client, text, embedded, options):
     assert data["scorers"]["flow"]["score"] == pytest.approx(
         expected.throughput, rel=2e-3, abs=1e-6
     )
-    kept = client.engine.traces.get(data["trace"]).trace
+    kept = client.engine.traces.get(data["trace"])
     assert kept.edges[0][:2] == expected.edges[0][:2]
 
 

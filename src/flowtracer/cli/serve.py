@@ -57,6 +57,7 @@ def serve(
     from flowtracer.models import load
     from flowtracer.workbench.engine import Engine
     from flowtracer.workbench.limits import Limits, context_of
+    from flowtracer.workbench.session import read_session
 
     access = launch.access_of(host, token)
     with launch.listen(host, port) as bound:  # a port in use fails before the model is loaded
@@ -72,7 +73,8 @@ def serve(
                 launch.open_browser(address)
 
         engine = Engine(loaded, limits)
-        ended = launch.serve(engine, bound, access=access, started=started)
+        opened = None if open_file is None else read_session(open_file, engine)
+        ended = launch.serve(engine, bound, access=access, opened=opened, started=started)
     if not ended:  # a forward pass is still under way, and nothing waits for it
         sys.stdout.flush()
         os._exit(0)

@@ -201,7 +201,7 @@ def _export(engine: Engine, request: HttpRequest) -> Response:
     data: Request = request.scope["json"]
     check_names(data, ("trace", "format"))
     kind = choice(data, "format", ("html", "json"), "html")
-    trace = find_trace(engine, string(data, "trace")).trace
+    trace = find_trace(engine, string(data, "trace"))
     content = page_html(trace) if kind == "html" else json.dumps(trace.to_json())
     return _attachment(content, f"trace.{kind}")
 

@@ -27,7 +27,7 @@ from flowtracer.workbench.fields import (
 from flowtracer.workbench.jobs import Job
 from flowtracer.workbench.streaming import StreamedText
 from flowtracer.workbench.texts import Text
-from flowtracer.workbench.traces import read_options, scores_of, trace_text
+from flowtracer.workbench.traces import read_options, trace_text
 from flowtracer.workbench.writing import LARGEST_SEED, keep
 
 FROM = ("hidden", "answer", "start")
@@ -167,8 +167,9 @@ def select(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
     asked = read_options(engine, request, text)
     ratio = number(request, "ratio", 0.1, least=0.0, most=1.0)
     end = choice(request, "end", ("top", "bottom"), "top")
-    _, traced = trace_text(engine, text, asked, job)
-    scores, roles = scores_of(traced, asked.scorer), traced.trace.roles
+    _, made = trace_text(engine, text, asked, job)
+    scores = made.throughput if asked.scorer == "flow" else made.scores[asked.scorer]
+    roles = made.roles
     last = max(i for i, role in enumerate(roles) if role == "answer")
     pool = [i for i in range(text.start, last) if roles[i] != "answer"]
     pool.sort(key=lambda i: (scores[i] if end == "bottom" else -scores[i], i))

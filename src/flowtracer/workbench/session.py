@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flowtracer.records import check_kind
 from flowtracer.regions import TokenizedText
 from flowtracer.tracing.data import SCHEMA as TRACE_SCHEMA
 from flowtracer.tracing.data import Trace
@@ -25,7 +24,7 @@ from flowtracer.workbench.session_schema import (
     results_of,
 )
 from flowtracer.workbench.texts import LETTERS, Text, name_of
-from flowtracer.workbench.traces import Traced, data_of, keep_trace
+from flowtracer.workbench.traces import data_of, keep_trace
 
 
 def read_session(path: Path, engine: Engine) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def session_of(trace: Trace, *, title: str = "") -> dict[str, Any]:
                         for unit in trace.units
                     ],
                 },
-                "traced": {"trace": json.loads(json.dumps(trace.to_json()))},
+                "traced": json.loads(json.dumps(trace.to_json())),
             }
         ],
     }
@@ -111,9 +110,12 @@ def save_session(engine: Engine, data: Mapping[str, Any]) -> dict[str, Any]:
     others: dict[str, Any] = {}
     for text, name in zip(session["texts"], names, strict=True):
         _complete(engine, text)
-        traced = engine.traces.get(name) if isinstance(name, str) else None
-        if traced is not None and traced.text.id == text["id"]:
-            text["traced"] = {"trace": traced.trace.to_json(), "scores": traced.scores}
+        made = engine.traces.get(name) if isinstance(name, str) else None
+        if (
+            made is not None
+            and list(made.ids) == text["ids"]["prompt_ids"] + text["ids"]["response_ids"]
+        ):
+            text["traced"] = made.to_json()
         for result in results_of(text):
             other = {
                 "id": result["id"],
@@ -162,10 +164,12 @@ def _opened(engine: Engine, entry: dict[str, Any]) -> dict[str, Any]:
         "record": text.record(),
     }
     if "traced" in entry:
-        traced = _traced(text, entry["traced"])
-        digest = hashlib.sha256(repr((text.id, traced)).encode()).hexdigest()[:12]
-        keep_trace(engine, digest, traced)
-        opened |= {"data": data_of(traced), "trace": digest}
+        made = _trace(entry["traced"])
+        if list(made.ids) != text.ids or made.response_start != text.start:
+            raise Refused("the session is damaged: a trace is of another text")
+        digest = hashlib.sha256(json.dumps(made.to_json()).encode()).hexdigest()[:12]
+        keep_trace(engine, digest, made)
+        opened |= {"data": data_of(made), "trace": digest}
     return opened
 
 
@@ -219,17 +223,3 @@ def _trace(data: object) -> Trace:
         return trace_from_json(data)
     except TraceFileError as error:
         raise Refused(f"the trace {error}") from None
-
-
-def _traced(text: Text, data: Mapping[str, Any]) -> Traced:
-    trace = _trace(data["trace"])
-    scores = {name[:40]: tuple(values) for name, values in data.get("scores", {}).items()}
-    if list(trace.ids) != text.ids or trace.response_start != text.start:
-        raise Refused("the session is damaged: a trace is of another text")
-    try:
-        check_kind(list(map(list, scores.values())), [[float]], "scores")
-    except (TypeError, ValueError) as error:
-        raise Refused(f"the session is damaged: {error}") from None
-    if any(len(values) != text.length for values in scores.values()):
-        raise Refused("the session is damaged: scores do not fit the tokens of a text")
-    return Traced(text, trace, scores)

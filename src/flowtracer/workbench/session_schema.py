@@ -1,7 +1,7 @@
 """Session files: what the page saves and opens again. All of one is checked, nothing of it is run.
 
 A file holds texts by their token ids, each with its options, hidden tokens and experiments; for those who
-have not loaded its model also how it reads (`record`) and its trace (`traced`).
+have not loaded its model also how it reads (`record`) and its trace (`traced`, as in trace.json).
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ RECORD: dict[str, Kind] = {
 TEXT: dict[str, Kind] = {
     "id": str, "name?": str, "ids": IDS, "options?": OPTIONS, "hidden?": [int], "trials?": [TRIAL],
     "correct?": bool | None, "cut_off?": bool | None, "record?": RECORD,
-    "traced?": {"trace": dict, "scores?": dict},
+    "traced?": dict,
 }  # fmt: skip
 SESSION: dict[str, Kind] = {
     "schema": str, "version": int, "model": str, "title?": str, "note?": str, "state?": str,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowtracer.attention import select_layers
 from flowtracer.attention.mean import Edges
+from flowtracer.flow import send_flow
 from flowtracer.flow.targeted import AnswerTokens
 from flowtracer.regions import TokenPositions, answer_weights, matched_rule
 from flowtracer.regions.prompts import Question
@@ -23,22 +24,13 @@ from flowtracer.tracing.graph import read_graph
 from flowtracer.tracing.scores import local_scores
 from flowtracer.tracing.trace import assemble
 from flowtracer.workbench.engine import Engine
-from flowtracer.workbench.evidence import LOCAL, cut, read_evidence
+from flowtracer.workbench.evidence import LOCAL, cut, layers_of, matrix_of, read_evidence
 from flowtracer.workbench.fields import Refused, Request, choice, items, string
 from flowtracer.workbench.jobs import Job
 from flowtracer.workbench.texts import Text
 
 MOST_SPANS = 100  # of a dragged answer, our choice
 BYTES_PER_EDGE = 100  # about, of a trace in memory
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A trace, and the scores of every token by each scorer that was asked for, flow left out."""
-
-    text: Text
-    trace: Trace
-    scores: dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -55,21 +47,15 @@ def trace(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
     """Page data of a text's flow, with the scores of another scorer where one is asked for."""
     text = engine.find(string(request, "text"))
     asked = read_options(engine, request, text)
-    name, traced = trace_text(engine, text, asked, job)
-    return data_of(traced) | {"trace": name}
+    name, made = trace_text(engine, text, asked, job)
+    return data_of(made) | {"trace": name}
 
 
-def data_of(traced: Traced) -> dict[str, Any]:
-    """Page data of a trace and of its other scorers."""
-    data = page_data(traced.trace)
-    for name, scores in traced.scores.items():
-        by_unit = [max(scores[u.first : u.last + 1]) for u in traced.trace.units]
-        data["scorers"][name] = {
-            "score": [float(f"{score:.4g}") for score in by_unit],
-            "note": help_of(name),
-        }
-    data["answer"]["correct"] = traced.text.correct
-    data["cut_off"] = traced.text.cut_off
+def data_of(made: Trace) -> dict[str, Any]:
+    """Page data of a trace, every scorer with a note."""
+    data = page_data(made)
+    for name, scorer in data["scorers"].items():
+        scorer["note"] = scorer["note"] or help_of(name)
     return data
 
 
@@ -131,49 +117,39 @@ def find_answer_weights(answer: str | tuple[int, ...], text: Text) -> tuple[Tens
     )
 
 
-def trace_text(engine: Engine, text: Text, asked: Asked, job: Job) -> tuple[str, Traced]:
+def trace_text(engine: Engine, text: Text, asked: Asked, job: Job) -> tuple[str, Trace]:
     """The trace's name and the trace, from what is kept where that can be."""
     if not text.answered.ids:
         raise Refused("the response is empty; let the model answer, or paste a response")
-    find_scorer(asked.scorer)
     weights, rule = find_answer_weights(asked.answer, text)
     batch = _batch(engine, text, weights, asked.question)
-    layers = select_layers(asked.options.layers, engine.depth)
-    settings = (
-        asked.answer,
-        layers,
-        asked.options.edges,
-        asked.options.answer_tokens,
-        asked.question,
-    )
+    options = asked.options
+    layers = select_layers(options.layers, engine.depth)
+    settings = (asked.answer, layers, options.edges, options.answer_tokens, asked.question)
     name = hashlib.sha256(repr((text.id, settings)).encode()).hexdigest()[:12]
-    traced: Traced | None = engine.traces.get(name)
-    if traced is None:
-        traced = Traced(text, _flow(engine, text, batch, weights, rule, asked, job), {})
-    if asked.scorer != "flow" and asked.scorer not in traced.scores:
+    made: Trace | None = engine.traces.get(name)
+    if made is None:
+        made = _flow(engine, text, batch, weights, rule, asked, job)
+    if asked.scorer != "flow" and asked.scorer not in made.scores:
         scores = _scores(engine, text, batch, asked, job)
-        traced = Traced(text, traced.trace, traced.scores | {asked.scorer: scores})
-    keep_trace(engine, name, traced)
-    return name, traced
+        made = replace(made, scores=made.scores | {asked.scorer: scores})
+    made = replace(made, correct=text.correct, cut_off=text.cut_off)
+    keep_trace(engine, name, made)
+    return name, made
 
 
-def keep_trace(engine: Engine, name: str, traced: Traced) -> None:
+def keep_trace(engine: Engine, name: str, made: Trace) -> None:
     """Remember a trace under a name."""
-    size = len(traced.trace.edges) + len(traced.trace.ids) * (8 + len(traced.scores))
-    engine.traces.put(name, traced, BYTES_PER_EDGE * size)
+    size = len(made.edges) + len(made.ids) * (8 + len(made.scores) + len(made.layer_throughput))
+    engine.traces.put(name, made, BYTES_PER_EDGE * size)
 
 
-def find_trace(engine: Engine, name: str) -> Traced:
+def find_trace(engine: Engine, name: str) -> Trace:
     """The trace of this name. Raises Refused."""
-    traced: Traced | None = engine.traces.get(name)
-    if traced is None:
+    made: Trace | None = engine.traces.get(name)
+    if made is None:
         raise Refused("this trace is not known here any more; trace the text again", 404)
-    return traced
-
-
-def scores_of(traced: Traced, scorer: str) -> tuple[float, ...]:
-    """Scores of every token."""
-    return traced.trace.throughput if scorer == "flow" else traced.scores[scorer]
+    return made
 
 
 def help_of(scorer: str) -> str:
@@ -221,15 +197,22 @@ def _flow(
     evidence = read_evidence(
         engine, text.id, batch, frozenset({"attention"}), options, job, tiles=True
     )
-    attention = evidence.attention if evidence.attention is not None else evidence.tiles
-    assert attention is not None
     end = text.start + int(weights.nonzero().max()) + 1  # nothing behind the answer matters
-    job.check()
+    attention = cut(matrix_of(evidence), end)
     here = batch.take(torch.tensor([0]), slice(end))
+    job.check()
     graph = read_graph(
-        cut(attention, end), here.question, here.candidates, here.answer, options.answer_tokens
+        attention, here.question, here.candidates, here.answer, options.answer_tokens
     )
-    graph = replace(graph, scores=local_scores(cut(attention, end), here, evidence.layers, options))
+    by_layer = []
+    for layer in layers_of(engine, text.id, options):
+        job.check()
+        sent = send_flow(
+            cut(layer, end), here.question, here.answer, answer_tokens=options.answer_tokens
+        )
+        by_layer.append(sent.throughput.nan_to_num(nan=0.0, posinf=0.0).cpu())
+    scores = local_scores(attention, here, evidence.layers, options)
+    graph = replace(graph, scores=scores, by_layer=tuple(by_layer))
     provenance = Provenance(
         model=engine.name,
         dtype=str(engine.model.dtype).removeprefix("torch."),
@@ -254,4 +237,4 @@ def _scores(
         scorer.check()
     evidence = read_evidence(engine, text.id, batch, scorer.needs, asked.options, job)
     scores = score_evidence(evidence, asked.scorer, asked.options)
-    return tuple(scores[0].tolist())
+    return tuple(float(f"{score:.6g}") for score in scores[0].tolist())
