@@ -9,6 +9,7 @@ from typing import Any
 
 PROMPT_FIELDS = ("prompt", "messages", "question", "problem")
 RESPONSE_FIELDS = ("response", "completion", "output")
+REFERENCE_FIELDS = ("answer", "reference", "gold", "ground_truth")
 LONGEST_LINE = 1 << 26  # bytes, our choice: more than any text that a model reads
 
 # What a value of JSON has to be: a type (an int is a float, too), one of several, a list whose items are

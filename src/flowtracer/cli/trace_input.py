@@ -6,6 +6,7 @@ from pathlib import Path
 from flowtracer.models import EMBEDDED, Loaded
 from flowtracer.records import (
     PROMPT_FIELDS,
+    REFERENCE_FIELDS,
     RESPONSE_FIELDS,
     check_kind,
     first_field,
@@ -25,6 +26,14 @@ class TracedText:
 
     prompt: str | list[dict[str, str]]
     response: str | list[int] | None = None  # token ids of a response that was kept
+    reference: str | None = None  # the right answer, where the row has it
+
+    @property
+    def question(self) -> str:
+        """What the user wrote last."""
+        if isinstance(self.prompt, str):
+            return self.prompt
+        return str(self.prompt[-1].get("content", "")) if self.prompt else ""
 
 
 def text_to_trace(
@@ -121,4 +130,6 @@ def _row(path: Path, number: int) -> TracedText:
             response = ids or response
     except ValueError as error:
         raise ValueError(f"{path}, row {number}: {error}") from None
-    return TracedText(prompt, response)
+    reference = first_field(record, REFERENCE_FIELDS)
+    known = isinstance(reference, str | int | float) and not isinstance(reference, bool)
+    return TracedText(prompt, response, str(reference) if known else None)
