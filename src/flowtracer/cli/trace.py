@@ -1,7 +1,6 @@
 """`flowtracer trace`: one text traced, printed, and written into a folder."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,7 +95,6 @@ def trace(
     from flowtracer.cli.trace_input import check_vocabulary, text_to_trace
     from flowtracer.models import load
     from flowtracer.scorers import ScoreOptions
-    from flowtracer.tasks.known import grade_known
     from flowtracer.tracing.choices import check_choices
     from flowtracer.tracing.trace import AnswerNotFound
     from flowtracer.tracing.trace import trace as trace_text
@@ -149,9 +147,7 @@ def trace(
     if result.cut_off:
         limit = f"{max_new_tokens} tokens (--max-new-tokens)"
         typer.echo(f"flowtracer: the response was cut off at {limit}", err=True)
-    graded = grade_known(text.question, result.response, result.answer, text.reference)
-    result = replace(result, correct=graded)
-    show_trace(result, folder, figures=figures, word_cloud=word_cloud)
+    show_trace(text.graded(result), folder, figures=figures, word_cloud=word_cloud)
 
 
 def given_options(context: typer.Context, names: Collection[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """What the command line is to trace: a sample, a problem, two files, or a row of a file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flowtracer.models import EMBEDDED, Loaded
 from flowtracer.records import (
@@ -14,6 +15,9 @@ from flowtracer.records import (
     read_lines,
 )
 from flowtracer.regions import encode_with_offsets
+
+if TYPE_CHECKING:
+    from flowtracer.tracing.data import Trace
 
 SAMPLE_PROBLEM = (
     "Make 4 from 16, 20, 24."  # not seen in training; two attempts fail, the third works
@@ -34,6 +38,13 @@ class TracedText:
         if isinstance(self.prompt, str):
             return self.prompt
         return str(self.prompt[-1].get("content", "")) if self.prompt else ""
+
+    def graded(self, traced: "Trace") -> "Trace":
+        """The trace of this text, with whether its answer is right where that is known."""
+        from flowtracer.tasks.known import grade_known
+
+        right = grade_known(self.question, traced.response, traced.answer, self.reference)
+        return replace(traced, correct=right)
 
 
 def text_to_trace(
