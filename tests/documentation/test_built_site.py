@@ -35,11 +35,12 @@ def test_a_page_loads_files_only_and_reports_no_error(browser, page):
 
 def test_equations_are_shown_without_a_script(browser):
     browser.get((SITE / "equations.html").as_uri())
-    heights = browser.execute_script(
-        "return [...document.querySelectorAll('math')].map(e => e.getBoundingClientRect().height)"
+    heights = browser.execute_async_script(
+        "const done = arguments[0]; document.fonts.ready.then(() => done("
+        "[...document.querySelectorAll('math')].map(e => e.getBoundingClientRect().height)))"
     )
     assert len(heights) > 20
-    assert min(heights) > 5
+    assert min(heights) > 5, heights
     assert "$" not in browser.execute_script("return document.querySelector('h2 + p').textContent")
 
 
