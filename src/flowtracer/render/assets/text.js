@@ -64,15 +64,16 @@ flowtracer.text = (view) => {
 
   const paint = () => {
     const dark = flowtracer.isDark();
-    const measure = view.measure, chosen = measure.chosen(view.end);
+    const { measure } = view;
     for (let i = 0; i < count; i++) {
       const level = measure.strength(i);
       const { fill, ink } = level === 0 ? { fill: "", ink: "" } : view.colours.shade(level, dark);
       spans[i].style.background = fill;
       spans[i].style.color = ink;
-      spans[i].classList.toggle("chosen", chosen.has(i));
     }
+    underline();
   };
+  const underline = () => mark("chosen", view.measure.chosen(view.end));
   const mark = (name, pieces) => {
     const next = new Set(pieces);
     for (const i of marks.get(name) ?? []) if (!next.has(i)) spans[i].classList.remove(name);
@@ -83,5 +84,5 @@ flowtracer.text = (view) => {
   // Where a piece stands on the screen; of one that is folded away, its region's heading.
   const place = (i) => (blockOf[i].lines.hidden ? blockOf[i].heading : spans[i]).getBoundingClientRect();
   build();
-  return { box, spans, paint, mark, marked, place, reveal, foldPrompt };
+  return { box, spans, paint, underline, mark, marked, place, reveal, foldPrompt };
 };

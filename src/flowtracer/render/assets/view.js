@@ -78,7 +78,9 @@ flowtracer.traceView = (container, data, options = {}) => {
   };
   view.setEnd = (end) => {
     view.end = end === "bottom" ? "bottom" : "top";
-    view.repaint();
+    showControls();
+    view.text.underline(); // colours and canvases do not depend on it
+    describe(view.selected);
   };
   view.setPick = (pick) => {
     view.pick = Boolean(pick);
