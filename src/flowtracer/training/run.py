@@ -150,9 +150,6 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     model = trainer.accelerator.unwrap_model(trainer.model)
     adapted = getattr(model, "get_base_model", None)  # of PEFT
     decode_fast(adapted() if adapted else model)
-    for printed in REPLACED:
-        trainer.remove_callback(printed)
-    trainer.add_callback(StepLines())
     _make_steps(trainer, checkpoint)
     if trainer.is_world_process_zero():
         rows = read_metrics(folder / METRICS_FILE)
@@ -164,6 +161,9 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
 
 def _make_steps(trainer: WatchedTrainer, checkpoint: Path | None) -> None:
     """Train from a checkpoint on; the page of rollouts is there also when that is interrupted."""
+    for printed in REPLACED:
+        trainer.remove_callback(printed)
+    trainer.add_callback(StepLines())
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     except BaseException:
