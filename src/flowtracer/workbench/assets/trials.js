@@ -76,7 +76,7 @@ flowtracer.trials = (() => {
   const FROM = { hidden: "hidden tokens", answer: "answer", start: "start" };
   const changedText = (result) => (result.answer_changed === null ? "none readable" : result.answer_changed ? "changed" : "the same");
   const drop = (result) => (Number.isFinite(result.log_probability_old) && Number.isFinite(result.log_probability_hidden) ? result.log_probability_old - result.log_probability_hidden : null);
-  const dropText = (value) => (value === null ? "–" : value.toFixed(2).replace("-", "−"));
+  const dropText = (value) => (value === null ? "–" : (Math.abs(value) < 0.005 ? 0 : value).toFixed(2).replace("-", "−"));
   const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
   const tally = ({ controls }) => {
     if (!controls.length) return null;
