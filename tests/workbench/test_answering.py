@@ -96,7 +96,7 @@ def test_ids_that_do_not_fit_are_refused(client, change, status, words):
         ("answer", {"prompt": "What is love?"}, "only knows problems like"),
         ("answer", {"prompt": "  "}, "prompt is empty"),
         ("answer", {"prompt": 3}, "must be a text"),
-        ("answer", {"prompt": "\ud83d"}, "UTF-8"),
+        ("answer", {"prompt": "\ud83d"}, "half a character"),
         ("answer", {"prompt": PROBLEM, "temperature": -1}, "temperature must be a number"),
         ("answer", {"prompt": PROBLEM, "max_new_tokens": 0}, "max_new_tokens must be"),
         ("answer", {"prompt": PROBLEM, "surprise": 0}, "'surprise' is unknown"),

@@ -14,7 +14,7 @@ from flowtracer.records import (
     parse_record,
     read_lines,
 )
-from flowtracer.regions import encode_with_offsets
+from flowtracer.regions import encode_with_offsets, first_unknown
 
 if TYPE_CHECKING:
     from flowtracer.tracing.data import Trace
@@ -92,16 +92,12 @@ def check_vocabulary(loaded: Loaded, traced: TracedText) -> None:
         )
     if loaded.name != EMBEDDED or not isinstance(traced.prompt, str):
         return
-    text, ids, offsets = encode_with_offsets(loaded.tokenizer, traced.prompt)
-    unknown = [
-        text[start:stop].strip()
-        for token, (start, stop) in zip(ids, offsets, strict=True)
-        if token == loaded.tokenizer.unk_token_id
-    ]
-    if unknown:
+    text = encode_with_offsets(loaded.tokenizer, traced.prompt)
+    unknown = first_unknown(loaded.tokenizer, text)
+    if unknown is not None:
         raise ValueError(
             f"the embedded model only knows problems like {SAMPLE_PROBLEM!r} with numbers up to 200, "
-            f"not {unknown[0]!r}; choose another model with --model"
+            f"not {unknown!r}; choose another model with --model"
         )
 
 

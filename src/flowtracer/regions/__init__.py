@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         decode_text,
         decode_with_offsets,
         encode_with_offsets,
+        first_unknown,
     )
     from flowtracer.regions.prompts import (
         Prompt,
@@ -53,6 +54,7 @@ __all__ = [
     "decode_with_offsets",
     "encode_with_offsets",
     "find_answer",
+    "first_unknown",
     "matched_rule",
     "opened_thought",
     "read_all",
@@ -78,6 +80,7 @@ _MODULES = {
         "decode_text",
         "decode_with_offsets",
         "encode_with_offsets",
+        "first_unknown",
     ),
     "prompts": (
         "Prompt",

@@ -38,6 +38,16 @@ def encode_with_offsets(
     return _decode_step_by_step(tokenizer, ids)
 
 
+def first_unknown(tokenizer: PreTrainedTokenizerBase, text: TokenizedText) -> str | None:
+    """The first part of an encoded text that the tokenizer has no token for; None if it knows all."""
+    unknown = tokenizer.unk_token_id
+    known = unknown is None or unknown not in text.ids
+    if known:
+        return None
+    start, stop = text.offsets[text.ids.index(unknown)]
+    return text.text[start:stop].strip()
+
+
 def decode_with_offsets(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> TokenizedText:
     """The text of given ids, as sampled by a model, special tokens included.
 

@@ -15,7 +15,7 @@ from flowtracer.models import EMBEDDED, Loaded
 from flowtracer.models.continuation import continue_prefixes, read_prefix
 from flowtracer.models.decoder import AttentionCaptureError, depth_of, layer_stack
 from flowtracer.models.generation import end_tokens
-from flowtracer.regions import render_prompt, tokenize_prompt
+from flowtracer.regions import TokenizedText, first_unknown, render_prompt, tokenize_prompt
 from flowtracer.scorers.responses import structural_vocabulary
 from flowtracer.workbench.fields import Refused
 from flowtracer.workbench.grading import grade
@@ -109,13 +109,13 @@ class Engine:
         )
         self.structural  # noqa: B018
 
-    def check_known(self, ids: Sequence[int], text: str) -> None:
+    def check_known(self, text: TokenizedText) -> None:
         """Raise Refused if the embedded model has no word for something in a text."""
-        if self.loaded.name == EMBEDDED and self.tokenizer.unk_token_id in ids:
+        unknown = first_unknown(self.tokenizer, text)
+        if self.loaded.name == EMBEDDED and unknown is not None:
             raise Refused(
                 "the embedded model only knows problems like 'Make 4 from 16, 20, 24.' with numbers up to "
-                f"200, and not all words of {' '.join(text.split())[:60]!r}; start the server with "
-                "--model for other texts"
+                f"200, not {unknown[:40]!r}; start the server with --model for other texts"
             )
 
     def find(self, name: str) -> Text:

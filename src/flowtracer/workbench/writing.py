@@ -57,7 +57,7 @@ def paste(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
         raise Refused("the response is empty; paste its text, or let the model answer")
     asked, user = _read_prompt(engine, request)
     answered = encode_with_offsets(engine.tokenizer, response)
-    engine.check_known(answered.ids, answered.text)
+    engine.check_known(answered)
     engine.limits.check(len(asked.ids), len(answered.ids))
     return keep(engine, asked.ids, answered.ids, user).record()
 
@@ -176,7 +176,7 @@ def _read_prompt(engine: Engine, request: Request) -> tuple[TokenizedText, list[
     rendered = render_prompt(engine.tokenizer, prompt, chat=chat)
     asked = tokenize_prompt(engine.tokenizer, rendered)
     limits.check(len(asked.ids), 0)
-    engine.check_known(asked.ids, asked.text)
+    engine.check_known(asked)
     spans = user_spans(engine.tokenizer, asked.text, rendered.messages)
     return asked, (token_weights(spans, asked.offsets) > 0).tolist()
 
