@@ -56,9 +56,13 @@ def test_two_traces_of_one_text_are_compared_with_linked_selection(two):
     assert state(two, "view.selected") == 41
     choose(two, "#compare-scorer", "entropy")
     wait(two, "document.querySelector('#compare-view .tv-scorer').value === 'entropy'")
+    wait(two, "location.hash.includes(';mean;entropy')")
+    two.refresh()
+    wait(two, "document.querySelector('#compare-view .tv-scorer')?.value === 'entropy'")
+    wait_for_trace(two)
     marks = "document.querySelectorAll('#view .differs, #compare-view .differs').length"
     assert two.execute_script(f"return {marks}") > 0
-    press(two, "escape", "d")
+    press(two, "escape", "escape", "d")
     assert two.execute_script(f"return {marks}") == 0
     assert not two.find_element("id", "compare").is_displayed()
 
@@ -163,6 +167,9 @@ def test_every_example_of_the_gallery_opens(page):
     foreign = state(page, "bench.entries.filter(bench.isForeign).length")
     assert foreign >= 1
     assert "not loaded" in shown(page, "#foreign")
+    click(page, "#compare-open")  # two models, compared by the words of their tokens
+    choose(page, "#compare-text", state(page, "bench.entries[0].id"))
+    wait(page, "document.getElementById('compare-note').textContent.includes('only the left')")
 
 
 def test_everything_has_a_key_and_the_help_lists_them(two):

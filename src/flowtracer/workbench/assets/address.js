@@ -3,6 +3,7 @@
 flowtracer.address = (() => {
   const { bench, shelf } = flowtracer;
   const NAMES = { rule: "auto", layers: "middle", edges: "mean", question: "prompt", answer_tokens: "absorb", scorer: "flow", end: "top" };
+  const COMPARED = ["text", "layers", "edges", "scorer"];
   const WAIT = 300; // ms; browsers limit how often an address may change
   let pending = 0, written = "";
 
@@ -13,8 +14,10 @@ flowtracer.address = (() => {
     for (const [name, usual] of Object.entries(NAMES)) if (entry.options[name] !== usual) parts.set(name, entry.options[name]);
     if (entry.options.spans.length) parts.set("spans", entry.options.spans.map(([a, b]) => `${a}-${b}`).join(","));
     if (entry.hidden.size) parts.set("hidden", bench.ranges(entry.hidden));
+    const compared = flowtracer.compare.state();
+    if (compared) parts.set("compare", COMPARED.map((name) => compared[name]).join(";"));
     if (view?.selected >= 0) parts.set("selected", view.selected);
-    return parts.toString().replaceAll("%2C", ",");
+    return parts.toString().replaceAll("%2C", ",").replaceAll("%3B", ";");
   };
   const write = () => {
     clearTimeout(pending);
@@ -50,10 +53,12 @@ flowtracer.address = (() => {
     const selected = Number(parts.get("selected") ?? -1);
     await shelf.open(entry);
     if (selected >= 0 && selected < (bench.view?.data.units.length ?? 0)) bench.view.select(selected, true);
+    const compared = parts.get("compare")?.split(";");
+    if (compared) flowtracer.compare.open(Object.fromEntries(COMPARED.map((name, n) => [name, compared[n]])));
     return true;
   };
   const start = () => {
-    for (const name of ["entry", "view", "hidden", "selected", "options"]) bench.on(name, write);
+    for (const name of ["entry", "view", "hidden", "selected", "options", "compared"]) bench.on(name, write);
     addEventListener("hashchange", read);
   };
   return { start, read };

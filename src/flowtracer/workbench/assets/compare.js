@@ -15,16 +15,17 @@ flowtracer.compare = (() => {
     byId("compare-text").value = bench.entries.some(({ id }) => id === before) ? before : bench.entry?.id ?? "";
   };
 
-  const open = () => {
+  const open = (given = {}) => {
     const { entry } = bench;
     if (!entry) return null;
     byId("compare").hidden = false;
     byId("views").classList.add("two");
     byId("compare-open").setAttribute("aria-expanded", "true");
     offer();
-    byId("compare-layers").value = entry.options.layers === "middle" ? "all" : "middle";
-    byId("compare-edges").value = entry.options.edges;
-    byId("compare-scorer").value = entry.options.scorer.startsWith("layer ") ? "flow" : entry.options.scorer;
+    byId("compare-text").value = bench.entries.some(({ id }) => id === given.text) ? given.text : entry.id;
+    byId("compare-layers").value = given.layers ?? (entry.options.layers === "middle" ? "all" : "middle");
+    byId("compare-edges").value = given.edges ?? entry.options.edges;
+    byId("compare-scorer").value = given.scorer ?? (entry.options.scorer.startsWith("layer ") ? "flow" : entry.options.scorer);
     return trace();
   };
   const close = () => {
@@ -42,8 +43,11 @@ flowtracer.compare = (() => {
   const trace = () => bench.attempt("compare-error", async () => {
     const entry = other(), { layers, edges, scorer } = settings();
     await flowtracer.shelf.load(entry);
+    const foreign = bench.isForeign(entry);
+    if (foreign && !entry.data) throw new Error("That text is of a model that is not loaded, and has no trace.");
     // A dragged answer belongs to one text; the others are traced as their own options say.
-    const data = await jobs.run("Tracing for comparison", flowtracer.tracing.request(entry, scorer, { layers, edges }));
+    const data = foreign ? entry.data : await jobs.run("Tracing for comparison", flowtracer.tracing.request(entry, scorer, { layers, edges }));
+    for (const id of ["compare-layers", "compare-edges"]) byId(id).disabled = foreign;
     if (!isOpen() || entry !== other()) return;
     view?.destroy();
     view = flowtracer.traceView(byId("compare-view"), data, { onSelect: (i) => link(i, back, bench.view) });
@@ -56,11 +60,11 @@ flowtracer.compare = (() => {
 
   // Which piece of one text stands where in the other.
   const align = () => {
-    const one = bench.view.data, two = view.data;
-    const found = diff.partners(one.ids.flat(), two.ids.flat());
-    const toPieces = (tokens, from, to) => from.first.map((first) => (tokens[first] < 0 ? -1 : bench.unitOf(to)[tokens[first]] ?? -1));
-    partner = toPieces(found, one, two);
-    back = toPieces(diff.back(found, two.ids.flat().length), two, one);
+    const sameModel = bench.view.entry.record.model === view.entry.record.model;
+    const keys = ({ ids, units }) => (sameModel ? ids.map(String) : units); // ids of two models have nothing in common
+    const one = keys(bench.view.data), two = keys(view.data);
+    partner = [...diff.partners(one, two)];
+    back = [...diff.back(partner, two.length)];
   };
   const marks = () => {
     if (!view || !bench.view || bench.view.root.classList.contains("untraced")) return;
@@ -95,7 +99,7 @@ flowtracer.compare = (() => {
   };
 
   const start = () => {
-    byId("compare-open").addEventListener("click", () => (isOpen() ? close() : open()));
+    byId("compare-open").addEventListener("click", () => (isOpen() ? close() : open({})));
     byId("compare-close").addEventListener("click", () => {
       close();
       byId("compare-open").focus();
@@ -119,5 +123,5 @@ flowtracer.compare = (() => {
     });
     bench.on("selected", (i) => link(i, partner, view));
   };
-  return { start, open, close, isOpen, settings, trace };
+  return { start, open, close, isOpen, trace, state: () => (isOpen() ? { text: other()?.id, ...settings() } : null) };
 })();

@@ -1,5 +1,5 @@
 "use strict";
-// Which token ids two texts have in common, in order (longest common subsequence).
+// Which tokens two texts have in common, in order (longest common subsequence).
 flowtracer.diff = (() => {
   const MOST = 20_000_000; // cells of the table, our choice: two texts of 4,400 tokens that share no end
 
