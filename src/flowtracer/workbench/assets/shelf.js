@@ -15,16 +15,20 @@ flowtracer.shelf = (() => {
     id: entry.id, name: entry.name, ids: ids(entry), options: entry.options, hidden: [...entry.hidden], trials: entry.trials,
     correct: entry.record?.correct ?? entry.correct ?? null, cut_off: entry.record?.cut_off ?? entry.cut_off ?? null,
   });
+  const write = () => {
+    clearTimeout(pending);
+    pending = 0;
+    try {
+      sessionStorage.setItem(KEY, JSON.stringify(bench.entries.map(plain)));
+    } catch {
+      sessionStorage.removeItem(KEY); // larger than what a tab may keep: saving a file still works
+    }
+  };
   const store = () => {
     clearTimeout(pending);
-    pending = setTimeout(() => {
-      try {
-        sessionStorage.setItem(KEY, JSON.stringify(bench.entries.map(plain)));
-      } catch {
-        sessionStorage.removeItem(KEY); // larger than what a tab may keep: saving a file still works
-      }
-    }, 400);
+    pending = setTimeout(write, 400);
   };
+  addEventListener("pagehide", () => { if (pending) write(); }); // a reload does not lose the last half second
   const restore = () => {
     try {
       const kept = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");

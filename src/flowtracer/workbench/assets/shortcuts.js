@@ -36,7 +36,11 @@ flowtracer.shortcuts = (() => {
     o: [press("file-open"), "open a session file"],
     e: [press("export-page"), "export the trace as a page"],
     t: [press("theme"), "light or dark"],
-    "?": [() => { if (!byId("help").open) byId("help").showModal(); }, "this help"],
+    "?": [() => help(), "this help"],
+  };
+  const help = () => {
+    byId("help").showModal();
+    byId("help").scrollTop = 0; // the button with the focus is at its end
   };
   const VIEW = [
     ["← →", "previous, next token"], ["↑ ↓", "strongest source, strongest target"], ["Shift+arrows, Enter", "draw a span: to look at, hide, or mark as the answer"],
