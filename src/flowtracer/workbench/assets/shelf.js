@@ -19,7 +19,7 @@ flowtracer.shelf = (() => {
     clearTimeout(pending);
     pending = 0;
     try {
-      sessionStorage.setItem(KEY, JSON.stringify(bench.entries.map(plain)));
+      sessionStorage.setItem(KEY, JSON.stringify(bench.entries.filter((entry) => entry.record ?? entry.ids).map(plain)));
     } catch {
       sessionStorage.removeItem(KEY); // larger than what a tab may keep: saving a file still works
     }
