@@ -74,7 +74,6 @@ def serve(
 
         engine = Engine(loaded, limits)
         opened = None if open_file is None else read_session(open_file, engine)
-        ended = launch.serve(engine, bound, access=access, opened=opened, started=started)
-    if not ended:  # a forward pass is still under way, and nothing waits for it
-        sys.stdout.flush()
-        os._exit(0)
+        launch.serve(engine, bound, access=access, opened=opened, started=started)
+    sys.stdout.flush()
+    os._exit(0)  # nothing is left to do, and taking torch apart can take seconds

@@ -20,7 +20,7 @@ from flowtracer.workbench.guard import LOOPBACK, Access
 from flowtracer.workbench.jobs import Jobs
 
 SHORTEST_TOKEN = 16  # characters, our choice
-GRACE = 0.5  # seconds for streams to end, our choice: Ctrl-C ends at once
+GRACE = 1  # second for streams to end, our choice: Ctrl-C ends at once
 
 
 def access_of(host: str, token: str) -> Access:
@@ -122,8 +122,11 @@ def serve(
     access: Access,
     opened: dict[str, Any] | None = None,
     started: Callable[[], None] = lambda: None,
-) -> bool:
-    """Serve until SIGINT or SIGTERM; whether the model has stopped too. started: called when it answers."""
+) -> None:
+    """Serve until SIGINT or SIGTERM. The worker may still be in a forward pass then, which nobody waits for.
+
+    started: called when the server answers.
+    """
     jobs = Jobs()
     jobs.warm_up(engine.warm_up)
     config = uvicorn.Config(
@@ -133,10 +136,10 @@ def serve(
         server_header=False,
         ws="none",
         lifespan="off",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=GRACE,
     )
     _Server(config, jobs, started).run(sockets=[bound])
-    return jobs.close(patience=GRACE)
+    jobs.close()
 
 
 def open_browser(address: str) -> None:
