@@ -140,3 +140,22 @@ def test_the_selection_is_the_top_or_bottom_of_any_scorer(client, text):
 )
 def test_what_cannot_be_hidden_is_said_in_a_sentence(client, text, fields, words):
     assert words in failure(client, "hide", text=text["id"], **fields)
+
+
+def test_a_response_that_the_model_would_not_write_is_said_to_be_so(client, text, top):
+    """Otherwise a change of a sampled or pasted response would be put down to what is hidden."""
+    assert result(client, "hide", text=text["id"], tokens=top)["reproduced"] is True
+    pasted = result(
+        client,
+        "paste",
+        prompt=PROBLEM,
+        response="23 + 5 = 28, 28 + 2 = 30, yes.\n\\boxed{23 + 5 + 2}",
+    )
+    other = result(client, "hide", text=pasted["id"], tokens=[2], **{"from": "start"})
+    assert other["reproduced"] is False
+    behind = result(client, "hide", text=text["id"], tokens=[2], **{"from": text_end(text)})
+    assert behind["reproduced"] is None
+
+
+def text_end(text):
+    return len(text["prompt_ids"]) + len(text["response_ids"])

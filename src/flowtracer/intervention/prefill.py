@@ -27,6 +27,9 @@ class Prefilled(NamedTuple):
     hidden: Tensor  # (C, length) bool
     logits: Tensor  # (C, V) float32, of the token that comes next
     log_probability: Tensor  # (C, S) float32, of each token of the target
+    most_probable: (
+        Tensor  # (C, S) bool, whether no other token is more probable than that of the target
+    )
 
 
 def prefill(
@@ -61,6 +64,7 @@ def prefill(
     ]
     logits = torch.empty(count, vocabulary, dtype=torch.float32, device=plain.device)
     log_probability = torch.zeros(count, len(target), device=plain.device)
+    most_probable = torch.ones(count, len(target), dtype=torch.bool, device=plain.device)
     most = max(1, min(ROWS, LOGITS // (steps * vocabulary)))
     for rows, start in _forwards(conditions, most):
         if start == length:  # hides nothing: the text as it ran already
@@ -80,6 +84,7 @@ def prefill(
             logs = output.float().log_softmax(-1)
             at_target = logs.gather(2, following.expand(len(output), -1)[..., None])
             log_probability[rows] = at_target[..., 0]
+            most_probable[rows] = output.argmax(-1) == following
     knockout.hidden = None
     return Prefilled(
         [(keys[inverse], values[inverse]) for keys, values in layers],
@@ -87,6 +92,7 @@ def prefill(
         hidden,
         logits[inverse],
         log_probability[inverse],
+        most_probable[inverse],
     )
 
 

@@ -80,6 +80,8 @@ def hide(engine: Engine, request: Request, job: Job) -> dict[str, Any]:
         | {
             "log_probability_old": _finite(logs[0]) if asked else None,
             "log_probability_hidden": _finite(logs[1]) if asked else None,
+            # Greedy decoding with nothing hidden: the control without which no change means anything.
+            "reproduced": bool(both.most_probable[0].all()) if asked else None,
         }
     )
 
@@ -223,6 +225,7 @@ def _second(both: Prefilled) -> Prefilled:
         both.hidden[1:],
         both.logits[1:],
         both.log_probability[1:],
+        both.most_probable[1:],
     )
 
 

@@ -25,6 +25,7 @@ RESULT: dict[str, Kind] = {
     "changed": {"old": [[int]], "new": [[int]]}, "cut_off?": bool | None, "answer_old": str | None,
     "answer_new": str | None, "answer_changed": bool | None, "note?": str,
     "log_probability_old": float | None, "log_probability_hidden": float | None,
+    "reproduced?": bool | None,
 }  # fmt: skip
 TRIAL: dict[str, Kind] = {
     "tokens": [int], "how": str, "from": str | int, "result": RESULT,

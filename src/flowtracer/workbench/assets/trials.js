@@ -26,7 +26,7 @@ flowtracer.trials = (() => {
     const shown = flowtracer.outcome.writing(entry, trial, control);
     const result = await jobs.run(label, request, shown);
     flowtracer.outcome.remember(result);
-    const names = ["id", "response_ids", "tokens", "ignored", "kept", "changed", "cut_off", "answer_old", "answer_new", "answer_changed", "note", "log_probability_old", "log_probability_hidden"];
+    const names = ["id", "response_ids", "tokens", "ignored", "kept", "changed", "cut_off", "answer_old", "answer_new", "answer_changed", "note", "log_probability_old", "log_probability_hidden", "reproduced"];
     return Object.fromEntries(names.map((name) => [name, result[name]]));
   };
   const wanting = () => {
