@@ -15,6 +15,7 @@ from flowtracer.integrations import trl_tables
 from flowtracer.integrations.trl import FlowCreditMixin
 from flowtracer.integrations.trl_parts import LengthSortedMixin
 from flowtracer.integrations.trl_rollouts import RELIED_ON, RolloutsMixin, summed
+from flowtracer.tasks import load_task
 from flowtracer.watching.formats import read_rollouts
 from flowtracer.watching.parts import logged_steps, part_path, read_part
 
@@ -179,6 +180,35 @@ def test_tokens_and_weights_are_columns_of_the_table_of_completions(trained, cap
     assert "above 1" in capsys.readouterr().out
     watched = read_rollouts(path)
     assert len(watched.rollouts) == 8 and watched.rollouts[0].weights == table[0]["credit_weights"]
+
+
+def test_an_evaluation_between_updates_on_one_batch(trained, embedded):
+    """TRL's table then holds the evaluation's rows, and the batch's rollouts are kept nevertheless."""
+    _, folder = trained(
+        rollouts_every=1,
+        eval_dataset=load_task("countdown", split="train", limit=2).dataset(),
+        config={
+            "log_completions": True, "max_steps": 3, "eval_strategy": "steps", "eval_steps": 1,
+            "per_device_train_batch_size": 4, "per_device_eval_batch_size": 4,
+            "steps_per_generation": 2, "gradient_accumulation_steps": 1,
+        },
+    )  # fmt: skip
+    assert logged_steps(folder) == [1]  # the batch of step 3 is half used
+    assert len(read_part(part_path(folder, 1))) == 8
+    table = parquet.read_table(folder / "completions" / "completions_00002.parquet").to_pylist()
+    for row in table:
+        tokens = row["credit_tokens"]
+        assert tokens is None or "".join(tokens).startswith(row["completion"][0]["content"])
+
+
+def test_a_damaged_file_of_rollouts_does_not_end_a_run(trained, tmp_path):
+    path = part_path(tmp_path / "out", 0)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PAR1")
+    _, folder = trained()
+    assert logged_steps(folder) == [0, 1] and "1 of 2 files are left out" in (
+        (folder / "rollouts.html").read_text()
+    )
 
 
 def test_rewards_are_summed_as_trl_does():

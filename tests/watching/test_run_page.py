@@ -60,3 +60,10 @@ def test_a_tracker_that_fails_is_warned_of(monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", tracker)
     with pytest.warns(UserWarning, match="trackio did not take the page"):
         report_html([watched_rollout(["a"])], 1, ["trackio"])
+
+
+def test_a_page_that_cannot_be_written_is_warned_of(tmp_path):
+    write_part(tmp_path, 3, [watched_rollout(["a"], step=3)])
+    (tmp_path / "rollouts.html").mkdir()
+    with pytest.warns(UserWarning, match="rollouts.html is not written"):
+        assert save_run_page(tmp_path) is None

@@ -5,7 +5,6 @@ agree without a word. Steps that are not kept cost nothing. `RELIED_ON` is teste
 """
 
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan, nan
@@ -24,7 +23,7 @@ from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.watching.choice import chosen_rows
 from flowtracer.watching.parts import remove_after, write_part
 from flowtracer.watching.rollout import WatchedRollout, texts_of_tokens
-from flowtracer.watching.run_page import report_html, save_run_page
+from flowtracer.watching.run_page import report_html, save_run_page, warned
 
 EVERY = 10  # steps, our choice
 COUNT = 8  # rollouts of a step, our choice
@@ -60,7 +59,7 @@ class RolloutLog(TrainerCallback):
         self.count = count
         self.seconds = 0.0
         self._generation: Generation | None = None
-        self._rows = 0  # of this process's batch
+        self._table_rows = 0  # of this process's batch in TRL's table
         self._began = time.perf_counter()
         self._page_seconds = 0.0
 
@@ -71,7 +70,8 @@ class RolloutLog(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._began = time.perf_counter()
         if self.every and state.is_world_process_zero:
-            remove_after(self.folder, state.global_step)
+            with warned("rollouts of an earlier run are not removed"):
+                remove_after(self.folder, state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.save_page()
@@ -83,15 +83,20 @@ class RolloutLog(TrainerCallback):
 
     def begin(self, output: dict[str, Any]) -> None:
         """Look at a generated batch: TRL's own output, to which row numbers are added where rows are kept."""
-        self._generation = None
         trainer, rows = self.trainer, len(output["advantages"])
-        self._rows = rows
         table = begin_table(trainer, rows)
-        step = trainer.state.global_step + 1
-        if trainer.model.training and (table or self._is_due(step)):
+        if not trainer.model.training:
+            self._table_rows = (
+                0  # the table has lost the rows of a batch that is being learned from
+            )
+            return
+        self._generation = None
+        self._table_rows = rows if table else 0
+        step, start = trainer.state.global_step + 1, time.perf_counter()
+        due = self._is_due(step)
+        if table or due:
             output[ROW] = torch.arange(rows, device=output["completion_ids"].device)
-        if trainer.model.training and self._is_due(step):
-            start = time.perf_counter()
+        if due:
             self._generation = Generation(step, self._choose(output, step), rows)
             self.seconds += time.perf_counter() - start
 
@@ -110,7 +115,7 @@ class RolloutLog(TrainerCallback):
             return
         start = time.perf_counter()
         numbers = rows.tolist()
-        add_to_table(self.trainer, inputs, numbers, credit, batch_rows=self._rows)
+        add_to_table(self.trainer, inputs, numbers, credit, batch_rows=self._table_rows)
         generation = self._generation
         if generation is None:
             return
@@ -179,8 +184,7 @@ class RolloutLog(TrainerCallback):
         if all(len(values) == total for values in (advantages, *by_function.values())):
             return advantages, by_function
         local = output["advantages"].reshape(len(output["advantages"]), -1).float().mean(1)
-        gathered: Tensor = trainer.accelerator.gather(local)
-        return gathered.tolist(), {name: [nan] * total for name in names}
+        return trainer.accelerator.gather(local).tolist(), {name: [nan] * total for name in names}
 
     def _texts(
         self, output: dict[str, Any], rows: Sequence[int]
@@ -202,11 +206,9 @@ class RolloutLog(TrainerCallback):
         if self.trainer.accelerator.is_main_process:
             done.sort(key=lambda one: one.row)
             report_html(done, generation.step, self.trainer.args.report_to)
-            try:
+            with warned(f"rollouts of step {generation.step} are lost"):  # such as by a full disk
                 write_part(self.folder, generation.step, done)
                 self._renew_page()
-            except OSError as error:  # such as a full disk: what is watched must not end the run
-                warnings.warn(f"rollouts of step {generation.step} are lost: {error}", stacklevel=2)
         self._state()["step"] = generation.step
 
     def _renew_page(self) -> None:

@@ -45,8 +45,11 @@ def add_to_table(
     *,
     batch_rows: int,
 ) -> None:
-    """Fill in these rows of this process's batch of `batch_rows`, and those of the other processes."""
-    if getattr(trainer, "credit", None) is None or not trainer.log_completions:
+    """Fill in these rows of this process's batch of `batch_rows`, and those of the other processes.
+
+    batch_rows: 0 if the table does not have the batch.
+    """
+    if not batch_rows:
         return
     processor = trainer.processing_class
     mask = (inputs["completion_mask"] > 0).cpu()

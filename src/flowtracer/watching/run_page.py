@@ -3,7 +3,8 @@
 import io
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from flowtracer.render.rollouts_page import rollouts_html
@@ -16,11 +17,22 @@ from flowtracer.watching.rollout import WatchedFile, WatchedRollout
 TRACKERS = ("trackio", "wandb")
 
 
+@contextmanager
+def warned(what: str) -> Iterator[None]:
+    """A block whose failure is a warning: what is watched must not end a run."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(f"{what} ({type(error).__name__}: {error})", stacklevel=3)
+
+
 def save_run_page(folder: Path) -> Path | None:
-    """Write the page of a run's folder, if it has rollouts; returns where it is."""
-    if not logged_steps(folder):
-        return None
-    return save_page(read_rollouts(folder / FOLDER), folder / PAGE_FILE, title=folder.name)
+    """Write the page of a run's folder, if it has rollouts; returns where it is. Warns if that fails."""
+    with warned(f"{folder / PAGE_FILE} is not written"):
+        if logged_steps(folder):
+            watched = read_rollouts(folder / FOLDER)
+            return save_page(watched, folder / PAGE_FILE, title=folder.resolve().name)
+    return None
 
 
 def save_page(watched: WatchedFile, path: Path, *, title: str = "") -> Path:
@@ -33,20 +45,12 @@ def save_page(watched: WatchedFile, path: Path, *, title: str = "") -> Path:
 def report_html(
     rollouts: Sequence[WatchedRollout], step: int, report_to: Sequence[str] | str | None
 ) -> None:
-    """Show the rollouts of a step as a page in trackio and wandb, where the run reports to them.
-
-    A tracker that fails is warned of: it must not end a run.
-    """
+    """Show the rollouts of a step as a page in trackio and wandb, where the run reports to them."""
     names = [report_to] if isinstance(report_to, str) else report_to or ()
     for name in TRACKERS:
         tracker = sys.modules.get(name)  # the trainer has imported it, if it reports there
         if name not in names or tracker is None or (name == "wandb" and tracker.run is None):
             continue
-        page = rollouts_html(page_data(WatchedFile(rollouts, f"step {step}")))
-        try:
+        with warned(f"{name} did not take the page of rollouts"):
+            page = rollouts_html(page_data(WatchedFile(rollouts, f"step {step}")))
             tracker.log({"rollouts": tracker.Html(io.StringIO(page)), "train/global_step": step})
-        except Exception as error:
-            warnings.warn(
-                f"{name} did not take the page of rollouts ({type(error).__name__}: {error})",
-                stacklevel=2,
-            )
