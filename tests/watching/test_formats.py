@@ -110,3 +110,91 @@ def test_what_cannot_be_opened_gets_one_sentence_with_what_can(tmp_path):
         with pytest.raises(ValueError, match=r"show opens a trace\.json, ") as caught:
             read_rollouts(tmp_path / name)
         assert name in str(caught.value)
+
+
+def test_a_damaged_part_of_a_run_is_left_out_and_it_is_said(tmp_path):
+    paths = [write_part(tmp_path, n, [watched_rollout(["a"], step=n)]) for n in (1, 11, 21)]
+    for path in paths[:2]:
+        path.write_bytes(path.read_bytes()[:100])
+    watched = read_rollouts(tmp_path)
+    assert [one.step for one in watched.rollouts] == [21]
+    assert "2 of 3 files are left out" in watched.notes[0] and "step-000001" in watched.notes[0]
+    with pytest.raises(ValueError, match=r"step-000011.*no readable Parquet"):
+        read_rollouts(paths[1])
+    paths[2].write_bytes(b"")
+    with pytest.raises(ValueError, match=r"step-000001.*no readable Parquet"):
+        read_rollouts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("tokens", [1, 2], "tokens holds"),
+        ("tokens", [None, "b"], "tokens holds"),
+        ("tokens", None, "tokens holds"),
+        ("weight", [1.0], "weights has 1 entries for 2 tokens"),
+        ("weight", ["a", "b"], "weights holds"),
+        ("advantages", [None, 1.0], "advantages holds"),
+        ("candidate", [True], "candidates has 1"),
+        ("prompt", 3, "prompt is 3"),
+        ("step", "x", "step is 'x'"),
+        ("rewards", "x", "rewards is 'x'"),
+    ],
+)
+def test_columns_with_other_values_are_named(tmp_path, column, value, message):
+    path = write_part(tmp_path, 1, [watched_rollout(["a", "b"])])
+    table = parquet.read_table(path)
+    place = table.schema.get_field_index(column)
+    changed = table.set_column(place, column, pyarrow.array([value]))
+    parquet.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    with pytest.raises(ValueError, match=f"step-000001.*{message}"):
+        read_rollouts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"advantage": ["x", "y"]},
+        {"advantage": [[1.0], [2.0]]},
+        {"credit_tokens": [[1]] * 2},
+        {"credit_tokens": ["ab"] * 2, "credit_weights": [[1.0, 2.0]] * 2},
+        {"credit_tokens": [["a"]] * 2, "credit_weights": [[None]] * 2},
+    ],
+)
+def test_tables_of_completions_with_other_values_are_named(tmp_path, columns):
+    with pytest.raises(ValueError, match="completions_00001"):
+        read_rollouts(completions(tmp_path, 1, **columns))
+
+
+def test_a_table_with_several_figures_has_no_reward_of_its_own(tmp_path):
+    """What a reward function logs is a column like a reward, and weights of rewards are not in it."""
+    path = completions(tmp_path, 3, length=[70, 80])
+    watched = read_rollouts(path)
+    assert watched.rollouts[0].reward is None
+    assert watched.rollouts[0].rewards == {"accuracy": 1.0, "length": 70}
+    assert "each figure is shown by itself" in watched.notes[0]
+
+
+def test_a_damaged_table_among_others_is_named(tmp_path):
+    completions(tmp_path, 1)
+    (tmp_path / "completions" / "completions_00002.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"completions_00002.*no readable Parquet"):
+        read_rollouts(tmp_path)
+
+
+def test_a_line_that_prime_rl_is_writing_is_left_out(tmp_path):
+    path = export(tmp_path, 1)
+    path.write_text(path.read_text()[:-40])
+    assert len(read_rollouts(path).rollouts) == 2
+    export(tmp_path, 1, entropy=[], rewards=[])
+    assert read_rollouts(path).rollouts[0].scores is None
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"rank_0\.jsonl: is empty"):
+        read_rollouts(path)
+
+
+def test_steps_that_older_versions_of_trl_wrote_as_text_are_numbers(tmp_path):
+    path = completions(tmp_path, 3)
+    table = parquet.read_table(path)
+    parquet.write_table(table.set_column(0, "step", pyarrow.array(["3", "3"])), path)
+    assert [one.step for one in read_rollouts(path).rollouts] == [3, 3]

@@ -36,8 +36,7 @@ def _spread(rows: Sequence[int], rewards: Sequence[float], count: int) -> list[i
     for row in rows:
         cells.setdefault(None if isnan(rewards[row]) else rewards[row], []).append(row)
     values = sorted(cells, key=lambda value: (value is None, value or 0.0))
-    if len(values) > count:
-        values = _evenly(values, count)
+    values = evenly(values, count)
     quota = dict.fromkeys(values, 0)
     left = count
     while left > 0 and any(quota[value] < len(cells[value]) for value in values):
@@ -45,11 +44,11 @@ def _spread(rows: Sequence[int], rewards: Sequence[float], count: int) -> list[i
             if left > 0 and quota[value] < len(cells[value]):
                 quota[value] += 1
                 left -= 1
-    return [row for value in values for row in _evenly(cells[value], quota[value])]
+    return [row for value in values for row in evenly(cells[value], quota[value])]
 
 
-def _evenly(items: Sequence[Item], count: int) -> list[Item]:
-    """`count` of the items, evenly spaced, the first and the last among them."""
-    if count <= 1:
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` of the items, evenly spaced, the first and the last among them."""
+    if count <= 1 or len(items) <= count:
         return list(items[:count])
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]

@@ -5,14 +5,12 @@ advantage. Where this package's trainer wrote them, `credit_tokens` and `credit_
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as parquet
-
 from flowtracer.watching.rollout import WatchedFile, WatchedRollout
-from flowtracer.watching.scored import first_rows
+from flowtracer.watching.tables import count_rows, first_rows, read_schema
 
 TOKENS, WEIGHTS = "credit_tokens", "credit_weights"
 KNOWN = ("step", "prompt", "completion", "advantage", TOKENS, WEIGHTS)
@@ -29,12 +27,16 @@ def read_completions(files: Sequence[Path], *, rows: int) -> WatchedFile:
     each = max(1, rows // len(files))
     rollouts, total, with_tokens = [], 0, True
     for file in files[: max(1, rows)]:
-        total += parquet.read_metadata(file).num_rows
-        names = parquet.read_schema(file).names
+        total += count_rows(file)
+        names = read_schema(file).names
         for number, row in enumerate(first_rows([file], names, each)):
             rollouts.append(_rollout(row, number))
             with_tokens = with_tokens and bool(row.get(TOKENS))
     notes = []
+    if any(len(one.rewards) > 1 for one in rollouts):
+        notes.append(
+            "the tables do not say how their figures make up the reward, so each figure is shown by itself"
+        )
     if total > len(rollouts):
         notes.append(
             f"the first {each} rows of each of {len(files)} tables are shown; --rows shows more"
@@ -63,29 +65,36 @@ def _content(content: object) -> str:
     return "" if content is None else str(content)
 
 
+def figures(row: Mapping[str, Any]) -> list[str]:
+    """Columns with a number: rewards by function, and figures that a reward function logged."""
+    return [
+        name
+        for name, value in row.items()
+        if name not in KNOWN and isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+
+
 def _rollout(row: dict[str, Any], number: int) -> WatchedRollout:
     tokens, weights = row.get(TOKENS), row.get(WEIGHTS)
     if not tokens:
         tokens, weights = WORDS.findall(text_of(row["completion"])), None
     if weights is not None and len(weights) != len(tokens):
         weights = None
-    rewards = {
-        name: float(value)
-        for name, value in row.items()
-        if name not in KNOWN and isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    advantage = row.get("advantage")
+    rewards = {name: row[name] for name in figures(row)}
+    advantage, step = row.get("advantage"), row["step"]
+    if isinstance(step, str) and step.isdecimal():  # as TRL wrote it before 0.20
+        step = int(step)
     return WatchedRollout(
         token_ids=(),
         tokens=tokens,
         prompt=text_of(row["prompt"]),
-        step=row["step"],
+        step=step,
         row=number,
         weights=weights,
         advantage=advantage,
         advantages=None
         if advantage is None
         else [advantage * weight for weight in weights or [1.0] * len(tokens)],
-        reward=sum(rewards.values()) if rewards else None,
+        reward=next(iter(rewards.values())) if len(rewards) == 1 else None,
         rewards=rewards,
     )

@@ -4,17 +4,20 @@ Each reader takes the files of one folder and reads no more of them than is requ
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pyarrow
-import pyarrow.parquet as parquet
 
-from flowtracer.records import parse_record, read_lines
+from flowtracer.records import read_records
+from flowtracer.watching.choice import evenly
 from flowtracer.watching.completions import is_completions, read_completions
 from flowtracer.watching.parts import VERSION_KEY, read_part
 from flowtracer.watching.prime_rl import is_token_export, read_token_exports
-from flowtracer.watching.rollout import WatchedFile
+from flowtracer.watching.rollout import WatchedFile, WatchedRollout, check_rollout
 from flowtracer.watching.scored import is_scored, read_scored
+from flowtracer.watching.tables import read_schema
 
 # From token ids to the text of each token.
 Decode = Callable[[Sequence[int]], Sequence[str]]
@@ -48,21 +51,26 @@ def read_rollouts(path: Path, *, rows: int = 200, decode: Decode | None = None) 
     Raises ValueError, which names what can be opened.
     """
     files = rollout_files(path)
+    read = _reader(files)
+    return _checked(path, lambda: read(files, rows, decode))
+
+
+def _reader(files: Sequence[Path]) -> Callable[[Sequence[Path], int, Decode | None], WatchedFile]:
+    """What reads these files. Raises ValueError if nothing does."""
     if files[0].suffix == ".jsonl":
-        first = next((parse_record(line) for _, _, line in read_lines(files[0])), {})
-        if is_token_export(first):
-            return read_token_exports(files, rows=rows, decode=decode)
-        raise ValueError(f"{files[0]}: is no token export of prime-rl; show opens {WHAT_OPENS}")
-    try:
-        schema = parquet.read_schema(files[0])
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ValueError(f"{files[0]}: is no readable Parquet file ({error})") from None
+        first = next((record for file in files for _, record in read_records(file)), None)
+        if first is None:
+            raise ValueError(f"{files[0]}: is empty; show opens {WHAT_OPENS}")
+        if not is_token_export(first):
+            raise ValueError(f"{files[0]}: is no token export of prime-rl; show opens {WHAT_OPENS}")
+        return lambda files, rows, decode: read_token_exports(files, rows=rows, decode=decode)
+    schema = _first_schema(files)
     if VERSION_KEY in (schema.metadata or {}):
-        return _read_run(files)
+        return lambda files, rows, decode: _read_run(files)
     if is_scored(schema.names):
-        return read_scored(files, rows=rows, decode=decode)
+        return lambda files, rows, decode: read_scored(files, rows=rows, decode=decode)
     if is_completions(schema.names):
-        return read_completions(files, rows=rows)
+        return lambda files, rows, decode: read_completions(files, rows=rows)
     raise ValueError(
         f"{files[0]}: has columns {', '.join(schema.names[:8])}, which are none of a file of rollouts; "
         f"show opens {WHAT_OPENS}"
@@ -84,20 +92,53 @@ def rollout_files(path: Path) -> list[Path]:
     raise ValueError(f"{path} holds nothing to show; show opens {WHAT_OPENS}")
 
 
-def evenly_spaced(files: Sequence[Path], most: int) -> list[Path]:
-    """At most so many files, the first and the last among them."""
-    if len(files) <= most:
-        return list(files)
-    return [files[round(i * (len(files) - 1) / (most - 1))] for i in range(most)]
+def _first_schema(files: Sequence[Path]) -> pyarrow.Schema:
+    """Of the first file that can be read. Raises ValueError if none can, about the first."""
+    for file in files:
+        with suppress(ValueError):
+            return read_schema(file)
+    return read_schema(files[0])
 
 
 def _read_run(files: Sequence[Path]) -> WatchedFile:
-    chosen = evenly_spaced(files, MOST_STEPS)
-    rollouts = [one for file in chosen for one in read_part(file)]
+    """Rollouts of the steps; of several files those that are damaged are left out, and it is said."""
+    chosen = evenly(files, MOST_STEPS)
+    rollouts: list[WatchedRollout] = []
+    damaged: list[ValueError] = []
+    for file in chosen:
+        try:
+            rollouts += _checked(file, partial(_read_step, file)).rollouts
+        except ValueError as error:
+            damaged.append(error)
+    if len(damaged) == len(chosen):
+        raise damaged[0]
     notes = []
     if len(chosen) < len(files):
         notes.append(f"{len(chosen)} of {len(files)} logged steps were read, evenly spaced")
+    if damaged:
+        notes.append(f"{len(damaged)} of {len(chosen)} files are left out: {damaged[0]}")
     return WatchedFile(rollouts, "training run", notes)
+
+
+def _read_step(file: Path) -> WatchedFile:
+    return WatchedFile(read_part(file), "a step")
+
+
+def _checked(path: Path, read: Callable[[], WatchedFile]) -> WatchedFile:
+    """What is read, if it is what its fields say. Raises ValueError."""
+    try:
+        watched = read()
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(f"{path}: holds other values than its columns should ({error})") from None
+    for one in watched.rollouts:
+        try:
+            check_rollout(one)
+        except ValueError as error:
+            step = "" if one.step is None else f"step {one.step}, "
+            raise ValueError(
+                f"{path}: {step}row {one.row}: {error}; was the file written by something else?"
+            ) from None
+    return watched
 
 
 def _by_number(path: Path) -> tuple[list[int], str]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as parquet
 
 from flowtracer.storage import atomic_write, remove_partials
 from flowtracer.watching.rollout import WatchedRollout
+from flowtracer.watching.tables import readable
 
 FOLDER = "rollouts"
 PAGE_FILE = "rollouts.html"
@@ -81,10 +82,8 @@ def remove_after(folder: Path, step: int) -> None:
 
 def read_part(path: Path) -> list[WatchedRollout]:
     """The rollouts of a file. Raises ValueError for another version or a damaged file."""
-    try:
+    with readable(path):
         table = parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ValueError(f"{path}: is no readable Parquet file ({error})") from None
     version = (table.schema.metadata or {}).get(VERSION_KEY)
     if version != str(VERSION).encode():
         found = "none" if version is None else repr(version.decode(errors="replace"))
@@ -99,5 +98,7 @@ def read_part(path: Path) -> list[WatchedRollout]:
 
 
 def _rollout(row: dict[str, Any]) -> WatchedRollout:
+    if not isinstance(row["rewards"], list):
+        raise TypeError(f"rewards is {row['rewards']!r:.40}")
     row["rewards"] = dict(row["rewards"])
     return WatchedRollout(**{FIELDS.get(name, name): value for name, value in row.items()})

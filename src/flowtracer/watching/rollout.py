@@ -24,6 +24,46 @@ class WatchedRollout:
     answered: bool | None = None  # whether an answer was found
 
 
+NUMBER = frozenset({int, float})
+NUMBER_OR_NONE = NUMBER | {type(None)}
+# What the entries of a rollout's sequences may be, and what its other fields may be.
+ENTRIES: Mapping[str, frozenset[type]] = {
+    "tokens": frozenset({str}),
+    "token_ids": frozenset({int}),
+    "weights": NUMBER,
+    "scores": NUMBER,
+    "advantages": NUMBER,
+    "candidates": frozenset({bool}),
+    "answer": NUMBER,
+}
+FIELDS: Mapping[str, frozenset[type]] = {
+    "prompt": frozenset({str}),
+    "step": frozenset({int, type(None)}),
+    "row": frozenset({int}),
+    "advantage": NUMBER_OR_NONE,
+    "reward": NUMBER_OR_NONE,
+    "answered": frozenset({bool, type(None)}),
+}
+
+
+def check_rollout(one: WatchedRollout) -> None:
+    """Raise ValueError, which names the field, unless a rollout that was read is what its fields say."""
+    for name, kinds in FIELDS.items():
+        if type(getattr(one, name)) not in kinds:
+            raise ValueError(f"{name} is {getattr(one, name)!r:.40}")
+    if not set(map(type, one.rewards.values())) <= NUMBER_OR_NONE:
+        raise ValueError("rewards holds something else than numbers")
+    for name, kinds in ENTRIES.items():
+        values = getattr(one, name)
+        if (values is None and name != "tokens") or (name == "token_ids" and not values):
+            continue
+        if not isinstance(values, list | tuple) or not set(map(type, values)) <= kinds:
+            names = " and ".join(sorted(kind.__name__ for kind in kinds))
+            raise ValueError(f"{name} holds something else than values of type {names}")
+        if len(values) != len(one.tokens):
+            raise ValueError(f"{name} has {len(values)} entries for {len(one.tokens)} tokens")
+
+
 @dataclass(frozen=True)
 class WatchedFile:
     """Rollouts that were read, and what there is to say of them."""

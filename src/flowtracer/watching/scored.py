@@ -1,13 +1,11 @@
 """Parts of `flowtracer score` as rollouts; docs/score.md describes the columns."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet as parquet
-
 from flowtracer.watching.rollout import WatchedFile, WatchedRollout
+from flowtracer.watching.tables import count_rows, first_rows
 
 COLUMNS = (
     "row", "prompt_tokens", "token_ids", "candidate", "answer", "score", "weight", "answered", "advantages",
@@ -28,7 +26,7 @@ def read_scored(
     for row in first_rows(files, COLUMNS, rows):
         rollouts.append(_rollout(row, decode or ids_as_text))
     notes = []
-    total = sum(parquet.read_metadata(file).num_rows for file in files[:MOST_COUNTED])
+    total = sum(map(count_rows, files[:MOST_COUNTED]))
     if total > len(rollouts):
         more = " and more" if len(files) > MOST_COUNTED else ""
         notes.append(
@@ -37,26 +35,6 @@ def read_scored(
     if decode is None:
         notes.append("the file holds token ids and no text; --tokenizer MODEL shows the text")
     return WatchedFile(rollouts, "flowtracer score", notes)
-
-
-def first_rows(
-    files: Sequence[Path], columns: Sequence[str], count: int
-) -> Iterator[dict[str, Any]]:
-    """The first rows of Parquet files, of which no more is read than that. Raises ValueError."""
-    for path in files:
-        if count <= 0:
-            return
-        try:
-            with parquet.ParquetFile(path) as file:
-                there = [name for name in columns if name in file.schema_arrow.names]
-                for batch in file.iter_batches(min(count, 64), columns=there):
-                    for row in batch.to_pylist()[:count]:
-                        count -= 1
-                        yield row
-                    if count <= 0:
-                        return
-        except (OSError, pyarrow.ArrowException) as error:
-            raise ValueError(f"{path}: is no readable Parquet file ({error})") from None
 
 
 def ids_as_text(ids: Sequence[int]) -> list[str]:
