@@ -41,3 +41,10 @@ def test_numbers_that_are_none_stay_out():
     )
     row = page_data(WatchedFile([one], "x"))["rollouts"][0]
     assert row["reward"] is None and row["s"] == [0, 1] and "a" not in row
+
+
+def test_a_word_of_any_length_keeps_its_ends():
+    data = page_data(WatchedFile([watched_rollout(["a" + "x" * 1_000_000 + "b"])], "x"))
+    (text,) = (entry[1] for entry in data["vocabulary"])
+    assert len(text) < 2_100 and text.startswith("ax") and text.endswith("xb")
+    assert "998002 characters left out" in text

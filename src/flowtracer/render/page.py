@@ -6,7 +6,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowtracer.render.page_data import page_data
 from flowtracer.render.visible import one_line
@@ -26,16 +26,21 @@ VIEW_SCRIPTS = (
 
 def page_html(trace: "Trace") -> str:
     """The page: style, script and data inline. Token text is data, never markup."""
-    # In a script element only "</script" and "<!--" can end or change it: no "<" is left.
-    data = json.dumps(page_data(trace), ensure_ascii=True, separators=(",", ":"))
-    data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    answer = "".join(unit.text for unit in trace.units if trace.roles[unit.last] == "answer")
     return Template(asset("page.html")).substitute(
-        title=html.escape(f"Flow to {one_line(answer)[:60]} - {one_line(trace.provenance.model)}"),
+        title=html.escape(
+            f"Flow to {one_line(trace.answer)[:60]} - {one_line(trace.provenance.model)}"
+        ),
         style="\n".join(map(asset, (*VIEW_STYLES, "page.css"))),
         script="\n".join(map(asset, (*VIEW_SCRIPTS, "page.js"))),
-        data=data,
+        data=script_json(page_data(trace)),
     )
+
+
+def script_json(data: Any) -> str:
+    """Data as JSON that can stand in a script element. Raises ValueError for a number that is not finite."""
+    # In a script element only "</script" and "<!--" can end or change it: no "<" is left.
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def asset(name: str) -> str:

@@ -1,12 +1,11 @@
 """Rollouts of a run as one HTML file that works offline: it contains no address of any kind."""
 
 import html
-import json
 from collections.abc import Mapping
 from string import Template
 from typing import Any
 
-from flowtracer.render.page import asset
+from flowtracer.render.page import asset, script_json
 from flowtracer.render.visible import one_line
 
 STYLES = ("theme.css", "page.css", "rollouts.css")
@@ -21,12 +20,9 @@ def rollouts_html(data: Mapping[str, Any]) -> str:
 
     data: of `watching.page_data`.
     """
-    # In a script element only "</script" and "<!--" can end or change it: no "<" is left.
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return Template(asset("rollouts.html")).substitute(
         title=html.escape(f"Rollouts of {one_line(data['title'])[:80]}"),
         style="\n".join(map(asset, STYLES)),
         script="\n".join(map(asset, SCRIPTS)),
-        data=text,
+        data=script_json(data),
     )

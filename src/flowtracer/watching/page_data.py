@@ -5,11 +5,13 @@ from math import isfinite
 from typing import Any
 
 from flowtracer.render.visible import visible
+from flowtracer.watching.choice import evenly
 from flowtracer.watching.rollout import WatchedFile, WatchedRollout
 
 MOST_TOKENS = 300_000  # of a page, our choice: some 5 MB
 MOST_TOKENS_OF_ONE = 8_192  # of a response, our choice: the first and last halves are kept
 MOST_PROMPT = 20_000  # characters, our choice
+MOST_OF_TOKEN = 2_000  # characters, our choice: tables without tokens have words of any length
 QUANTILE = 0.98  # as of a trace's colours, our choice: a few tokens must not make all others pale
 
 
@@ -56,7 +58,7 @@ def bounded(
     count = len(steps)
     kept = set(steps)
     while count > 1:
-        kept = {steps[round(i * (len(steps) - 1) / (count - 1))] for i in range(count)}
+        kept = set(evenly(steps, count))
         tokens = sum(n for n, one in zip(size, rollouts, strict=True) if one.step in kept)
         if tokens <= most_tokens:
             break
@@ -89,14 +91,19 @@ def _row(
     row: dict[str, Any] = {
         "step": one.step,
         "row": one.row,
-        "prompt": prompts.setdefault(_short_prompt(one.prompt), len(prompts)),
+        "prompt": prompts.setdefault(_shortened(one.prompt, MOST_PROMPT), len(prompts)),
         "reward": _number(one.reward),
         "rewards": {name: _number(value) for name, value in one.rewards.items()},
         "advantage": _number(one.advantage),
         "answered": one.answered,
         "tokens": len(one.tokens),
         "gap": None if len(keep) == len(one.tokens) else len(keep) // 2,
-        "t": [vocabulary.setdefault((ids[i], one.tokens[i]), len(vocabulary)) for i in keep],
+        "t": [
+            vocabulary.setdefault(
+                (ids[i], _shortened(one.tokens[i], MOST_OF_TOKEN)), len(vocabulary)
+            )
+            for i in keep
+        ],
     }
     lists = {"w": one.weights, "s": one.scores, "a": one.advantages}
     for name, values in lists.items():
@@ -117,11 +124,12 @@ def _kept(count: int) -> list[int]:
     return [*range(half), *range(count - half, count)]
 
 
-def _short_prompt(prompt: str) -> str:
-    if len(prompt) <= MOST_PROMPT:
-        return prompt
-    half = MOST_PROMPT // 2
-    return f"{prompt[:half]}\n... {len(prompt) - MOST_PROMPT} characters left out ...\n{prompt[-half:]}"
+def _shortened(text: str, most: int) -> str:
+    """At most so many characters of a text, its first and last ones, and how many are left out."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n... {len(text) - most} characters left out ...\n{text[-half:]}"
 
 
 def _short_list(values: Sequence[float]) -> Any:
