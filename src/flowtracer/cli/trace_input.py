@@ -1,8 +1,10 @@
 """What the command line is to trace: a sample, a problem, two files, or a row of a file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowtracer.models import EMBEDDED, Loaded
 from flowtracer.records import (
@@ -137,6 +139,20 @@ def _row(path: Path, number: int) -> TracedText:
             response = ids or response
     except ValueError as error:
         raise ValueError(f"{path}, row {number}: {error}") from None
-    reference = first_field(record, REFERENCE_FIELDS)
-    known = isinstance(reference, str | int | float) and not isinstance(reference, bool)
-    return TracedText(prompt, response, str(reference) if known else None)
+    return TracedText(prompt, response, _reference(record))
+
+
+def _reference(record: Mapping[str, Any]) -> str | None:
+    """The right answer; None where the row has none, or several: one may be what a model said.
+
+    Also of a row with options, whose answer may be a letter, a number or the text of one.
+    """
+    if any(record.get(name) is not None for name in ("choices", "options")):
+        return None
+    given = [record[name] for name in REFERENCE_FIELDS if record.get(name) is not None]
+    texts = {str(one).strip() for one in given if type(one) in (str, int, float)}
+    if len(texts) != 1 or not all(type(one) in (str, int, float) for one in given):
+        return None
+    if any(isinstance(one, float) and not isfinite(one) for one in given):
+        return None
+    return texts.pop()
