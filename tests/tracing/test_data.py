@@ -77,7 +77,7 @@ def test_the_ending_says_what_is_saved(trace, tmp_path):
 
 def test_a_table_has_a_row_for_each_token():
     pytest.importorskip("pandas", reason="needs pandas")
-    trace = made_trace(["ask"], HOSTILE, answer=3)
+    trace = made_trace(["ask", "\ud800"], HOSTILE, answer=3)
     table = trace.to_dataframe()
     assert list(table.columns)[:9] == [
         "id", "text", "role", "answer_weight", "throughput", "potential", "inflow", "hub", "backbone",

@@ -188,3 +188,24 @@ def test_lone_surrogates_come_back_and_can_be_shown(made, tmp_path):
     assert "‹U+D800›" in (tmp_path / "t.html").read_text(encoding="utf-8")
     save_figures(again, tmp_path, formats=("svg",))
     assert "<svg" in (tmp_path / "graph.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"roles": ["response", "user", "response", "user", "answer"]},
+        {"edges": [[4, 0, 0.5]]},
+        {"edges": [[2, 2, 0.5]]},
+        {"routes": [[[], 0.5]]},
+        {"routes": [[[3, 1], 0.5]]},
+        {"hubs": [3, 2]},
+        {"hubs": [3, 3]},
+        {"throughput": [1e308] * 5},
+    ],
+)
+def test_what_no_trace_can_say_is_damage(changes):
+    """Numbers without a finite sum would make a page that cannot be read."""
+    data = json.loads(json.dumps(made_trace(["a", "b"], ["c", "d", "e"]).to_json()))
+    assert trace_from_json(data)
+    with pytest.raises(TraceFileError, match="is damaged"):
+        trace_from_json(data | changes)

@@ -3,7 +3,6 @@
 import json
 import os
 import reprlib
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +10,9 @@ from flowtracer.flow import Edge, Route
 from flowtracer.tracing.data import SCHEMA, SCHEMA_VERSION, Provenance, Role, Trace
 
 _PER_TOKEN = ("ids", "offsets", "roles", "answer_weights", "potential", "inflow", "throughput")
+
+
+LARGEST = 1e100  # of a score, our choice: sums of them are finite
 
 
 class TraceFileError(ValueError):
@@ -128,8 +130,14 @@ def _check(trace: Trace) -> None:
     tokens += [token for edge in trace.edges for token in (edge.source, edge.target)]
     if any(not 0 <= token < count for token in tokens):
         raise TraceFileError("is damaged: it names tokens that do not exist")
-    if any(edge.flow == 0 for edge in trace.edges):
-        raise TraceFileError("is damaged: it has edges without flow")
+    if any(edge.flow == 0 or edge.source >= edge.target for edge in trace.edges):
+        raise TraceFileError("is damaged: it has edges without flow, or not from earlier to later")
+    rising = [trace.hubs, *(route.tokens for route in trace.routes)]
+    if any(list(tokens) != sorted(set(tokens)) for tokens in rising) or not all(rising[1:]):
+        raise TraceFileError("is damaged: it has hubs or routes that are not in order")
+    answered = [role in ("response", "answer") for role in trace.roles]
+    if answered != sorted(answered):
+        raise TraceFileError("is damaged: a token of the prompt is behind the response")
     if not trace.provenance.layers:
         raise TraceFileError("is damaged: it names no layers")
 
@@ -147,7 +155,7 @@ def _known(value: Any) -> bool | None:
 
 
 def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
+    if type(value) not in (int, float) or not 0 <= value <= LARGEST:
         raise ValueError(f"{reprlib.repr(value)} is not a finite number of at least 0")
     return float(value)
 

@@ -58,9 +58,12 @@ def dataframe(trace: "Trace") -> "pandas.DataFrame":
         ) from error
     hubs, backbone = set(trace.hubs), set(trace.backbone())
     count = range(len(trace.ids))
+    index = pandas.RangeIndex(len(trace.ids), name="position")
     columns: dict[str, Any] = {
         "id": trace.ids,
-        "text": trace.tokens,
+        "text": pandas.array(
+            trace.tokens, dtype=object
+        ),  # also half characters, which Arrow refuses
         "role": trace.roles,
         "answer_weight": trace.answer_weights,
         "throughput": trace.throughput,
@@ -71,4 +74,4 @@ def dataframe(trace: "Trace") -> "pandas.DataFrame":
     }
     for name, scores in trace.scores.items():
         columns[f"score_{name}"] = scores
-    return pandas.DataFrame(columns, index=pandas.RangeIndex(len(trace.ids), name="position"))
+    return pandas.DataFrame(columns, index=index)
