@@ -59,7 +59,7 @@ def show(
 
 
 def saved_trace(path: Path) -> Path | None:
-    """The trace that a path names: a JSON file, or a folder's where nothing else can be shown."""
+    """The trace that a path names: a JSON file, or the trace.json in a folder."""
     if path.suffix == ".json":
         return path
     inside = path / TRACE_FILE
@@ -74,7 +74,7 @@ def show_rollouts(path: Path, folder: Path, *, rows: int, tokenizer: str | None)
 
     watched = read_rollouts(path, rows=rows, decode=decoder(tokenizer) if tokenizer else None)
     folder.mkdir(parents=True, exist_ok=True)
-    name = path.name if path.is_dir() else path.stem
+    name = path.resolve().name if path.is_dir() else path.stem
     page = save_page(watched, folder / PAGE_FILE, title=f"{name} ({watched.title})")
     steps = len({one.step for one in watched.rollouts if one.step is not None})
     of_steps = f" of {steps} steps" if steps else ""
@@ -96,9 +96,10 @@ def decoder(name: str) -> "Decode":
     def decode(ids: Sequence[int]) -> list[str]:
         if not ids:
             return []
-        if max(ids) >= len(tokenizer) or min(ids) < 0:
+        unknown = next((number for number in ids if not 0 <= number < len(tokenizer)), None)
+        if unknown is not None:
             raise ValueError(
-                f"token id {max(ids)} is not in the vocabulary of {name}; --tokenizer names the model that "
+                f"token id {unknown} is not in the vocabulary of {name}; --tokenizer names the model that "
                 "wrote the rollouts"
             )
         text = decode_with_offsets(tokenizer, list(ids))
