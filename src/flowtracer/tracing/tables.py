@@ -61,9 +61,8 @@ def dataframe(trace: "Trace") -> "pandas.DataFrame":
     index = pandas.RangeIndex(len(trace.ids), name="position")
     columns: dict[str, Any] = {
         "id": trace.ids,
-        "text": pandas.array(
-            trace.tokens, dtype=object
-        ),  # also half characters, which Arrow refuses
+        # As objects: Arrow, in which pandas keeps texts, refuses half a character.
+        "text": pandas.Series(trace.tokens, index, dtype=object),
         "role": trace.roles,
         "answer_weight": trace.answer_weights,
         "throughput": trace.throughput,
