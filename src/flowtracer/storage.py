@@ -20,6 +20,7 @@ Json = TypeVar("Json", dict[str, Any], list[Any])
 # Half a character, such as of a file's odd name, becomes the escape that JSON has for it.
 TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
 PARTIAL = ".partial"  # end of the name of a file that is being written
+LOCK_FILE = ".lock"  # in a folder that a process has for itself
 _open_partials: set[Path] = set()
 
 
@@ -166,7 +167,7 @@ def lock(folder: Path, what: str, *, option: str = "--out") -> Iterator[None]:
     """The folder, created if it is missing, for this process only. Raises ValueError if it is in use."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / LOCK_FILE, timeout=0):
             remove_partials(folder)
             yield
     except Timeout:

@@ -27,6 +27,8 @@ STUDY = "Study"
 RUNS = "Runs"
 TEST = "Held-out test"
 OUTPUT = "Output"
+PAGE = "Page"
+SERVER = "Server"
 GRAPH_OPTIONS = ["layers", "edges", "heads", "answer", "answer_tokens", "question", "tile_above"]
 
 

@@ -5,46 +5,47 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from flowtracer.cli import options
 from flowtracer.cli.extras import needing
 from flowtracer.cli.progress import silence_transformers
 
 
 def serve(
     *,
-    model: Annotated[
-        str,
-        typer.Option(help="Hub id, folder, .gguf file, or 'embedded' (a small Countdown model)."),
-    ] = "embedded",
+    model: options.Model = "embedded",
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
     open_file: Annotated[
         Path | None,
-        typer.Option(
-            "--open", help="A session that the page saved, or a trace.json, to begin with."
+        options.option(
+            options.PAGE,
+            "A session that the page saved, or a trace.json, to begin with.",
+            "--open",
         ),
     ] = None,
+    max_prompt_tokens: Annotated[
+        int, options.option(options.PAGE, "Most tokens of a prompt.", min=1)
+    ] = 4096,
+    max_response_tokens: Annotated[
+        int, options.option(options.PAGE, "Most tokens of a response.", min=1)
+    ] = 4096,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port; 0 takes any that is free.")
+        int, options.option(options.SERVER, "Port; 0 takes any that is free.", min=0, max=65535)
     ] = 8642,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen at; any but this machine's own needs --token."),
+        options.option(
+            options.SERVER, "Address to listen at; any but this machine's own needs --token."
+        ),
     ] = "127.0.0.1",
+    browser: Annotated[
+        bool, options.option(options.SERVER, "Open the page in the browser.")
+    ] = True,
     token: Annotated[
-        str, typer.Option(help="Secret that the page must know, at least 16 characters.")
+        str,
+        options.option(options.SERVER, "Secret that the page must know, at least 16 characters."),
     ] = "",
-    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
-    max_prompt_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens of a prompt at most.")
-    ] = 4096,
-    max_response_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens of a response at most.")
-    ] = 4096,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
 ) -> None:
     """Ask, trace, hide tokens, regenerate and compare, on a page in the browser.
 

@@ -110,9 +110,9 @@ def trace(
         jsonl=jsonl,
         row=row,
     )
-    # A bad folder, and one that is taken, is told before the long work.
+    # A bad folder, and one that is taken or in use, is told before the long work.
     names = ("trace.json",) if text.response else ("trace.json", ROW_FILE)
-    folder = (
+    folder = context.with_resource(
         new_folder(DEFAULT_OUT) if out is None else chosen_folder(out, names, overwrite=overwrite)
     )
     silence_transformers()

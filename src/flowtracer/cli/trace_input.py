@@ -69,7 +69,7 @@ def text_to_trace(
         if value is not None
     ]
     if len(chosen) > 1:
-        raise ValueError(f"give one of {' and '.join(chosen)}, not both")
+        raise ValueError(f"give only one of {', '.join(chosen)}")
     if response_file is not None and prompt_file is None:
         raise ValueError("--response-file needs --prompt-file, the prompt it answers")
     if problem is not None:
