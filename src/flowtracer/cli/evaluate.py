@@ -19,7 +19,7 @@ def evaluate(
     split: options.Split = "test",
     problems: Annotated[
         int | None,
-        options.option(options.TASK, "Only the first so many.", min=1),
+        options.option(options.TASK, "Use only this many, the first ones.", min=1),
     ] = None,
     reward: Annotated[
         str | None,
@@ -31,9 +31,19 @@ def evaluate(
     temperature: options.Temperature = 0.0,
     top_p: Annotated[
         float,
-        options.option(options.GENERATION, "1: all.", min=0.0, max=1.0),
+        options.option(
+            options.GENERATION,
+            "Sample from the likeliest tokens of this total probability; 1: all.",
+            min=0.0,
+            max=1.0,
+        ),
     ] = 1.0,
-    top_k: Annotated[int, options.option(options.GENERATION, "0: all tokens.", min=0)] = 0,
+    top_k: Annotated[
+        int,
+        options.option(
+            options.GENERATION, "Sample from this many of the likeliest tokens; 0: all.", min=0
+        ),
+    ] = 0,
     max_new_tokens: options.MaxNewTokens = 1024,
     batch: options.Batch = 32,
     seed: options.Seed = 0,

@@ -80,7 +80,7 @@ TileAbove = Annotated[int | None, _credit("tile_above")]
 
 MaxNewTokens = Annotated[int, option(GENERATION, "Most tokens of a response.", min=1)]
 Temperature = Annotated[float, option(GENERATION, "0 is greedy.", min=0.0)]
-Seed = Annotated[int, option(GENERATION, "Of sampling, generated tasks and random scores.")]
+Seed = Annotated[int, option(GENERATION, "Seed of sampling, generated tasks and random scores.")]
 Batch = Annotated[int, option(GENERATION, "Responses generated together.", min=1)]
 Chat = Annotated[bool, option(GENERATION, "Use the tokenizer's chat template.")]
 

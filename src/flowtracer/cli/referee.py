@@ -24,7 +24,7 @@ def value(
         int, options.option(options.TASK, "Problems of the task to use.", min=2)
     ] = 100,
     responses: Annotated[
-        int, options.option(options.GENERATION, "Sampled responses a problem.", min=1)
+        int, options.option(options.GENERATION, "Sampled responses per problem.", min=1)
     ] = 2,
     temperature: options.Temperature = 1.0,
     max_new_tokens: options.MaxNewTokens = 512,
@@ -113,7 +113,8 @@ def gradient(
     rollouts: Annotated[
         Path | None,
         options.option(
-            options.TASK, "JSON Lines or Parquet of rollouts with rewards, instead of drawing them."
+            options.TASK,
+            "JSON Lines or Parquet of rollouts with rewards, instead of sampling them.",
         ),
     ] = None,
     batches: Annotated[
@@ -123,7 +124,7 @@ def gradient(
         int, options.option(options.TASK, "Problems of a batch.", min=1, max=MOST)
     ] = 24,
     responses: Annotated[
-        int, options.option(options.GENERATION, "Responses a problem.", min=2, max=MOST)
+        int, options.option(options.GENERATION, "Responses per problem.", min=2, max=MOST)
     ] = 8,
     temperature: options.Temperature = 1.0,
     max_new_tokens: options.MaxNewTokens = 512,
@@ -199,4 +200,4 @@ def gradient(
         figures[Path(policy).name] = json.loads((folder / "figures.json").read_text("utf-8"))
     if checkpoint:
         print_report(write_checkpoints(figures, out, command=command_line()))
-    print(f"Table, figure and a row a batch are in {out}")
+    print(f"Table, figure and a row per batch are in {out}")

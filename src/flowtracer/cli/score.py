@@ -37,7 +37,9 @@ def score(
         int,
         options.option(options.RUNS, "Tokens of rollouts that are scored together.", min=1),
     ] = 65_536,
-    shard_rows: Annotated[int, options.option(options.RUNS, "Rows of a part.", min=1)] = 256,
+    shard_rows: Annotated[
+        int, options.option(options.RUNS, "Rows of an output file.", min=1)
+    ] = 256,
     engine: Annotated[str, options.option(options.RUNS, "local, or ray.")] = "local",
     workers: Annotated[
         int | None,

@@ -36,7 +36,7 @@ def show(
     ] = None,
     rows: Annotated[
         int,
-        options.option(ROLLOUTS, "Rows that are read of other files than a training run's.", min=1),
+        options.option(ROLLOUTS, "Rows to read from files other than a training run's.", min=1),
     ] = 200,
 ) -> None:
     """Print a saved trace and write its page and figures again, or write the page of rollouts.

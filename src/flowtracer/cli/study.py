@@ -45,7 +45,7 @@ def causal(
     protocol: Annotated[
         str,
         options.option(
-            options.STUDY, "answer (only it is regenerated) or rest (all behind a cut)."
+            options.STUDY, "answer (only it is regenerated) or rest (everything after a cut)."
         ),
     ] = "answer",
     cut: Annotated[
@@ -214,4 +214,4 @@ def _run(
             "if the file was changed, delete it and run the command again"
         ) from error
     print_report(table)
-    print(f"Table, figures and a row a problem are in {out}")
+    print(f"Table, figures and a row per problem are in {out}")

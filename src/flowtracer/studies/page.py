@@ -19,11 +19,8 @@ NAME = re.compile(r"(?<=<tr>\n<td>)(?:<code>)?[^<]*")
 AFTER = re.compile("[@=,_]")  # where a scorer's name may break
 PICTURE = re.compile(r"<p>(<img [^>]*>)</p>")
 TABLE = re.compile("<table>.*?</table>", re.DOTALL)
-WIDE = {
-    "wide": 8,
-    "middling": 5,
-    "narrow": 3,
-}  # columns from which a hint is shown, by the page's width
+# Columns from which a hint is shown, by the page's width.
+WIDE = {"wide": 8, "middling": 5, "narrow": 3}
 FIGURES = ("figure.png", "curves.png", "against.png", "response.png")
 
 

@@ -70,7 +70,7 @@ def alignments(
     if len(batches) < 3:
         raise ValueError(
             f"only {len(batches)} batches have responses of different rewards; use more batches, more "
-            "responses a problem, or problems that are neither always nor never solved"
+            "responses per problem, or problems that are neither always nor never solved"
         )
     used = [row for row in rows if row["informative"]]
     reward = others(read_gradients(folder, batches, 0))
