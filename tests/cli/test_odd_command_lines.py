@@ -244,7 +244,7 @@ def test_five_hundred_odd_command_lines_get_one_sentence_each(folder, bar):
         counts[" ".join(words[: 1 + (words[0] == "study")]), ended.returncode] += 1
         fine = ended.returncode in (0, 3) or (
             ended.returncode in (1, 2)
-            and (len(sentences) == 1 or "Usage:" in ended.stderr)
+            and (len(sentences) == 1 or "Usage:" in ended.stdout)
             and "FLOWTRACER_DEBUG" not in ended.stderr  # an error that nobody foresaw
         )
         if not fine or "Traceback" in ended.stderr or len("".join(sentences)) > 1000:

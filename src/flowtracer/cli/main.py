@@ -64,8 +64,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except Exception as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            error.show()  # type: ignore[attr-defined]
+        if type(error).__name__ == "NoArgsIsHelpError":  # which has printed the help
             raise SystemExit(WRONG_USAGE) from None
         if os.environ.get("FLOWTRACER_DEBUG"):
             raise

@@ -1,4 +1,4 @@
-"""What a run prints: one line a step, in the place of the trainer's bar and its dictionary of figures."""
+"""What a run prints: one line per step, in place of the trainer's bar and its dictionary of figures."""
 
 import time
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from transformers import (
 )
 
 REPLACED = (PrinterCallback, ProgressCallback)
+IN_USE = "calibrated/share/"  # and a rule's name: how much of the credit is its
 
 
 class StepLines(TrainerCallback):
@@ -65,7 +66,9 @@ def step_line(logs: Mapping[str, Any], *, step: int, total: int, seconds: float)
         chosen += f", {float(logs.get('credit/no_answer', 0)):.0%} without an answer"
         parts.append(chosen)
     ratios = {
-        name[17:]: float(value) for name, value in logs.items() if "calibrated/share/" in name
+        name.removeprefix(IN_USE): float(value)
+        for name, value in logs.items()
+        if name.startswith(IN_USE)
     }
     if ratios:
         parts.append("rules: " + ", ".join(f"{name} {value:.0%}" for name, value in ratios.items()))

@@ -1,6 +1,7 @@
 """One training run from its settings: task, model, trainer, resume, metrics, curves."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,8 @@ def _make_steps(trainer: WatchedTrainer, checkpoint: Path | None) -> None:
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     except BaseException:
-        trainer.rollout_log.save_page()
+        with suppress(Exception):  # what ended the run is told, not what follows from it
+            trainer.rollout_log.save_page()
         raise
 
 
