@@ -125,7 +125,7 @@ def test_few_answers_are_pointed_out_with_the_rule(tmp_path):
     assert ended.returncode == 0
     assert "2 scored, 0 with an answer (rule 'boxed')" in ended.stdout
     assert "--answer names the rule" in ended.stderr
-    manifest = json.loads((tmp_path / "scores" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "runs" / "score" / "manifest.json").read_text())
     assert manifest == {"rows": 2, "answered": 0, "errors": 0, "parts": 1}
 
 
