@@ -25,8 +25,8 @@ def test_a_runs_folder_and_file(tmp_path, name):
         write_part(tmp_path / "run", step, [watched_rollout(["it", " is", " 7"], step=step)])
     shown = call("show", name, "--out", "page", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
-    count = 1 if name.endswith(".parquet") else 2
-    assert f"{count} rollouts of {count} steps (training run)" in shown.stdout
+    counted = "1 rollout of 1 step" if name.endswith(".parquet") else "2 rollouts of 2 steps"
+    assert f"{counted} (training run)" in shown.stdout
     assert (tmp_path / "page" / "rollouts.html").resolve().as_uri() in shown.stdout
 
 
@@ -55,6 +55,15 @@ def test_what_cannot_be_opened(tmp_path, name):
     shown = call("show", name, cwd=tmp_path)
     assert shown.returncode == 1 and shown.stderr.count("\n") == 1
     assert name in shown.stderr and "show opens a trace.json" in shown.stderr
+
+
+def test_a_file_in_the_place_of_the_output_folder_and_a_folder_without_a_name(tmp_path):
+    write_part(tmp_path / "run", 1, [watched_rollout(["a"])])
+    (tmp_path / "taken").write_text("")
+    shown = call("show", "run", "--out", "taken", cwd=tmp_path)
+    assert shown.returncode == 1 and "taken is a file; --out takes a folder" in shown.stderr
+    assert call("show", ".", cwd=tmp_path / "run").returncode == 0
+    assert "<title>Rollouts of run (" in (tmp_path / "run" / "rollouts.html").read_text()
 
 
 def test_a_tokenizer_of_another_model_is_told(scored):

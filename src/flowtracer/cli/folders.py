@@ -23,6 +23,14 @@ def new_folder(default: Path) -> Iterator[Path]:
         yield folder
 
 
+def existing_folder(folder: Path) -> Path:
+    """The folder, created if it is missing. Raises ValueError for a file in its place."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; --out takes a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @contextmanager
 def chosen_folder(folder: Path, names: Collection[str], *, overwrite: bool) -> Iterator[Path]:
     """The folder that the user named, created if it is missing.
@@ -30,7 +38,7 @@ def chosen_folder(folder: Path, names: Collection[str], *, overwrite: bool) -> I
     names: files that would be lost if they were there. Raises ValueError if one is, without `overwrite`,
     and if another process writes into the folder.
     """
-    with _claimed(folder):
+    with _claimed(existing_folder(folder)):
         there = next((name for name in names if (folder / name).exists()), None)
         if there is not None and not overwrite:
             raise ValueError(

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from flowtracer.cli import options
+from flowtracer.cli.folders import existing_folder
 
 if TYPE_CHECKING:
     from flowtracer.watching.formats import Decode
@@ -52,7 +53,7 @@ def show(
         from flowtracer.tracing.file import load_trace
 
         result = load_trace(trace_file)
-        folder.mkdir(parents=True, exist_ok=True)
+        existing_folder(folder)
         show_trace(result, folder, figures=figures, word_cloud=word_cloud)
         return
     show_rollouts(path, folder, rows=rows, tokenizer=tokenizer)
@@ -73,13 +74,14 @@ def show_rollouts(path: Path, folder: Path, *, rows: int, tokenizer: str | None)
     from flowtracer.watching.run_page import save_page
 
     watched = read_rollouts(path, rows=rows, decode=decoder(tokenizer) if tokenizer else None)
-    folder.mkdir(parents=True, exist_ok=True)
+    existing_folder(folder)
     name = path.resolve().name if path.is_dir() else path.stem
     page = save_page(watched, folder / PAGE_FILE, title=f"{name} ({watched.title})")
     steps = len({one.step for one in watched.rollouts if one.step is not None})
-    of_steps = f" of {steps} steps" if steps else ""
+    of_steps = f" of {steps} step{'s' * (steps > 1)}" if steps else ""
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{len(watched.rollouts)} rollouts{of_steps} ({watched.title})", markup=False)
+    count = len(watched.rollouts)
+    console.print(f"{count} rollout{'s' * (count != 1)}{of_steps} ({watched.title})", markup=False)
     for note in watched.notes:
         console.print(f"  {note}", markup=False)
     console.print(f"Open the page in a browser: {page.resolve().as_uri()}", markup=False)
