@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, Lfm2Config
 
 from flowtracer import AnswerNotFound, TokenPositions, answer_flow, mean_attention, trace
+from flowtracer.attention import AttentionCaptureError
 from flowtracer.flow import smallest_edge_set
 
 PROMPT = "Make 33 from 3, 7, 18."
@@ -181,3 +183,18 @@ def test_real_models_carry_the_whole_unit_to_the_answer(name, real_model):
     assert arrived == pytest.approx(1.0, abs=1e-4)
     assert "10" in "".join(words(made, "answer"))
     assert any(unit.text.strip() == "🙂" for unit in made.units)
+
+
+def test_layers_that_cannot_be_read_are_told_before_the_model_answers(embedded):
+    config = Lfm2Config(
+        vocab_size=len(embedded.tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, layer_types=["conv", "full_attention"],
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    kept = []
+    with pytest.raises(AttentionCaptureError, match="no softmax attention"):
+        trace(
+            model, embedded.tokenizer, PROMPT, layers="all", max_new_tokens=2,
+            keep_response=lambda **response: kept.append(response),
+        )  # fmt: skip
+    assert kept == []

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from flowtracer.attention import depth_of, select_layers
+from flowtracer.attention import depth_of, mean_attention, select_layers
 from flowtracer.attention.layers import Layers
 from flowtracer.attention.mean import Edges
 from flowtracer.flow import Edge, Route, find_hubs
@@ -116,6 +116,8 @@ def trace(
     asked = tokenize_prompt(tokenizer, rendered)
     cut_off = None
     if response is None:
+        # Two tokens show whether these layers can be read, before an answer that could not be traced.
+        mean_attention(model, torch.tensor([asked.ids[:2]]), layers=layers, edges=edges)
         told = progress and partial(_count_tokens, progress, max_new_tokens)
         sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
         response = respond(model, tokenizer, asked.ids, **sampling, progress=told)  # type: ignore[arg-type]
