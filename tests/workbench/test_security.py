@@ -149,7 +149,10 @@ def test_ten_thousand_brackets_are_one_sentence(client, signs, closed):
         (b"3", "must be a JSON object"),
         (b'{"a": NaN}', "not JSON"),
         (b'{"a": 1e999', "not JSON"),
-        (b'{"a": "\xff"}', "not JSON"),
+        (b'{"a": 1e999}', "too large a number"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (b'{"a": "\xed\xa0\x80"}', "not UTF-8"),  # half a character, as bytes
+        ('{"a": "\\ud83d"}'.encode("utf-16"), "not UTF-8"),
         (b'{"a": ' + b"1" * 5000 + b"}", "not JSON"),
         (b'{"a": "\\ud83d"}', "half a character"),
         (b'{"kind": "answer", "__proto__": {}}', "unknown"),

@@ -26,13 +26,18 @@ def parse_body(body: bytes) -> dict[str, Any]:
     if deepest(body) > DEEPEST:
         raise Refused(f"the body nests brackets more than {DEEPEST} deep; nothing here needs that")
     try:
-        data = json.loads(body, parse_constant=_no_number)
+        text = body.decode(
+            "utf-8"
+        )  # which json.loads alone would guess, halves of characters included
+        data = json.loads(text, parse_constant=_no_number, parse_float=_finite)
         if b"\\u" in body:
             json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        raise Refused("the body is not UTF-8 text") from None
     except UnicodeEncodeError:
         raise Refused('the body holds half a character, such as "\\ud83d"') from None
     except (ValueError, RecursionError) as error:
-        raise Refused(f"the body is not JSON: {str(error)[:100]}") from None
+        raise Refused(f"the body is not JSON: {str(error).partition(';')[0][:100]}") from None
     if not isinstance(data, dict):
         raise Refused("the body must be a JSON object")
     return data
@@ -51,6 +56,13 @@ def deepest(body: bytes) -> int:
 
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(written: str) -> float:
+    value = float(written)
+    if not math.isfinite(value):
+        raise ValueError(f"{written[:20]} is too large a number")
+    return value
 
 
 def check_names(data: Request, known: Collection[str]) -> None:
@@ -90,7 +102,7 @@ def number(data: Request, name: str, default: float, *, least: float, most: floa
     """A finite number between two others, both included."""
     value = data.get(name, default)
     fits = isinstance(value, int | float) and not isinstance(value, bool)
-    if not fits or not math.isfinite(value) or not least <= value <= most:
+    if not fits or not least <= value <= most:  # no NaN is between two numbers
         raise Refused(f"{name} must be a number from {least:g} to {most:g}")
     return float(value)
 
