@@ -102,13 +102,13 @@ def test_shutdown_ends_all_jobs_with_a_sentence(jobs):
     assert refused.value.status == 503
 
 
-def test_who_comes_late_reads_from_the_start():
+def test_who_comes_late_reads_from_the_start(jobs):
     job = Job(lambda job: {"done": True})
     job.tell("token", text="a")
     run_job(job)
 
     async def read():
-        return b"".join([part async for part in stream_events(job)])
+        return b"".join([part async for part in stream_events(jobs, job)])
 
     stream = asyncio.run(read()).decode()
     assert stream.index("event: token") < stream.index("event: result")
@@ -119,11 +119,21 @@ def test_a_job_whose_last_reader_leaves_is_cancelled(jobs):
     job = occupy(jobs)
     for reader in (print, repr):
         job.attach(reader)
-    job.detach(print)
+    jobs.leave(job, print)
     time.sleep(0.05)
     assert not job.ended
-    job.detach(repr)
+    jobs.leave(job, repr)
     assert wait_for(job)[-1] == "cancelled"
+
+
+def test_a_reader_who_leaves_gives_up_the_place_in_the_queue(jobs):
+    occupy(jobs)
+    waiting = [jobs.submit(lambda job: {})[0] for _ in range(2)]
+    for job in waiting:
+        job.attach(print)
+        jobs.leave(job, print)
+        assert job.ended and job.events[-1][0] == "cancelled"
+    assert jobs.submit(lambda job: {})[1] == 1
 
 
 def test_a_busy_model_is_said_over_http(embedded):

@@ -169,7 +169,7 @@ def _cancel(jobs: Jobs, request: HttpRequest) -> dict[str, Any]:
 
 def _events(jobs: Jobs, request: HttpRequest) -> Response:
     job: Job = jobs.find(request.path_params["id"])
-    return StreamingResponse(stream_events(job), media_type="text/event-stream")
+    return StreamingResponse(stream_events(jobs, job), media_type="text/event-stream")
 
 
 def _text(engine: Engine, request: HttpRequest) -> dict[str, Any]:

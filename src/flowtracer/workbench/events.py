@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from flowtracer.workbench.jobs import Job
+from flowtracer.workbench.jobs import Job, Jobs
 
 ALIVE = 15.0  # seconds between signs of life, our choice: below the patience of proxies
 
 
-async def stream_events(job: Job) -> AsyncIterator[bytes]:
+async def stream_events(jobs: Jobs, job: Job) -> AsyncIterator[bytes]:
     """All events from the first to the last; one who stops reading lets go of the job."""
     loop, news = asyncio.get_running_loop(), asyncio.Event()
 
@@ -33,7 +33,7 @@ async def stream_events(job: Job) -> AsyncIterator[bytes]:
             except TimeoutError:
                 yield b": alive\n\n"
     finally:
-        job.detach(notify)
+        jobs.leave(job, notify)
 
 
 def encode(name: str, data: str) -> bytes:

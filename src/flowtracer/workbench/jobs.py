@@ -71,14 +71,12 @@ class Job:
         with self._lock:
             self._listeners.append(listener)
 
-    def detach(self, listener: Callable[[], None]) -> None:
-        """Stop calling it. A job that loses its last listener is cancelled."""
+    def detach(self, listener: Callable[[], None]) -> bool:
+        """Stop calling it; whether nobody listens any more to a job that has not ended."""
         with self._lock:
             self._listeners.remove(listener)
             self._silent_since = time.monotonic()
-            alone = not self._listeners and not self.ended
-        if alone:
-            self.cancel()
+            return not self._listeners and not self.ended
 
 
 class Jobs:
@@ -115,6 +113,11 @@ class Jobs:
             self._forget()
             self._changed.notify()
         return job, position
+
+    def leave(self, job: Job, listener: Callable[[], None]) -> None:
+        """Stop calling a listener; a job that loses its last one is cancelled and gives up its place."""
+        if job.detach(listener):
+            self.cancel(job)
 
     def warm_up(self, run: Callable[[], object]) -> None:
         """Do something before all work that nobody waits for, and whose failure nobody sees."""
