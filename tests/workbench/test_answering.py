@@ -72,6 +72,18 @@ def test_a_text_is_registered_again_after_a_restart(embedded, solved):
         assert result(restarted, "trace", text=solved["id"], question="user")["trace"]
 
 
+def test_what_the_user_wrote_is_known_once_somebody_says_it(embedded, solved):
+    fields = {name: solved[name] for name in ("prompt_ids", "response_ids")}
+    with workbench(embedded) as client:
+        unknown = client.post("/api/texts", json=fields).json()
+        assert "nobody knows" in failure(client, "trace", text=unknown["id"], question="user")
+        before = result(client, "trace", text=unknown["id"])
+        for roles in ({"roles": solved["roles"]}, {}):
+            assert client.post("/api/texts", json=fields | roles).json()["roles"] == solved["roles"]
+        after = result(client, "trace", text=unknown["id"])
+        assert "u" in after["roles"] and "u" not in before["roles"]
+
+
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
@@ -98,6 +110,7 @@ def test_ids_that_do_not_fit_are_refused(client, change, status, words):
         ("answer", {"prompt": 3}, "must be a text"),
         ("answer", {"prompt": "\ud83d"}, "half a character"),
         ("answer", {"prompt": PROBLEM, "temperature": -1}, "temperature must be a number"),
+        ("answer", {"prompt": PROBLEM, "temperature": 10**400}, "temperature must be a number"),
         ("answer", {"prompt": PROBLEM, "max_new_tokens": 0}, "max_new_tokens must be"),
         ("answer", {"prompt": PROBLEM, "surprise": 0}, "'surprise' is unknown"),
         ("answer", {"messages": [3]}, "messages must be a list"),

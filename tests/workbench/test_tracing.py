@@ -3,6 +3,7 @@
 import pytest
 from helpers.workbench import PROBLEM, failure, result, run, workbench
 
+from flowtracer.attention import depth_of, select_layers
 from flowtracer.scorers import SCORERS
 from flowtracer.tracing.trace import trace
 
@@ -51,6 +52,17 @@ def test_scorers_called_local_ask_the_model_nothing_after_a_trace(client, text, 
     asked = run(client, "trace", text=text, layers="0", answer="last-line", scorer=scorer)
     client.engine.traces._values.clear()
     assert local == all(name != "progress" for name, _ in asked)
+
+
+@pytest.mark.parametrize("scorer", ["waad", "fai", "rhythm"])
+def test_the_middle_of_scorers_by_heads_is_not_that_of_the_flow(client, text, embedded, scorer):
+    numbers = ",".join(map(str, select_layers("middle", depth_of(embedded.model))))
+    made = [
+        result(client, "trace", text=text, layers=layers, scorer=scorer)
+        for layers in ("middle", numbers)
+    ]
+    assert made[0]["scorers"]["flow"] == made[1]["scorers"]["flow"]
+    assert made[0]["scorers"][scorer] != made[1]["scorers"][scorer]
 
 
 def test_another_answer_end_or_no_sink_asks_the_model_nothing(client, text):

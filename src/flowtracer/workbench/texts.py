@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -123,11 +123,16 @@ class TextStore:
         self._lock = threading.Lock()
 
     def add(self, text: Text) -> Text:
-        """Keep a text; what one text of the same ids is known to be stays known."""
+        """Keep a text; what is known of one of the same ids, and not of this one, stays known."""
         with self._lock:
             known = self._texts.pop(text.id, None)
-            if known is not None and text.cut_off is None:
-                text = known
+            if known is not None:
+                text = replace(
+                    text,
+                    user=text.user if any(text.user) else known.user,
+                    cut_off=known.cut_off if text.cut_off is None else text.cut_off,
+                    correct=known.correct if text.correct is None else text.correct,
+                )
             self._texts[text.id] = text
             while len(self._texts) > self._kept:
                 self._texts.popitem(last=False)

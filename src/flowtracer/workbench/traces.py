@@ -124,9 +124,9 @@ def trace_text(engine: Engine, text: Text, asked: Asked, job: Job) -> tuple[str,
     weights, rule = find_answer_weights(asked.answer, text)
     batch = _batch(engine, text, weights, asked.question)
     options = asked.options
-    layers = select_layers(options.layers, engine.depth)
-    settings = (asked.answer, layers, options.edges, options.answer_tokens, asked.question)
-    name = hashlib.sha256(repr((text.id, settings)).encode()).hexdigest()[:12]
+    # Layers as they are written: for "middle", scorers by heads take others than for the same numbers.
+    settings = (asked.answer, options.layers, options.edges, options.answer_tokens, asked.question)
+    name = hashlib.sha256(repr((text.id, text.roles, settings)).encode()).hexdigest()[:12]
     made: Trace | None = engine.traces.get(name)
     if made is None:
         made = _flow(engine, text, batch, weights, rule, asked, job)
