@@ -117,6 +117,12 @@ DAMAGE = {
     "trace of another text": lambda s: s["texts"][0]["traced"].update(
         ids=s["texts"][0]["traced"]["ids"][::-1]
     ),
+    "trace that reads otherwise": lambda s: s["texts"][0]["traced"].update(
+        text=s["texts"][0]["traced"]["text"].replace("4", "5")
+    ),
+    "numbers beyond all": lambda s: s["texts"][0]["trials"][0]["result"].update(
+        log_probability_old=float("1e308") * 10
+    ),
     "scores": lambda s: s["texts"][0]["traced"].update(scores={"rollout": [1.0]}),
     "scores of texts": lambda s: s["texts"][0]["traced"].update(scores={"rollout": "abc"}),
     "too many": lambda s: s.update(texts=s["texts"] * 300),

@@ -165,7 +165,8 @@ def _opened(engine: Engine, entry: dict[str, Any]) -> dict[str, Any]:
     }
     if "traced" in entry:
         made = _trace(entry["traced"])
-        if list(made.ids) != text.ids or made.response_start != text.start:
+        shown = text.asked.text + text.answered.text
+        if list(made.ids) != text.ids or made.response_start != text.start or made.text != shown:
             raise Refused("the session is damaged: a trace is of another text")
         digest = hashlib.sha256(json.dumps(made.to_json()).encode()).hexdigest()[:12]
         keep_trace(engine, digest, made)
