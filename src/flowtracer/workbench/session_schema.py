@@ -28,7 +28,7 @@ RESULT: dict[str, Kind] = {
     "reproduced?": bool | None,
 }  # fmt: skip
 TRIAL: dict[str, Kind] = {
-    "tokens": [int], "how": str, "from": str | int, "result": RESULT,
+    "tokens": [int], "how": str, "from": str | int, "answer?": str, "result": RESULT,
     "controls?": [{"seed": int, "result": RESULT}],
 }  # fmt: skip
 RECORD: dict[str, Kind] = {

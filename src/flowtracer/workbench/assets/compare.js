@@ -29,7 +29,6 @@ flowtracer.compare = (() => {
     return trace();
   };
   const close = () => {
-    jobs.cancel("compare");
     view?.destroy();
     view = partner = back = null;
     bench.view?.mark(MARK, []);

@@ -41,13 +41,14 @@ flowtracer.hiding = (() => {
   };
   const clear = () => { if (bench.entry?.hidden.size) set([], ""); };
 
-  // The top or bottom part of the response by a scorer; the answer is not ranked.
+  // The top or bottom part, by a scorer, of the response in front of the answer's end, without the answer.
   const chosen = () => {
     const { view } = bench, { group, measured } = view.model;
     const ratio = byId("pick-ratio").valueAsNumber / 100, end = byId("pick-end").value;
-    const { rank } = measured(byId("pick-scorer").value);
-    const size = group.filter((name) => name === "response").length, needed = Math.round(ratio * size);
-    return rank.flatMap((place, i) => (group[i] === "response" && place && (end === "top" ? place <= needed : place > size - needed) ? [i] : []));
+    const { rank } = measured(byId("pick-scorer").value), stop = group.lastIndexOf("answer");
+    const pool = group.flatMap((name, i) => (name === "response" && i < stop ? [i] : [])).sort((a, b) => rank[a] - rank[b]);
+    const needed = Math.round(ratio * pool.length);
+    return end === "top" ? pool.slice(0, needed) : pool.slice(pool.length - needed);
   };
   const words = () => `${byId("pick-end").value} ${byId("pick-ratio").value}% by ${byId("pick-scorer").value}`;
   const pick = (undoable = true) => bench.attempt("hide-error", async () => {

@@ -36,7 +36,7 @@ flowtracer.tracing = (() => {
         show(entry, data);
         flowtracer.shelf.store();
       } catch (error) {
-        if (!error.cancelled && entry === bench.entry) bench.view.root.classList.add("stale"); // not what the options say
+        if (ticket === latest && entry === bench.entry) bench.view.root.classList.add("stale"); // not what the options say
         throw error;
       } finally {
         if (ticket === latest) byId("bench").setAttribute("aria-busy", "false");

@@ -1,7 +1,8 @@
 "use strict";
 // Experiments with a text: what was hidden, what the model wrote then, and what random tokens do instead.
 //
-// A trial: {tokens, how, from, result, controls: [{seed, result}]}; a result's pieces are fetched when it is shown.
+// A trial: {tokens, how, from, answer, result, controls: [{seed, result}]}; answer: the rule or spans, as JSON. A result's
+// pieces are fetched when it is shown.
 flowtracer.trials = (() => {
   const { bench, jobs } = flowtracer;
   const { byId } = bench;
@@ -14,15 +15,16 @@ flowtracer.trials = (() => {
     if (bench.view.selected < 0) throw new Error("Select the token from which the model is to write again.");
     return bench.view.data.first[bench.view.selected];
   };
-  const same = (one, other) => one.from === other.from && one.tokens.length === other.tokens.length && one.tokens.every((token, n) => token === other.tokens[n]);
+  const answerOf = (trial) => trial.answer ?? '"auto"'; // the server's default, in files that do not say
+  const same = (one, other) => one.from === other.from && answerOf(one) === answerOf(other) && one.tokens.length === other.tokens.length && one.tokens.every((token, n) => token === other.tokens[n]);
   const current = (entry) => {
     const tokens = [...entry.hidden].sort((a, b) => a - b);
-    const wanted = { tokens, how: entry.how || "by hand", from: from(), result: null, controls: [] };
+    const wanted = { tokens, how: entry.how || "by hand", from: from(), answer: JSON.stringify(bench.answerOf(entry.options)), result: null, controls: [] };
     return entry.trials.find((trial) => same(trial, wanted)) ?? wanted;
   };
 
   const ask = async (entry, trial, control, label) => {
-    const request = { kind: "hide", text: entry.id, tokens: trial.tokens, from: trial.from, control, answer: bench.answerOf(entry.options) };
+    const request = { kind: "hide", text: entry.id, tokens: trial.tokens, from: trial.from, control, answer: JSON.parse(answerOf(trial)) };
     const shown = flowtracer.outcome.writing(entry, trial, control);
     const result = await jobs.run(label, request, shown);
     flowtracer.outcome.remember(result);
@@ -78,15 +80,16 @@ flowtracer.trials = (() => {
   const drop = (result) => (Number.isFinite(result.log_probability_old) && Number.isFinite(result.log_probability_hidden) ? result.log_probability_old - result.log_probability_hidden : null);
   const dropText = (value) => (value === null ? "–" : (Math.abs(value) < 0.005 ? 0 : value).toFixed(2).replace("-", "−"));
   const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
+  const countText = (changed, unreadable, of) => `${changed} of ${of} changed${unreadable ? `, ${unreadable} none readable` : ""}`;
   const tally = ({ controls }) => {
     if (!controls.length) return null;
-    const changed = controls.filter(({ result }) => result.answer_changed).length;
-    return { changed, of: controls.length, drop: mean(controls.map(({ result }) => drop(result)).filter((value) => value !== null)) };
+    const count = (value) => controls.filter(({ result }) => result.answer_changed === value).length;
+    return { changed: countText(count(true), count(null), controls.length), drop: mean(controls.map(({ result }) => drop(result)).filter((value) => value !== null)) };
   };
-  // "top 20% by flow: changed, random: 1 of 5 changed"
+  // "top 20% by flow: changed, random: 1 of 5 changed, 2 none readable"
   const sentence = (trial) => {
     const random = tally(trial);
-    return `${trial.how}: ${changedText(trial.result)}${random ? `, random: ${random.changed} of ${random.of} changed` : ""}`;
+    return `${trial.how}: ${changedText(trial.result)}${random ? `, random: ${random.changed}` : ""}`;
   };
 
   const row = (entry, trial, { name, result, className, act }) => {
@@ -97,7 +100,7 @@ flowtracer.trials = (() => {
     const cells = [
       [`${result.tokens.length}`, "number"], [FROM[trial.from] ?? `position ${trial.from}`],
       [flowtracer.oneLine(result.answer_new ?? "", 40), "wb-token"], [changedText(result), result.answer_changed ? "wb-changed" : ""], [dropText(drop(result)), "number"],
-      [random ? `${random.changed} of ${random.of} changed${random.drop === null ? "" : `, drop ${dropText(random.drop)}`}` : "", ""],
+      [random ? `${random.changed}${random.drop === null ? "" : `, drop ${dropText(random.drop)}`}` : "", ""],
     ];
     line.append(first, ...cells.map(([text, name_]) => make("td", name_ ?? "", text)));
     return line;
