@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
+WORKERS ?= 2
 TORCH := $(shell sed -n 's/^torch==//p' requirements-dev.txt)
 VERL_VENV ?= .venv-verl
 DOCS_VENV ?= .venv-docs
@@ -35,7 +36,7 @@ demo: $(VENV)/package ## trace the embedded model and say where the page is
 	@echo "Training and scoring need more: $(BIN)/pip install '.[train]' (train, eval, study), '.[score]' (score)"
 
 test: $(VENV)/dev ## run the fast tests
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
 
 test-slow: $(VENV)/dev ## run all tests
 	$(BIN)/python -m pytest
