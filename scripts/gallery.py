@@ -121,8 +121,8 @@ def write_embedded() -> None:
     prompt, record, tested = next(one for one in both if _clear(one[2]))
     count = sum(bool(one["result"]["answer_changed"]) for one in tested["controls"])
     note = (
-        f"Without the {tested['how']} the answer changes, without as many random tokens in {count} of "
-        f"{CONTROLS} draws. One problem, chosen to show it: `flowtracer study causal` measures many."
+        f"Without the {tested['how']} the answer changes; with as many random tokens hidden, in {count} of "
+        f"{CONTROLS} draws. One problem, chosen to show it; flowtracer study causal measures many."
     )
     hidden = {"hidden": tested["tokens"], "trials": [tested]}
     write(

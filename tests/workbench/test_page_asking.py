@@ -104,6 +104,21 @@ def test_errors_are_one_sentence_where_they_belong(page):
     assert shown(page, "#ask-error") == ""
 
 
+def test_a_second_prompt_is_typed_and_sent_by_a_click(page):
+    answer(page)
+    field = page.find_element("id", "prompt")
+    field.clear()
+    field.send_keys("Make 4 from 16, 20, 24.")  # the field has the focus when the button is pressed
+    click(page, "#answer")
+    wait(page, "flowtracer.bench.entries.length === 2")
+    wait_for_trace(page)
+    press(page, "[")
+    wait(page, f"document.getElementById('prompt').value === '{PROBLEM}'")  # the open text's prompt
+    field.send_keys(" Or 5")
+    press(page, "escape", "]")
+    assert field.get_property("value") == f"{PROBLEM} Or 5"  # what was typed stays
+
+
 def test_control_and_enter_ask(page):
     page.find_element("id", "prompt").send_keys(PROBLEM)
     page.execute_script(

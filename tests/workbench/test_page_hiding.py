@@ -77,7 +77,7 @@ def test_regenerate_shows_the_new_text_beside_the_old(traced):
     assert "I stop here" in new
     assert len(traced.find_elements("css selector", "#outcome .hidden")) == len(hidden(traced))
     row = shown(traced, "#trials tbody tr")
-    assert row.startswith("top 10% by flow 8 behind the hidden (23 + 5) + 2 changed")
+    assert row.startswith("top 10% by flow 8 after the hidden (23 + 5) + 2 changed")
 
 
 def test_from_the_answer_from_the_start_and_from_a_token(traced):

@@ -167,6 +167,8 @@ def test_every_example_of_the_gallery_opens(page):
     foreign = state(page, "bench.entries.filter(bench.isForeign).length")
     assert foreign >= 1
     assert "not loaded" in shown(page, "#foreign")
+    for control in ("#pick", "#regenerate", "#control"):
+        assert not page.find_element("css selector", control).is_enabled()
     click(page, "#compare-open")  # two models, compared by the words of their tokens
     choose(page, "#compare-text", state(page, "bench.entries[0].id"))
     wait(page, "document.getElementById('compare-note').textContent.includes('only the left')")

@@ -84,7 +84,7 @@ def test_texts_of_another_model_can_be_looked_at_but_not_traced(client, saved):
     assert text["record"]["model"] == "other/model" and text["data"]["units"]
     other = text["trials"][0]["result"]["id"]
     assert client.get(f"/api/texts/{other}").json()["response"]
-    assert "can only be looked at" in failure(client, "trace", text=text["id"])
+    assert "can only be viewed" in failure(client, "trace", text=text["id"])
 
 
 def test_a_trace_file_opens_as_a_session(client, saved, tmp_path):

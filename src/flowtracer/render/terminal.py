@@ -50,7 +50,7 @@ def hub_table(trace: "Trace") -> Table:
         f"{len(trace.hubs)} hubs where the flow gathers{apart}; ranks among the response's tokens"
     )
     table = Table(title=title, title_justify="left", box=None)
-    for heading in ("rank", "position", "token", "throughput", "flows mostly on to"):
+    for heading in ("rank", "position", "token", "throughput", "flows mostly to"):
         table.add_column(heading, justify="left" if heading.startswith(("t", "f")) else "right")
     others = [i for i, role in enumerate(trace.roles) if role == "response"]
     order = sorted(others, key=lambda i: (-trace.throughput[i], i))

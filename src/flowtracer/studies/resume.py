@@ -48,8 +48,8 @@ def solutions_line(study: SolutionStudy, count: int) -> str:
     """Which solutions a study is about."""
     settings = study.solutions
     return (
-        f"{count} solutions of {settings.task} (the first of split {settings.split} that have an answer "
-        f"with at least {LEAST_BEFORE} tokens in front of it; seed {settings.seed})"
+        f"{count} solutions of {settings.task} (the first of the {settings.split} split that have at least "
+        f"{LEAST_BEFORE} tokens before the answer; seed {settings.seed})"
     )
 
 

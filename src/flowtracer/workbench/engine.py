@@ -123,7 +123,7 @@ class Engine:
         text = self.texts.find(name)
         if text.model != self.name:
             raise Refused(
-                f"the text is of model {text.model[:80]} and {self.name} is loaded; it can only be looked at",
+                f"the text is of model {text.model[:80]} and {self.name} is loaded; it can only be viewed",
                 409,
             )
         return text

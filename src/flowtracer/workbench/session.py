@@ -43,7 +43,7 @@ def open_session(engine: Engine, data: Mapping[str, Any]) -> dict[str, Any]:
     """A session as the page takes it: every text with its record, and its trace's page data.
 
     data: a session, or a trace as `flowtracer trace` writes it. Texts of the model that is loaded are
-    read from their ids; others can only be looked at. Raises Refused.
+    read from their ids; others can only be viewed. Raises Refused.
     """
     if data.get("schema") == TRACE_SCHEMA:
         data = session_of(_trace(data))

@@ -95,7 +95,7 @@ def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
     what = (
         "the answer alone is regenerated"
         if study.protocol == "answer"
-        else "everything behind the cut is regenerated"
+        else "everything after the cut is regenerated"
     )
     if not study.regenerate:
         what = "the old answer's log-probability is taken"
@@ -104,9 +104,9 @@ def _heading(study: CausalStudy, rows: Sequence[dict[str, Any]]) -> str:
     settings, old = study.solutions, "response" if whole else "answer"
     return (
         f"{SIDES[study.side]} are knocked out: no later token attends to them, in any layer or head; "
-        f"{what}. {len(rows)} {settings.task} problems (the first of split {settings.split} whose "
-        f"solutions have an answer with at least {LEAST_BEFORE} tokens in front of it; {skipped} between "
-        f"them do not), {right} of them solved; greedy; seed {settings.seed}. In percent, and nats of the "
+        f"{what}. {len(rows)} {settings.task} problems (the first of the {settings.split} split "
+        f"whose solutions have at least {LEAST_BEFORE} tokens before the answer; {skipped} others were "
+        f"skipped), {right} of them solved; greedy; seed {settings.seed}. In percent, and nats of the "
         f"old {old}'s log-probability; 95% intervals over problems ({KINDS}); differences are paired."
     )
 

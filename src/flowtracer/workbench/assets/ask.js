@@ -29,6 +29,20 @@ flowtracer.ask = (() => {
     temperature: count("temperature", 0),
     seed: Math.max(0, Math.round(count("seed", 0))),
   });
+  // The field shows the open text's prompt, where that is one message, unless something else was typed.
+  let filled = "";
+  const fill = (text) => { byId("prompt").value = filled = text; };
+  const promptOf = ({ asked, record }) => {
+    if (asked !== undefined) return asked;
+    const own = record.pieces.filter((piece) => piece.last < record.prompt_ids.length && record.roles[piece.last] === "u");
+    const joined = own.every((piece, i) => i === 0 || piece.first === own[i - 1].last + 1);
+    return joined ? own.map((piece) => piece.text).join("").trim() : "";
+  };
+  const follow = (entry) => {
+    const typed = byId("prompt").value;
+    if (entry?.record && (typed.trim() === "" || typed === filled)) fill(promptOf(entry));
+  };
+
   const nameOf = (text) => oneLine(text.trim(), 60);
 
   // The words so far stay to be read when the model is stopped: they are traced as a text of their own.
@@ -36,6 +50,7 @@ flowtracer.ask = (() => {
     if (!byId("prompt").value.trim()) throw new Error("The prompt is empty; write one, or press an example.");
     jobs.cancel("answer", "continue");
     const asked = byId("prompt").value, written = [];
+    filled = asked;
     const show = showWriting("The model writes");
     try {
       const options = sampling();
@@ -61,7 +76,7 @@ flowtracer.ask = (() => {
   const goOn = (entry, position, token, text) => bench.attempt("ask-error", async () => {
     jobs.cancel("answer", "continue");
     const response = entry.record.pieces.filter((piece) => piece.first >= bench.start(entry) && piece.first < position).map((piece) => piece.text).join("");
-    const show = showWriting(`The model goes on behind “${oneLine(text, 20)}”`, response + text);
+    const show = showWriting(`The model goes on after “${oneLine(text, 20)}”`, response + text);
     try {
       const record = await jobs.run("Continuing", { kind: "continue", text: entry.id, position, token, ...sampling() }, show);
       await shelf.add(record, `${entry.name} › “${oneLine(text.trim() || text, 20)}” at ${position}`);
@@ -103,6 +118,7 @@ flowtracer.ask = (() => {
         else paste();
       });
     }
+    bench.on("entry", follow);
     bench.on("jobs", (running) => {
       const busy = running.some((job) => ["answer", "continue"].includes(job.kind));
       byId("stop").disabled = !busy;

@@ -61,7 +61,7 @@ flowtracer.files = (() => {
       byId("gallery").close();
     }));
     open_.className = "wb-card";
-    open_.append(make("b", "", title), make("span", "", note), make("span", "wb-facts", model === "embedded" ? "the embedded model" : `${model}, to look at`));
+    open_.append(make("b", "", title), make("span", "", note), make("span", "wb-facts", model === "embedded" ? "the embedded model" : `${model}, view only`));
     item.append(open_);
     return item;
   });

@@ -45,7 +45,7 @@ flowtracer.outcome = (() => {
   const facts = (entry, trial, result) => {
     const { drop, dropText } = flowtracer.trials, fell = drop(result), { tokens } = result;
     const parts = [`${counted(tokens.length, "token")} hidden (${result === trial.result ? trial.how : "random"})`];
-    if (result.ignored) parts.push(`${result.ignored} of those chosen stand behind the cut, where nothing is left to hide`);
+    if (result.ignored) parts.push(`${result.ignored} of those chosen come after that point and are written anew`);
     if (fell !== null) parts.push(`log-probability of the old answer ${dropText(result.log_probability_old)} → ${dropText(result.log_probability_hidden)}, a drop of ${dropText(fell)}`);
     if (result.reproduced === false) parts.push("with nothing hidden the model would not write this response again either: it was sampled or pasted, so a change alone says nothing");
     if (result.cut_off) parts.push("cut off at its limit of tokens");

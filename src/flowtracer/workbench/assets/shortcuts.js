@@ -43,7 +43,7 @@ flowtracer.shortcuts = (() => {
     byId("help").scrollTop = 0; // the button with the focus is at its end
   };
   const VIEW = [
-    ["← →", "previous, next token"], ["↑ ↓", "strongest source, strongest target"], ["Shift+arrows, Enter", "draw a span: to look at, hide, or mark as the answer"],
+    ["← →", "previous, next token"], ["↑ ↓", "strongest source, strongest target"], ["Shift+arrows, Enter", "select a span: to look at, hide, or mark as the answer"],
     ["h H", "next, previous hub"], ["Home End a", "first token, last token, answer"], ["p", "fold the prompt"], ["Esc", "stop the model; leave a field; clear the selection"],
   ];
 

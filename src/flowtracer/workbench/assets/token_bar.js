@@ -21,7 +21,7 @@ flowtracer.tokenBar = (() => {
     row.append(make("span", "wb-token", oneLine(text, 40)), make("span", "wb-quiet", first === last ? `token ${model.position(first)}` : counted(last - first + 1, "token")));
     if (first === last && data.first[first] > 0) row.append(button("Alternatives (v)", "What else the model could have written here", alternatives));
     const hidden = bench.tokensOf(data, Array.from({ length: last - first + 1 }, (_, n) => first + n)).every((token) => bench.entry.hidden.has(token));
-    row.append(button(hidden ? "Show (x)" : "Hide (x)", "Hide from what is written behind", hide));
+    row.append(button(hidden ? "Show (x)" : "Hide (x)", "Hide it from all later tokens", hide));
     if (data.first[last] >= bench.start(bench.entry)) row.append(button("Make it the answer (m)", "The flow ends here", () => { flowtracer.answerSpans.add(first, last); close(); }));
     const cross = button("×", "Close", () => { bench.view.select(-1); close(); });
     cross.setAttribute("aria-label", "Close");

@@ -123,8 +123,8 @@ flowtracer.tracing = (() => {
     showOptions(entry);
     const foreign = bench.isForeign(entry);
     byId("foreign").hidden = !foreign;
-    byId("foreign").textContent = foreign ? `This text is of ${entry.record.model}, which is not loaded: look at its trace here, or start the server with --model to work with it.` : "";
-    for (const node of byId("options").querySelectorAll("select, input")) node.disabled = foreign;
+    byId("foreign").textContent = foreign ? `This text was written by ${entry.record.model}, which is not loaded: you can view its trace. To hide and regenerate, start the server with --model ${entry.record.model}.` : "";
+    for (const node of document.querySelectorAll("#options select, #options input, .wb-pick :is(select, input, button), #modes input:not([value=select])")) node.disabled = foreign;
     if (entry.data) return show(entry, entry.data);
     show(entry, untraced(entry.record, "not traced yet"));
     return foreign ? null : trace();

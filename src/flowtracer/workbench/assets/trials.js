@@ -75,7 +75,7 @@ flowtracer.trials = (() => {
     flowtracer.outcome.show(entry, trial, trial.result, true);
   });
 
-  const FROM = { hidden: "behind the hidden", answer: "answer", start: "start" };
+  const FROM = { hidden: "after the hidden", answer: "answer", start: "start" };
   const changedText = (result) => (result.answer_changed === null ? "none readable" : result.answer_changed ? "changed" : "the same");
   const drop = (result) => (Number.isFinite(result.log_probability_old) && Number.isFinite(result.log_probability_hidden) ? result.log_probability_old - result.log_probability_hidden : null);
   const dropText = (value) => (value === null ? "–" : (Math.abs(value) < 0.005 ? 0 : value).toFixed(2).replace("-", "−"));
@@ -141,7 +141,11 @@ flowtracer.trials = (() => {
     byId("regenerate").addEventListener("click", regenerate);
     byId("control").addEventListener("click", control);
     byId("from").append(new Option("the selected token", "selected"));
-    bench.on("jobs", (running) => { for (const id of ["regenerate", "control"]) byId(id).disabled = running.some(({ kind }) => kind === "hide"); });
+    const enable = () => {
+      const busy = flowtracer.jobs.running.some(({ kind }) => kind === "hide");
+      for (const id of ["regenerate", "control"]) byId(id).disabled = busy || bench.isForeign(bench.entry);
+    };
+    for (const event of ["jobs", "entry"]) bench.on(event, enable);
     bench.on("entry", draw);
   };
   return { start, regenerate, control, draw, sentence, changedText, drop, dropText };
