@@ -197,3 +197,7 @@ def test_text_of_users_is_data(client):
     assert hostile[:20] in error["error"]
     response = post(client, "/api/jobs", {"kind": "answer", "prompt": "x", hostile: 1})
     assert response.headers["content-type"] == "application/json"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_body():
+    assert parse_body(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
