@@ -27,7 +27,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
         raise Refused(f"the body nests brackets more than {DEEPEST} deep; nothing here needs that")
     try:
         text = body.decode(
-            "utf-8"
+            "utf-8-sig"
         )  # which json.loads alone would guess, halves of characters included
         data = json.loads(text, parse_constant=_no_number, parse_float=_finite)
         if b"\\u" in body:
