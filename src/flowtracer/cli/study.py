@@ -13,7 +13,10 @@ from flowtracer.cli.progress import progress_bar
 from flowtracer.cli.referee import gradient, value
 from flowtracer.cli.study_run import command_line
 
-app = typer.Typer(help="Rerun a claim: resumable, with intervals.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure what credit rules and knockouts do, with confidence intervals; resumable.",
+    no_args_is_help=True,
+)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(training)
 app.command()(value)
 app.command()(gradient)

@@ -22,7 +22,7 @@ flowtracer.controls = (view) => {
     view.find(".tv-scale").style.background = view.colours.gradient(flowtracer.isDark());
     const { prompt, response } = view.measure.scales;
     view.find(".tv-scale-low").textContent = number(response.low);
-    view.find(".tv-scale-high").textContent = `${number(response.high)} or more`;
+    view.find(".tv-scale-high").textContent = `${number(response.high)} or more (the prompt on its own scale)`;
     view.find(".tv-scale-box").title = `In the prompt from ${number(prompt.low)} to ${number(prompt.high)}: each of its tokens starts with an equal part of the unit`;
     view.find(".tv-key.chosen").textContent = `${view.end} 40% of the response`;
   };
