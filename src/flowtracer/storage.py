@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
 from flowtracer.records import Kind, check_kind, parse_record, read_lines
 
 Key = TypeVar("Key", bound=Hashable)
@@ -165,6 +163,8 @@ def check_settings(
 @contextmanager
 def lock(folder: Path, what: str, *, option: str = "--out") -> Iterator[None]:
     """The folder, created if it is missing, for this process only. Raises ValueError if it is in use."""
+    from filelock import FileLock, Timeout  # here: --help locks nothing and need not wait for it
+
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK_FILE, timeout=0):
