@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flowtracer.render.bars import percentiles
 from flowtracer.render.cloud import piece_counts, word_cloud
-from flowtracer.render.colours import colour, full_scale, ink, strength
+from flowtracer.render.colours import colour, full_scale, ink, levels, strength
 from flowtracer.render.figures import SETTINGS, ranked_bars, save_figures, token_graph
 from flowtracer.render.graph import ADVANCE
 from flowtracer.render.lines import lay_out, shorten
@@ -217,6 +217,11 @@ def test_the_scale_is_monotone_and_readable():
     assert full_scale([0.0, 0.0], [True, True]) == 1.0
     assert full_scale([0.1] * 99 + [50.0], [True] * 100) == 0.1
     assert strength(0.0, 1.0) == 0.0 and strength(9.0, 1.0) == 1.0
+    # The prompt's scale begins at its lowest score, the answer is marked and not coloured.
+    roles = ("template", "user", "user", "response", "response", "answer")
+    shown = levels([0.1, 0.2, 0.5, 0.01, 0.04, 2.0], roles)
+    assert shown == pytest.approx([0.0, 0.5, 1.0, 0.5, 1.0, 0.0])
+    assert levels([0.1, 0.1, 0.0], ("user", "user", "answer")) == [1.0, 1.0, 0.0]
     light = [sum(int(colour(i / 50)[k : k + 2], 16) for k in (1, 3, 5)) for i in range(51)]
     assert light == sorted(light, reverse=True)
     assert ink(colour(0.0)) == "#000000" and ink(colour(1.0)) == "#ffffff"

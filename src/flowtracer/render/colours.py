@@ -25,6 +25,25 @@ def strength(score: float, full: float) -> float:
     return min(1.0, max(0.0, score / full) ** 0.5)
 
 
+def levels(scores: Sequence[float], roles: Sequence[str]) -> list[float]:
+    """Strength of each token's throughput, as on the page: prompt and response each on their own scale.
+
+    Each token of the prompt carries its part of the source by construction, so its scale begins at the
+    prompt's lowest score. The answer takes all of the flow and gets 0: it is marked, not coloured.
+    """
+    result = [0.0] * len(scores)
+    for part in (("template", "user"), ("response",)):
+        inside = [role in part for role in roles]
+        positive = [score for score, use in zip(scores, inside, strict=True) if use and score > 0]
+        full = full_scale(scores, inside)
+        low = min(positive) if "user" in part and len(positive) > 1 else 0.0
+        low = low if low < full else 0.0
+        for token, (score, use) in enumerate(zip(scores, inside, strict=True)):
+            if use and score > 0:
+                result[token] = strength(score - low, full - low)
+    return result
+
+
 def colour(level: float) -> str:
     """Hex colour of a strength in 0..1 on white paper: faint for weak, dark for strong."""
     position = (1 - level) * (len(CIVIDIS) - 1)

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection, PathCollection, PolyCollectio
 from matplotlib.figure import Figure
 from matplotlib.path import Path
 
-from flowtracer.render.colours import colour, full_scale, ink, strength
+from flowtracer.render.colours import colour, full_scale, ink, levels
 from flowtracer.render.font import FONT, printable
 from flowtracer.render.lines import Line, Piece, lay_out, shorten
 from flowtracer.render.visible import one_line
@@ -59,7 +59,7 @@ def token_graph(trace: "Trace", *, width: float = WIDTH) -> Figure:
             y -= PITCH
             rows.append(Row(line, y))
         y -= 13
-    height = 38 - y
+    height = 46 - y
     figure = Figure(figsize=(width, height / 72))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, 72 * width)
@@ -71,7 +71,7 @@ def token_graph(trace: "Trace", *, width: float = WIDTH) -> Figure:
         axes.text(MARGIN, at, name, fontsize=7, fontweight="bold", va="baseline")
         end = MARGIN + columns * ADVANCE
         axes.plot([MARGIN + 42, end], [at + 2.3] * 2, color="#c3c9d1", linewidth=0.6)
-    _draw_text(axes, trace, rows, full)
+    _draw_text(axes, trace, rows)
     _draw_arcs(axes, trace, rows, MARGIN + columns * ADVANCE + 3)
     _legend(axes, full, y + 2, 72 * width - 2 * MARGIN)
     return figure
@@ -94,9 +94,10 @@ def _title(axes: Axes, trace: "Trace", most: int) -> None:
     )  # fmt: skip
 
 
-def _draw_text(axes: Axes, trace: "Trace", rows: Sequence[Row], full: float) -> None:
+def _draw_text(axes: Axes, trace: "Trace", rows: Sequence[Row]) -> None:
     """Boxes, runs of text in one ink, underlines of the backbone, and a frame around the answer."""
     backbone = set(trace.backbone())
+    level = levels(trace.throughput, trace.roles)
     boxes, fills = [], []
     under: list[tuple[float, float, float]] = []
     frames: list[tuple[float, float, float]] = []
@@ -109,8 +110,8 @@ def _draw_text(axes: Axes, trace: "Trace", rows: Sequence[Row], full: float) -> 
             )
         runs: list[tuple[tuple[str, str, str], float, str]] = []
         for piece in row.line.pieces:
-            score = max(trace.throughput[piece.first : piece.last + 1])
-            fill = colour(strength(score, full)) if score > 0 else "#ffffff"
+            strongest = max(level[piece.first : piece.last + 1])
+            fill = colour(strongest) if strongest > 0 else "#ffffff"
             left, right = _span(piece)
             boxes.append(_corners(left, row.y, right, row.y + BOX))
             fills.append(fill)
@@ -192,7 +193,9 @@ def _legend(axes: Axes, full: float, y: float, width: float) -> None:
         text = f"≥ {text}%" if level == 1 else f"{text}%"
         side = "left" if level == 0 else "right" if level == 1 else "center"
         axes.text(MARGIN + bar * level, y - 14, text, ha=side, va="baseline", **small)
-    unit = "throughput: part of the flow\nthat passes through a token"
+    unit = (
+        "throughput: part of the flow\nthat passes through a token\n(the prompt on its own scale)"
+    )
     axes.text(MARGIN, y - 22, unit, va="baseline", linespacing=1.25, **small)
     axes.texts[-1].set_verticalalignment("top")
     axes.texts[-1].set_y(y - 17)

@@ -8,7 +8,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from flowtracer.render.colours import colour, full_scale, ink, strength
+from flowtracer.render.colours import colour, ink, levels
 from flowtracer.render.visible import one_line, visible
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ MOST_HUBS = 12  # our choice: what fits below the text on a screen
 
 def coloured_text(trace: "Trace") -> Text:
     """The text coloured by throughput; the answer is bold and underlined, the template dim."""
-    full = full_scale(trace.throughput, [role == "response" for role in trace.roles])
+    level = levels(trace.throughput, trace.roles)
     text = Text()
     for unit in trace.units:
-        score = max(trace.throughput[unit.first : unit.last + 1])
+        strongest = max(level[unit.first : unit.last + 1])
         role = trace.roles[unit.last]
-        background = colour(strength(score, full)) if score > 0 else None
+        background = colour(strongest) if strongest > 0 else None
         style = Style(
             color=ink(background) if background else None,
             bgcolor=background,
