@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from helpers.axe import axe_script, serious_faults
 from helpers.browser import chromium, press, texts
 from helpers.traces import HOSTILE
 from helpers.watched import watched_rollout
@@ -213,3 +214,16 @@ def test_nothing_is_wider_than_the_window(page, width):
 def test_a_run_without_rollouts_is_no_error(page):
     browser = page(WatchedFile([], "empty"))
     assert texts(browser, "#count") == ["No rollout fits the filters."]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page, theme):
+    axe_script()  # skips where there is none
+    browser = page()
+    browser.execute_script(
+        "document.documentElement.dataset.theme = arguments[0] === 'dark' ? 'light' : 'dark';"
+        "document.getElementById('theme').click()",
+        theme,
+    )
+    assert serious_faults(browser) == []
