@@ -216,3 +216,23 @@ def test_rewards_are_summed_as_trl_does():
     totals = summed({"a": [1.0, nan, nan], "b": [0.5, 2.0, nan]}, [2.0, 1.0], 3)
     assert totals[:2] == [2.5, 2.0] and totals[2] != totals[2]
     assert distinct_letters([[{"content": "aab"}]]) == [2.0]
+
+
+def test_what_cannot_be_kept_does_not_end_training(embedded, tmp_path):
+    """Such as a tokenizer that fails on the odd response."""
+    trainer = grpo_trainer(
+        Credited,
+        copy.deepcopy(embedded.model),
+        embedded.tokenizer,
+        tmp_path,
+        credit=ANYWHERE,
+        rollouts_every=1,
+    )
+
+    def fails(output, rows):
+        raise OverflowError("out of range")
+
+    trainer.rollout_log._texts = fails
+    with pytest.warns(UserWarning, match="not kept.*OverflowError"):
+        trainer.train()
+    assert trainer.state.global_step == trainer.args.max_steps

@@ -97,7 +97,10 @@ class RolloutLog(TrainerCallback):
         if table or due:
             output[ROW] = torch.arange(rows, device=output["completion_ids"].device)
         if due:
-            self._generation = Generation(step, self._choose(output, step), rows)
+            # Whatever is odd about a response, training goes on, and every process gathers in the end.
+            self._generation = Generation(step, {}, rows)
+            with warned(f"rollouts of step {step} are not kept"):
+                self._generation.chosen = self._choose(output, step)
             self.seconds += time.perf_counter() - start
 
     def add(
@@ -122,7 +125,8 @@ class RolloutLog(TrainerCallback):
         for place, number in enumerate(numbers):
             if number in generation.chosen:
                 known = generation.chosen[number]
-                generation.done.append(rewarded(known, inputs, place, batch, credit))
+                with warned(f"a rollout of step {generation.step} is not kept"):
+                    generation.done.append(rewarded(known, inputs, place, batch, credit))
         generation.missing -= len(numbers)
         if generation.missing <= 0:
             self._write(generation)
