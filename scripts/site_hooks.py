@@ -24,12 +24,6 @@ LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
-def on_config(config: MkDocsConfig) -> None:
-    """Leave the page of the workbench out of the navigation as long as it is not written."""
-    if not (ROOT / DOCS / "workbench.md").is_file():
-        config.nav = [entry for entry in config.nav or [] if entry != {"Workbench": "workbench.md"}]
-
-
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the results, the pages at the top of the repository and all that they link to."""
     readmes = sorted((ROOT / "results").glob("*/README.md"))
