@@ -141,7 +141,7 @@ def test_files_and_rows_are_traced_as_they_are(tmp_path):
         (("--prompt-file", "empty.txt"), ("empty.txt", "is empty")),
         (("--prompt-file", "bytes.bin"), ("bytes.bin", "not UTF-8")),
         (("--response-file", "empty.txt"), ("--response-file needs --prompt-file",)),
-        (("--problem", "x", "--jsonl", "rows.jsonl"), ("--problem and --jsonl",)),
+        (("--problem", "x", "--jsonl", "rows.jsonl"), ("--problem, --jsonl",)),
         (("--jsonl", "rows.jsonl", "--row", "7"), ("no row 7", "3 rows")),
         (("--jsonl", "rows.jsonl", "--row", "0"), ("row 0", "not JSON")),
         (("--jsonl", "rows.jsonl", "--row", "1"), ("row 1", "no prompt")),
