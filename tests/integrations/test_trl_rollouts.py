@@ -14,7 +14,8 @@ from flowtracer.credit import Calibrated, Credit, Weighting
 from flowtracer.integrations import trl_tables
 from flowtracer.integrations.trl import FlowCreditMixin
 from flowtracer.integrations.trl_parts import LengthSortedMixin
-from flowtracer.integrations.trl_rollouts import RELIED_ON, RolloutsMixin, summed
+from flowtracer.integrations.trl_rollouts import RELIED_ON, RolloutsMixin
+from flowtracer.integrations.trl_rows import summed
 from flowtracer.tasks import load_task
 from flowtracer.watching.formats import read_rollouts
 from flowtracer.watching.parts import logged_steps, part_path, read_part

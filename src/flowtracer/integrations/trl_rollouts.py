@@ -6,8 +6,8 @@ agree without a word. Steps that are not kept cost nothing. `RELIED_ON` is teste
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import isnan, nan
+from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from flowtracer.credit.credit import TokenCredit
+from flowtracer.integrations.trl_rows import or_none, real_tokens, rewarded, summed
 from flowtracer.integrations.trl_tables import add_to_table, begin_table
 from flowtracer.regions.offsets import decode_all_with_offsets, decode_text
 from flowtracer.scorers.batch import ScoreBatch
@@ -169,8 +170,8 @@ class RolloutLog(TrainerCallback):
                 step=step,
                 row=first + row,
                 advantage=advantages[first + row] if grouped else None,
-                reward=_or_none(rewards[first + row]),
-                rewards={name: _or_none(of[first + row]) for name, of in by_function.items()},
+                reward=or_none(rewards[first + row]),
+                rewards={name: or_none(of[first + row]) for name, of in by_function.items()},
             )
             for row, (tokens, prompt) in zip(chosen, texts, strict=True)
         }
@@ -247,58 +248,3 @@ class RolloutsMixin:
         self.rollout_log.begin(output)
         self.rollout_log.add(output)
         return output
-
-
-def rewarded(
-    known: WatchedRollout,
-    inputs: Mapping[str, Any],
-    place: int,
-    batch: ScoreBatch | None,
-    credit: TokenCredit | None,
-) -> WatchedRollout:
-    """A rollout with what its tokens were given; it is row `place` of the loss's inputs."""
-    mask = inputs["completion_mask"][place] > 0
-    count = int(mask.sum())
-    columns = slice(inputs["prompt_ids"].shape[1], None)
-    given = inputs["advantages"][place]
-    advantages = (
-        [float(given)] * count if given.dim() == 0 else given.expand(mask.shape)[mask].tolist()
-    )
-    tools = inputs.get("tool_mask")
-    values: dict[str, Any] = {
-        "advantages": advantages,
-        "candidates": [True] * count if tools is None else (tools[place] > 0)[mask].tolist(),
-    }
-    if credit is not None:
-        values["weights"] = credit.weights[place, columns][mask].tolist()
-        values["scores"] = credit.scores[place, columns][mask].tolist()
-    elif known.advantage is not None:  # all that credit did is in the advantages
-        scale = known.advantage
-        values["weights"] = [one / scale if scale else 1.0 for one in advantages]
-    if batch is not None:
-        values["candidates"] = batch.candidates[place, columns][mask].tolist()
-        values["answer"] = batch.answer[place, columns][mask].tolist()
-        values["answered"] = bool(batch.scorable[place])
-    return replace(known, **values)
-
-
-def real_tokens(output: Mapping[str, Any], part: str, row: int) -> list[int]:
-    """Token ids of a row's prompt or completion without padding."""
-    ids: list[int] = output[f"{part}_ids"][row][output[f"{part}_mask"][row] > 0].tolist()
-    return ids
-
-
-def summed(
-    by_function: Mapping[str, Sequence[float]], weights: Sequence[float], count: int
-) -> list[float]:
-    """Rewards of all functions as TRL sums them; nan where none of them gave one."""
-    columns = list(zip(weights, by_function.values(), strict=True))
-    totals = []
-    for row in range(count):
-        given = [weight * of[row] for weight, of in columns if not isnan(of[row])]
-        totals.append(sum(given) if given else nan)
-    return totals
-
-
-def _or_none(value: float) -> float | None:
-    return None if isnan(value) else value
