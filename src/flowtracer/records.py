@@ -1,6 +1,7 @@
 """Records of JSON Lines files: one strict reader, and the names that their fields go by."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -24,12 +25,20 @@ def first_field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((record[name] for name in names if record.get(name) is not None), None)
 
 
-def parse_record(line: bytes, *, longest: int = LONGEST_LINE) -> dict[str, Any]:
-    """The JSON object in a line. Raises ValueError with what is wrong, such as "is not UTF-8 text"."""
+def parse_record(
+    line: bytes, *, longest: int = LONGEST_LINE, finite: bool = False
+) -> dict[str, Any]:
+    """The JSON object in a line. Raises ValueError with what is wrong, such as "is not UTF-8 text".
+
+    finite: refuse NaN and infinite numbers, also those that are written out.
+    """
     if len(line) > longest:
         raise ValueError(f"is longer than {longest >> 20} MiB")
     try:
-        record = json.loads(line.decode("utf-8"))
+        strict: dict[str, Any] = (
+            {"parse_constant": _no_number, "parse_float": _finite} if finite else {}
+        )
+        record = json.loads(line.decode("utf-8"), **strict)
         if b"\\u" in line:
             json.dumps(record, ensure_ascii=False).encode()
     except UnicodeDecodeError:
@@ -41,6 +50,17 @@ def parse_record(line: bytes, *, longest: int = LONGEST_LINE) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError("is not a JSON object")
     return record
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(written: str) -> float:
+    value = float(written)
+    if not math.isfinite(value):
+        raise ValueError(f"{written[:20]} is too large a number")
+    return value
 
 
 def check_kind(value: Any, kind: Kind, name: str) -> None:

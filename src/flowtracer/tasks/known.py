@@ -12,7 +12,7 @@ LONGEST_VALUE = 100  # characters of what is compared as a value, our choice
 MOST_WORDS = 2  # of a value, our choice: "New York" is one, "the city of Paris" may be the same
 ROUNDED = 1e-3  # relative, our choice: numbers this close may be roundings of each other
 
-_COUNTDOWN = re.compile(r"Make (\d{1,9}) from (\d{1,9}(?:, \d{1,9}){1,9})\.")
+COUNTDOWN_PROBLEM = re.compile(r"Make (\d{1,9}) from (\d{1,9}(?:, ?\d{1,9}){1,9})\s?\.", re.ASCII)
 _WORD = re.compile(r"\\[A-Za-z]+|([A-Za-z]+|[$€£¥%])")  # LaTeX commands are none
 _NAMED = re.compile(r"^\s*[A-Za-z]\s*=")  # x = 4
 _APART = re.compile(r"\d\s+\d")
@@ -28,11 +28,9 @@ def grade_known(
     "#### 42" (GSM8K) with what follows. A text that is no plain value, such as a sentence or a worked
     solution, never makes an answer wrong; and an answer in another unit or order is not right.
     """
-    problem = _COUNTDOWN.fullmatch(question.strip())
+    problem = COUNTDOWN_PROBLEM.fullmatch(question.strip())
     if problem is not None:
-        numbers = [int(number) for number in problem[2].split(",")]
-        example = Example("", question, "", {"numbers": numbers, "target": int(problem[1])})
-        return grade_countdown(response, example) > 0
+        return solves(problem, response)
     reference = (reference or "").rpartition("####")[2].strip()
     if not reference:
         return None
@@ -43,6 +41,13 @@ def grade_known(
     if same:
         return True if reference == answer.strip() or _surely_equal(reference, answer) else None
     return False if _surely_different(reference, answer) else None
+
+
+def solves(problem: "re.Match[str]", response: str) -> bool:
+    """Whether a response solves a problem that `COUNTDOWN_PROBLEM` matched."""
+    numbers = [int(number) for number in problem[2].split(",")]
+    example = Example("", problem[0], "", {"numbers": numbers, "target": int(problem[1])})
+    return grade_countdown(response, example) > 0
 
 
 def _surely_equal(reference: str, answer: str) -> bool:

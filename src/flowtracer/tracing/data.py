@@ -3,6 +3,7 @@
 import math
 import os
 import reprlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +30,20 @@ class Unit(NamedTuple):
     first: int
     last: int  # inclusive
     text: str
+
+
+def units_of(text: str, offsets: Sequence[tuple[int, int]], *, first: int = 0) -> list[Unit]:
+    """Tokens whose characters overlap as one unit. first: number of the first token."""
+    units: list[Unit] = []
+    start = stop = 0
+    for token, (begin, end) in enumerate(offsets, start=first):
+        if units and begin < stop:
+            stop = max(stop, end)
+            units[-1] = Unit(units[-1].first, token, text[start:stop])
+        else:
+            start, stop = begin, end
+            units.append(Unit(token, token, text[start:stop]))
+    return units
 
 
 @dataclass(frozen=True)
@@ -90,16 +105,7 @@ class Trace:
     @property
     def units(self) -> tuple[Unit, ...]:
         """The pieces to show: tokens whose characters overlap are merged into one."""
-        units: list[Unit] = []
-        start = stop = 0
-        for token, (begin, end) in enumerate(self.offsets):
-            if units and begin < stop:
-                stop = max(stop, end)
-                units[-1] = Unit(units[-1].first, token, self.text[start:stop])
-            else:
-                start, stop = begin, end
-                units.append(Unit(token, token, self.text[start:stop]))
-        return tuple(units)
+        return tuple(units_of(self.text, self.offsets))
 
     def backbone(self, ratio: float = BACKBONE_RATIO) -> tuple[int, ...]:
         """Response tokens with the highest throughput: the top 40% (section 3.3 of the paper)."""

@@ -11,6 +11,7 @@ from flowtracer.flow import (
     Edge,
     Routes,
     answer_flow,
+    send_flow,
     smallest_edge_set,
     strongest_edges,
     strongest_routes,
@@ -54,6 +55,18 @@ def read_graph(
         smallest_edge_set(flow, ratio=BACKBONE_EDGE_RATIO, limit=BACKBONE_EDGE_LIMIT),
         strongest_routes(flow, response),
     )
+
+
+def layer_throughput(
+    attention: Tensor | AttentionRows, question: Tensor, answer: Tensor, answer_tokens: AnswerTokens
+) -> Tensor:
+    """Throughput (1, T) through one layer's attention alone, on the CPU; 0 where nothing flows.
+
+    question and answer: (1, T) as in `answer_flow`.
+    """
+    here = attention.device
+    sent = send_flow(attention, question.to(here), answer.to(here), answer_tokens=answer_tokens)
+    return sent.throughput.nan_to_num(nan=0.0, posinf=0.0).cpu()
 
 
 def count_passes() -> int:

@@ -13,11 +13,10 @@ from flowtracer.attention import (
     needs_tiles,
     select_layers,
 )
-from flowtracer.flow import send_flow
 from flowtracer.flow.solve import AttentionRows
 from flowtracer.scorers import ScoreOptions, score_tokens
 from flowtracer.scorers.batch import ScoreBatch
-from flowtracer.tracing.graph import TracedGraph, count_passes, read_graph
+from flowtracer.tracing.graph import TracedGraph, count_passes, layer_throughput, read_graph
 from flowtracer.tracing.scores import local_scores
 
 Progress = Callable[[str, int, int], None]
@@ -41,14 +40,9 @@ def read_model(
     layers: list[Tensor] = []
 
     def show(layer: int, attention: Tensor) -> None:
-        here = attention.device
-        sent = send_flow(
-            attention,
-            text.question.to(here),
-            text.answer.to(here),
-            answer_tokens=options.answer_tokens,
+        layers.append(
+            layer_throughput(attention, text.question, text.answer, options.answer_tokens)
         )
-        layers.append(sent.throughput.nan_to_num(nan=0.0, posinf=0.0).cpu())
 
     count = text.input_ids.shape[1]
     tiled = options.edges == "mean" and needs_tiles(model, count, options.tile_above)

@@ -132,13 +132,7 @@ def trace(
     if not answered.ids:
         raise ValueError("the response is empty; give its text, or leave it out to have one made")
     thinking = bool(opened_thought(asked.text))
-    weights = answer_weights(answer, answered, thinking=thinking)
-    if answer == "auto" and not bool(weights.any()):
-        answer = "last-line"
-        weights = answer_weights(answer, answered, thinking=thinking)
-    if not bool(weights.any()):
-        raise AnswerNotFound(_not_found(answer, answered.text), answered.text)
-
+    weights, answer = find_answer_tokens(answer, answered, thinking=thinking)
     users = token_weights(user_spans(tokenizer, asked.text, rendered.messages), asked.offsets) > 0
     sources = users if question == "user" else torch.ones_like(users)
     if not bool(sources.any()):
@@ -151,18 +145,46 @@ def trace(
         torch.tensor([0]), slice(end)
     )
     graph = read_model(model, text, options, by_layer=by_layer, scorers=scorers, progress=progress)
-    provenance = Provenance(
-        model=model_name or _model_name(model),
-        dtype=str(model.dtype).removeprefix("torch."),
-        layers=chosen,
-        answer_rule=_rule_name(answer),
-        answer_tokens=answer_tokens,
-        question=question,
-        versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
-        edges=edges,
-    )
+    name = model_name or _model_name(model)
+    provenance = provenance_of(model, name, chosen, options, _rule_name(answer), question)
     made = assemble(asked, answered, users, weights, graph, provenance)
     return replace(made, matched_rule=_matched(answer, answered.text, thinking), cut_off=cut_off)
+
+
+def find_answer_tokens(
+    answer: AnswerRule | TokenPositions, answered: TokenizedText, *, thinking: bool
+) -> tuple[Tensor, AnswerRule | TokenPositions]:
+    """Weight of each response token as answer (R,), and the rule that gave it.
+
+    Where "auto" finds nothing it is the last line. Raises AnswerNotFound.
+    """
+    rules = [answer, "last-line"] if isinstance(answer, str) and answer == "auto" else [answer]
+    for rule in rules:
+        weights = answer_weights(rule, answered, thinking=thinking)
+        if bool(weights.any()):
+            return weights, rule
+    raise AnswerNotFound(_not_found(rules[-1], answered.text), answered.text)
+
+
+def provenance_of(
+    model: PreTrainedModel,
+    name: str,
+    layers: tuple[int, ...],
+    options: ScoreOptions,
+    rule: str,
+    question: Question,
+) -> Provenance:
+    """How a trace was made. rule: the name of the answer rule."""
+    return Provenance(
+        model=name,
+        dtype=str(model.dtype).removeprefix("torch."),
+        layers=layers,
+        answer_rule=rule,
+        answer_tokens=options.answer_tokens,
+        question=question,
+        versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
+        edges=options.edges,
+    )
 
 
 def _count_tokens(progress: Progress, most: int, done: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from flowtracer.models import EMBEDDED, Loaded
@@ -16,7 +16,6 @@ from flowtracer.models.continuation import continue_prefixes, read_prefix
 from flowtracer.models.decoder import AttentionCaptureError, depth_of, layer_stack
 from flowtracer.models.generation import end_tokens
 from flowtracer.regions import TokenizedText, first_unknown, render_prompt, tokenize_prompt
-from flowtracer.scorers.responses import structural_vocabulary
 from flowtracer.workbench.fields import Refused
 from flowtracer.workbench.grading import grade
 from flowtracer.workbench.jobs import Job
@@ -81,11 +80,6 @@ class Engine:
         return end_tokens(self.model, self.tokenizer)
 
     @cached_property
-    def structural(self) -> Tensor:
-        """Which ids are delimiters, (V,) bool."""
-        return structural_vocabulary(self.tokenizer)
-
-    @cached_property
     def _reader(self) -> PreTrainedTokenizerBase:
         return copy.deepcopy(self.loaded.tokenizer)
 
@@ -107,7 +101,6 @@ class Engine:
             ends=self.ends,
             choose=lambda logits, rows: logits.argmax(-1)[rows],
         )
-        self.structural  # noqa: B018
 
     def check_known(self, text: TokenizedText) -> None:
         """Raise Refused if the embedded model has no word for something in a text."""

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from flowtracer.regions import TokenizedText, decode_with_offsets, opened_thought
+from flowtracer.tracing.data import units_of
 from flowtracer.workbench.fields import Refused
 
 KEPT = 200  # texts that the server knows, our choice
@@ -101,17 +102,8 @@ def make_text(
 
 
 def pieces(text: TokenizedText, *, first: int = 0) -> list[dict[str, Any]]:
-    """The pieces to show: tokens first..last, one token, or all tokens of one character."""
-    shown: list[dict[str, Any]] = []
-    start = stop = 0
-    for token, (begin, end) in enumerate(text.offsets, start=first):
-        if shown and begin < stop:
-            stop = max(stop, end)
-            shown[-1] |= {"text": text.text[start:stop], "last": token}
-        else:
-            start, stop = begin, end
-            shown.append({"text": text.text[start:stop], "first": token, "last": token})
-    return shown
+    """The units to show as plain data, see `units_of`."""
+    return [unit._asdict() for unit in units_of(text.text, text.offsets, first=first)]
 
 
 class TextStore:

@@ -1,9 +1,7 @@
 """A text traced from its token ids, for any answer, layers, edges and scorer."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any, get_args
 
 import torch
@@ -11,18 +9,22 @@ from torch import Tensor
 
 from flowtracer.attention import select_layers
 from flowtracer.attention.mean import Edges
-from flowtracer.flow import send_flow
 from flowtracer.flow.targeted import AnswerTokens
-from flowtracer.regions import TokenPositions, answer_weights, matched_rule
+from flowtracer.regions import TokenPositions, matched_rule
 from flowtracer.regions.prompts import Question
 from flowtracer.render.page_data import page_data
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.scorer import ScoreOptions
 from flowtracer.scorers.table import EXTRA_SCORERS, SCORERS, find_scorer, score_evidence
-from flowtracer.tracing.data import Provenance, Trace
-from flowtracer.tracing.graph import read_graph
-from flowtracer.tracing.scores import local_scores
-from flowtracer.tracing.trace import assemble
+from flowtracer.tracing.data import Trace
+from flowtracer.tracing.graph import layer_throughput, read_graph
+from flowtracer.tracing.scores import local_scores, text_batch
+from flowtracer.tracing.trace import (
+    AnswerNotFound,
+    assemble,
+    find_answer_tokens,
+    provenance_of,
+)
 from flowtracer.workbench.engine import Engine
 from flowtracer.workbench.evidence import LOCAL, cut, layers_of, matrix_of, read_evidence
 from flowtracer.workbench.fields import Refused, Request, choice, items, string
@@ -39,7 +41,7 @@ class Asked:
 
     answer: str | tuple[int, ...]
     options: ScoreOptions
-    question: str
+    question: Question
     scorer: str
 
 
@@ -70,7 +72,9 @@ def read_options(engine: Engine, request: Request, text: Text) -> Asked:
         ),
     )
     select_layers(options.layers, engine.depth)
-    question = choice(request, "question", get_args(Question), "prompt")
+    question: Question = choice(  # type: ignore[assignment]
+        request, "question", get_args(Question), "prompt"
+    )
     return Asked(read_answer(request, text), options, question, scorer)
 
 
@@ -99,22 +103,17 @@ def read_answer(request: Request, text: Text) -> str | tuple[int, ...]:
 def find_answer_weights(answer: str | tuple[int, ...], text: Text) -> tuple[Tensor, str]:
     """Weight of every response token as answer (R,), and the rule's name.
 
-    Where "auto" finds nothing it is the last line, as in `flowtracer trace`. Raises Refused where no
-    answer is found.
+    Raises Refused where no answer is found.
     """
-    rules: Sequence[str | TokenPositions] = [answer] if isinstance(answer, str) else []
-    if answer == "auto":
-        rules = ["auto", "last-line"]
-    elif not isinstance(answer, str):
-        rules = [TokenPositions(answer)]
-    for rule in rules:
-        weights = answer_weights(rule, text.answered, thinking=text.thinking)
-        if bool(weights.any()):
-            return weights, rule if isinstance(rule, str) else "marked by hand"
-    raise Refused(
-        f"no answer found by the rule {answer!r} in the response; choose another rule, or mark the answer "
-        "by dragging over it"
-    )
+    asked = answer if isinstance(answer, str) else TokenPositions(answer)
+    try:
+        weights, rule = find_answer_tokens(asked, text.answered, thinking=text.thinking)
+    except AnswerNotFound:
+        raise Refused(
+            f"no answer found by the rule {answer!r} in the response; choose another rule, or mark the "
+            "answer by dragging over it"
+        ) from None
+    return weights, rule if isinstance(rule, str) else "marked by hand"
 
 
 def trace_text(engine: Engine, text: Text, asked: Asked, job: Job) -> tuple[str, Trace]:
@@ -166,22 +165,16 @@ def is_local(scorer: str) -> bool:
 
 
 def _batch(engine: Engine, text: Text, weights: Tensor, question: str) -> ScoreBatch:
-    ids = torch.tensor([text.ids])
-    response = torch.arange(text.length)[None] >= text.start
-    sources = torch.tensor([[*text.user, *[False] * len(text.answered.ids)]])
-    if question == "prompt":
-        sources = ~response
-    elif not bool(sources.any()):
+    if question == "user" and not any(text.user):
         raise Refused("nobody knows what of this prompt the user wrote; use question 'prompt'")
-    return ScoreBatch(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        question=sources,
-        candidates=response,
-        answer=torch.cat([torch.zeros(text.start), weights])[None],
-        structural=engine.structural[ids.clamp(max=len(engine.structural) - 1)],
-        tokenizer=engine.tokenizer,
-    ).to(engine.model.device)
+    sources = [user or question == "prompt" for user in text.user]
+    batch = text_batch(
+        text.asked,
+        text.answered,
+        question=torch.tensor([*sources, *[False] * len(text.answered.ids)]),
+        answer=torch.cat([torch.zeros(text.start), weights]),
+    )
+    return replace(batch, tokenizer=engine.tokenizer).to(engine.model.device)
 
 
 def _flow(
@@ -207,21 +200,13 @@ def _flow(
     by_layer = []
     for layer in layers_of(engine, text.id, options):
         job.check()
-        sent = send_flow(
-            cut(layer, end), here.question, here.answer, answer_tokens=options.answer_tokens
+        by_layer.append(
+            layer_throughput(cut(layer, end), here.question, here.answer, options.answer_tokens)
         )
-        by_layer.append(sent.throughput.nan_to_num(nan=0.0, posinf=0.0).cpu())
     scores = local_scores(attention, here, evidence.layers, options)
     graph = replace(graph, scores=scores, by_layer=tuple(by_layer))
-    provenance = Provenance(
-        model=engine.name,
-        dtype=str(engine.model.dtype).removeprefix("torch."),
-        layers=evidence.layers,
-        answer_rule=rule,
-        answer_tokens=options.answer_tokens,
-        question=asked.question,
-        versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
-        edges=options.edges,
+    provenance = provenance_of(
+        engine.model, engine.name, evidence.layers, options, rule, asked.question
     )
     made = assemble(text.asked, text.answered, torch.tensor(text.user), weights, graph, provenance)
     if rule == "auto":
