@@ -3,6 +3,7 @@
 import html
 import json
 import os
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -26,13 +27,25 @@ VIEW_SCRIPTS = (
 
 def page_html(trace: "Trace") -> str:
     """The page: style, script and data inline. Token text is data, never markup."""
-    return Template(asset("page.html")).substitute(
-        title=html.escape(
-            f"Flow to {one_line(trace.answer)[:60]} - {one_line(trace.provenance.model)}"
-        ),
-        style="\n".join(map(asset, (*VIEW_STYLES, "page.css"))),
-        script="\n".join(map(asset, (*VIEW_SCRIPTS, "page.js"))),
-        data=script_json(page_data(trace)),
+    return framed(
+        "page.html",
+        title=f"Flow to {one_line(trace.answer)[:60]} - {one_line(trace.provenance.model)}",
+        styles=(*VIEW_STYLES, "page.css"),
+        scripts=(*VIEW_SCRIPTS, "page.js"),
+        data=page_data(trace),
+    )
+
+
+def framed(
+    body: str, *, title: str, styles: Sequence[str], scripts: Sequence[str], data: Any
+) -> str:
+    """A page that needs no other file. body, styles, scripts: names of assets; data: for the scripts."""
+    return Template(asset("frame.html")).substitute(
+        title=html.escape(title),
+        body=asset(body),
+        style="\n".join(map(asset, styles)),
+        script="\n".join(map(asset, scripts)),
+        data=script_json(data),
     )
 
 

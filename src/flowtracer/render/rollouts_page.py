@@ -1,11 +1,9 @@
 """Rollouts of a run as one HTML file that works offline: it contains no address of any kind."""
 
-import html
 from collections.abc import Mapping
-from string import Template
 from typing import Any
 
-from flowtracer.render.page import asset, script_json
+from flowtracer.render.page import framed
 from flowtracer.render.visible import one_line
 
 STYLES = ("theme.css", "page.css", "rollouts.css")
@@ -20,9 +18,10 @@ def rollouts_html(data: Mapping[str, Any]) -> str:
 
     data: of `watching.page_data`.
     """
-    return Template(asset("rollouts.html")).substitute(
-        title=html.escape(f"Rollouts of {one_line(data['title'])[:80]}"),
-        style="\n".join(map(asset, STYLES)),
-        script="\n".join(map(asset, SCRIPTS)),
-        data=script_json(data),
+    return framed(
+        "rollouts.html",
+        title=f"Rollouts of {one_line(data['title'])[:80]}",
+        styles=STYLES,
+        scripts=SCRIPTS,
+        data=data,
     )
