@@ -28,7 +28,6 @@ class LayerReader:
         check_memory(2 * 4 * batch * length * length, attention_mask.device, length)
         self.layers = layers
         self._show = show
-        self._edges = edges
         self._layer = MeanReader(attention_mask, layers[:1], edges=edges)  # the one that is read
         # Without a sink only at the end: "no-sink" takes the sink out of the mean, not of its parts.
         self._all = MeanReader(attention_mask, layers, edges=edges)
