@@ -31,7 +31,8 @@ def parse_body(body: bytes) -> dict[str, Any]:
         data = parse_record(body.removeprefix(BOM_UTF8), finite=True)
     except ValueError as error:
         said = str(error).partition(";")[0][:100]
-        raise Refused(f"the body must be a JSON object; it {said}") from None
+        said = said.replace("is not a JSON object", "must be a JSON object")
+        raise Refused(f"the body {said}") from None
     return data
 
 
