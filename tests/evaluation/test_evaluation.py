@@ -12,6 +12,8 @@ import pytest
 
 from flowtracer.evaluation.run import EvalSettings, evaluate
 from flowtracer.models.generation import Sampling
+from flowtracer.regions import render_prompt, tokenize_prompt
+from flowtracer.rollouts.rollout import Limits, read_rollout
 from flowtracer.tasks import load_task
 
 
@@ -55,6 +57,15 @@ def test_every_completion_is_written_and_summed_up(whole):
     assert summary["accuracy"]["value"] == pytest.approx(right)
     assert f"{100 * right:.1f}%" in printed and "pass@2" in printed
     assert len({row["response"] for row in rows}) > 24  # samples differ
+
+
+def test_completions_are_rollouts_that_other_commands_read(whole, embedded):
+    row = completions(whole[0])[0]
+    limits = Limits(vocabulary=len(embedded.tokenizer), max_tokens=1000)
+    rollout = read_rollout(embedded.tokenizer, row, 0, limits=limits)
+    prompt = render_prompt(embedded.tokenizer, row["prompt"])
+    assert rollout.prompt_ids == tuple(tokenize_prompt(embedded.tokenizer, prompt).ids)
+    assert embedded.tokenizer.decode(rollout.response_ids) == row["response"]
 
 
 def test_a_killed_evaluation_goes_on_to_the_same_result(whole, tmp_path):

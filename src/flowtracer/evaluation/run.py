@@ -61,6 +61,8 @@ def evaluate(
 ) -> EvalResult:
     """Complete every problem `samples` times, grade, write `completions.jsonl` and `summary.json`.
 
+    A row has what `flowtracer score` and `study gradient --rollouts` read: prompt, response and reward.
+
     Run again after a kill, it generates only what is missing; batches are fixed and seeded one by one, so
     the result is the same.
 
@@ -83,7 +85,8 @@ def _evaluate(
             example = task.examples[problem]
             reward = reward_of(asked, response, example)
             row = {"problem": problem, "id": example.id, "sample": sample, "reward": reward}
-            yield row | {"answer": example.answer, "response": response}
+            texts = {"prompt": task.prompt(example), "response": response}
+            yield row | {"answer": example.answer} | texts
 
     rows = resume_rows(
         folder / COMPLETIONS_FILE,
