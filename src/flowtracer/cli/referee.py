@@ -1,7 +1,7 @@
 """`flowtracer study value` and `gradient`: is a credit rule right?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from flowtracer.cli import options
 from flowtracer.cli.extras import needing
@@ -104,6 +104,13 @@ def gradient(
             options.MODEL, "Checkpoint of a run, to see alignment while it learns; repeat it."
         ),
     ] = None,
+    frozen: Annotated[
+        str | None,
+        options.option(
+            options.MODEL,
+            "Model that scores every rule's tokens as well, such as the run's first policy.",
+        ),
+    ] = None,
     dtype: options.Dtype = "float32",
     device: options.Device = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
@@ -169,10 +176,16 @@ def gradient(
     chosen = rule or ["flow@end=top/bottom", *(name for name in SCORERS if name != "flow")]
     rules = [one.name for one in parse_rules(["uniform", *(r for r in chosen if r != "uniform")])]
     questions = load_task(task, split=split, source=source, seed=seed)
+    loading: dict[str, Any] = {
+        "dtype": dtype,
+        "device": device,
+        "trust_remote_code": trust_remote_code,
+    }
+    scoring = None if frozen is None else load(frozen, **loading)
     figures = {}
     for policy in checkpoint or [model]:
         folder = out / Path(policy).name if checkpoint else out
-        loaded = load(policy, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        loaded = load(policy, **loading)
         groups = None
         if rollouts is not None:
             groups = read_groups(loaded, rollouts, most_tokens=32_768)
@@ -192,9 +205,12 @@ def gradient(
             seed=seed,
             dtype=dtype,
             rollouts=None if rollouts is None else sha256(rollouts),
+            frozen=frozen,
         )
         with progress_bar() as progress:
-            rows = run_gradient(study, loaded, questions, folder, groups=groups, progress=progress)
+            rows = run_gradient(
+                study, loaded, questions, folder, groups=groups, frozen=scoring, progress=progress
+            )
         table = write_report(study, rows, folder, command=command_line())
         print_report(table)
         figures[Path(policy).name] = json.loads((folder / "figures.json").read_text("utf-8"))

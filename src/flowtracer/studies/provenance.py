@@ -61,7 +61,9 @@ def shortened(settings: dict[str, Any]) -> dict[str, Any]:
     for name, value in settings.items():
         if isinstance(value, dict):
             short[name] = shortened(value)
-        elif name in ("model", "start_model", "task", "source") and isinstance(value, str):
+        elif name in ("model", "start_model", "frozen", "task", "source") and isinstance(
+            value, str
+        ):
             short[name] = model_name(value)
     return short
 

@@ -8,12 +8,24 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from flowtracer.credit.rules import parse_rules
 from flowtracer.evaluation.intervals import Interval
 from flowtracer.render.charts import CHANCE, PALETTE, REST, SMALL, label_ends, tidy, tints
+from flowtracer.studies.gradient.frozen import (
+    draw_frozen,
+    frozen_checkpoint_lines,
+    frozen_figures,
+    frozen_lines,
+)
 from flowtracer.studies.gradient.study import GradientStudy
 from flowtracer.studies.gradient.summary import Alignment, alignments, informative_batches
-from flowtracer.studies.table import PICTURE, table_lines, write_judged, write_table
+from flowtracer.studies.provenance import model_name
+from flowtracer.studies.table import (
+    PICTURE,
+    save_figure,
+    table_lines,
+    write_judged,
+    write_table,
+)
 from flowtracer.studies.verdicts import in_words, judge
 
 NAMED = 6  # rules with a colour of their own, as many as the palette has
@@ -34,9 +46,9 @@ def write_report(
     study: GradientStudy, rows: Sequence[dict[str, Any]], out: Path, *, command: str
 ) -> Path:
     """Write `table.md`, `figures.json` and `figure.png`; the table's path."""
-    names = [rule.name for rule in parse_rules(study.rules)]
-    found = alignments(rows, names, out, seed=study.seed)
+    found = alignments(rows, study.names, out, seed=study.seed)
     others = found[1:]
+    frozen = frozen_figures(rows, found, seed=study.seed)
     count = len(informative_batches(rows))
     verdicts = judge({one.name: one.differences for one in others}, seed=study.seed)
     paragraph = in_words(verdicts, baseline="uniform weights", units="batches", count=count)
@@ -48,12 +60,16 @@ def write_report(
         command=command,
         title="Alignment of gradients",
         what=_what(study, rows, count),
-        table=table_lines(COLUMNS, [_cells(one, words.get(one.name, "")) for one in ordered]),
+        table=[
+            *table_lines(COLUMNS, [_cells(one, words.get(one.name, "")) for one in ordered]),
+            *(["", *frozen_lines(frozen, model_name(study.frozen))] if study.frozen else []),
+        ],
         verdicts=verdicts,
         paragraph=paragraph,
         figures={
             "rules": [_plain(one) for one in found],
             "reward": float(np.mean([row["reward"] for row in rows])),
+            **({"frozen": [asdict(one) for one in frozen]} if frozen else {}),
         },
         figure=_bars(ordered[1:]),
     )
@@ -97,6 +113,17 @@ def write_checkpoints(reports: Mapping[str, Mapping[str, Any]], out: Path, *, co
         f"`{command}`",
     ]
     summary = {"checkpoints": steps, "differences": by_rule, "command": command}
+    picture = draw_frozen(reports, steps)
+    if picture is not None:
+        save_figure(picture, out / "frozen.png")
+        lines[-1:-1] = [
+            "## Frozen against current",
+            "",
+            *frozen_checkpoint_lines(reports),
+            "",
+            "![Agreement of the frozen model with each policy](frozen.png)",
+            "",
+        ]
     return write_table(out, lines, summary, figure)
 
 

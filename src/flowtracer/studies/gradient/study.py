@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flowtracer.credit import Credit, ScoreOptions, structural_vocabulary
-from flowtracer.credit.credit import credit_of_scores, token_scores
+from flowtracer.credit import structural_vocabulary
 from flowtracer.credit.rules import UNIFORM, Rule, parse_rules
 from flowtracer.credit.summary import effective_ratio, gini
 from flowtracer.gradients.backward import (
@@ -39,6 +38,7 @@ from flowtracer.storage import (
     resume_rows,
     write_rows,
 )
+from flowtracer.studies.gradient.agreement import agreement, with_frozen
 from flowtracer.studies.gradient.rollouts import (
     Group,
     RolloutBatch,
@@ -46,6 +46,7 @@ from flowtracer.studies.gradient.rollouts import (
     draw_groups,
     group_row,
 )
+from flowtracer.studies.gradient.weights import Weighing, rule_credits, weights_of
 from flowtracer.studies.provenance import note_environment
 from flowtracer.studies.resume import ROWS_FILE, STUDY_FILE, Progress
 from flowtracer.studies.sampling import Drawing
@@ -77,6 +78,7 @@ class GradientStudy:
     seed: int = 0
     dtype: str = "float32"  # lower precision loses small differences of gradients
     rollouts: str | None = None  # SHA-256 of a file of them, if they are not sampled
+    frozen: str | None = None  # a model that scores the rules' tokens as well
 
     def __post_init__(self) -> None:
         if self.batches < LEAST_BATCHES:
@@ -93,6 +95,12 @@ class GradientStudy:
         if not rules or rules[0].scorer != UNIFORM or len(rules) < 2:
             raise ValueError("rules must begin with 'uniform', followed by at least one other")
 
+    @property
+    def names(self) -> list[str]:
+        """Of all gradients but the reward's: the rules, and those scored by the frozen model."""
+        names = [rule.name for rule in parse_rules(self.rules)]
+        return names if self.frozen is None else with_frozen(names)
+
 
 def run_gradient(
     study: GradientStudy,
@@ -101,21 +109,23 @@ def run_gradient(
     folder: Path,
     *,
     groups: Sequence[Group] | None = None,
+    frozen: Loaded | None = None,
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a batch; its gradients are in the folder's `gradients`.
 
-    groups: rollouts to use instead of drawing them, as many as the batches take.
+    groups: rollouts to use instead of drawing them, as many as the batches take. frozen: the model that
+    the study names so, with the same tokenizer.
 
     Raises ValueError if the folder holds another study or is in use.
     """
     with lock(folder, "another study"):
         # More batches may be requested later; the first ones stay the same.
         check_settings(folder / STUDY_FILE, asdict(study), what="a study", free=("batches",))
-        work = _prepare(study, loaded, task, groups)
+        work = _prepare(study, loaded, task, groups, frozen)
         path = folder / ROWS_FILE
         (folder / GRADIENTS_FOLDER).mkdir(exist_ok=True)
-        shape = (len(work.rules) + 1, len(work.coordinates))
+        shape = (len(study.names) + 1, len(work.coordinates))
         complete = [
             row
             for row in read_rows(path, FIELDS)
@@ -148,17 +158,27 @@ class _Work:
     loaded: Loaded
     task: Task
     rules: Sequence[Rule]
-    credits: Sequence[Credit | None]
-    delimiters: Tensor
+    weighing: Weighing
+    frozen: Weighing | None
     parameters: Sequence[nn.Parameter]
     coordinates: Tensor
     groups: Sequence[Group] | None
-    answer: str  # the rule by which answers are found, where a credit rule names none
 
 
 def _prepare(
-    study: GradientStudy, loaded: Loaded, task: Task, groups: Sequence[Group] | None
+    study: GradientStudy,
+    loaded: Loaded,
+    task: Task,
+    groups: Sequence[Group] | None,
+    frozen: Loaded | None,
 ) -> _Work:
+    if (study.frozen is None) != (frozen is None):
+        raise ValueError("a study that names a frozen model needs it loaded, and no other does")
+    if frozen is not None and frozen.tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
+        raise ValueError(
+            f"frozen model {frozen.name} has another vocabulary than {loaded.name}; give an earlier "
+            "checkpoint of the same model"
+        )
     rules = parse_rules(study.rules)
     answer = task.answer_rule if groups is None else "auto"  # a file may hold answers of any task
     credits = [rule.credit(answer=answer) for rule in rules]
@@ -166,17 +186,17 @@ def _prepare(
         if groups is not None and credit is not None:
             credit.check_token_ids()
     parameters = chosen_parameters(loaded.model, study.parameters)
+    delimiters = structural_vocabulary(loaded.tokenizer)
     return _Work(
         study,
         loaded,
         task,
         rules,
-        credits,
-        structural_vocabulary(loaded.tokenizer),
+        Weighing(loaded, task, credits, answer, delimiters),
+        None if frozen is None else Weighing(frozen, task, credits, answer, delimiters),
         parameters,
         sampled_coordinates(parameters, study.coordinates, seed=study.seed),
         groups,
-        answer,
     )
 
 
@@ -201,7 +221,8 @@ def _make_rows(work: _Work, folder: Path, batches: Sequence[int]) -> Iterator[di
         groups = _groups_of(work, batch)
         informative = [group for group in groups if group.informative]
         weights: list[Tensor] = []
-        gradients = torch.zeros(len(work.rules) + 1, len(work.coordinates))
+        names = work.study.names
+        gradients = torch.zeros(len(names) + 1, len(work.coordinates))
         rewards = [reward for group in groups for reward in group.rewards]
         row = {
             "batch": batch,
@@ -213,48 +234,30 @@ def _make_rows(work: _Work, folder: Path, batches: Sequence[int]) -> Iterator[di
         }
         if informative:
             rollouts = batch_of(
-                work.loaded, informative, answer=work.answer, delimiters=work.delimiters
+                work.loaded,
+                informative,
+                answer=work.weighing.answer,
+                delimiters=work.weighing.delimiters,
             )
-            weights = _rule_weights(work, rollouts, informative)
+            own = rule_credits(work.weighing, rollouts, informative)
+            weights = weights_of(own, rollouts)
+            if work.frozen is not None:
+                frozen = rule_credits(work.frozen, rollouts, informative)
+                weights += weights_of(frozen[1:], rollouts)
+                row["frozen"] = {
+                    rule.name: agreement(current, other, rollouts.scored.candidates)
+                    for rule, current, other in zip(work.rules, own, frozen, strict=True)
+                    if current is not None and other is not None
+                }
             gradients = _gradients(work, rollouts, weights, total=len(rewards))
             row["rules"] = {
-                rule.name: _spread_of(weight, rollouts)
-                for rule, weight in zip(work.rules, weights, strict=True)
+                name: _spread_of(weight, rollouts)
+                for name, weight in zip(names, weights, strict=True)
             }
             row["answered"] = float(rollouts.scored.scorable.float().mean())
         with atomic_write(gradient_file(folder, batch)) as partial, partial.open("wb") as file:
             np.save(file, gradients.numpy())
         yield row
-
-
-def _rule_weights(work: _Work, rollouts: RolloutBatch, groups: Sequence[Group]) -> list[Tensor]:
-    """Weights of every rule, (N, T) each; rules that differ in selection or weighting share scores."""
-    by_graph: dict[tuple[ScoreOptions, str, Any], list[Credit]] = {}
-    for credit in work.credits:
-        if credit is not None and not credit.neutral:
-            key = (credit.options, credit.question, credit.answer)
-            by_graph.setdefault(key, []).append(credit)
-    weights: dict[int, Tensor] = {}
-    for (options, question, answer), members in by_graph.items():
-        batch = rollouts.scored
-        if question == "user" or answer != work.answer:
-            conversations = None
-            if question == "user":
-                examples = [work.task.examples[group.problem] for group in groups]
-                conversations = [work.task.prompt(example) for example in examples]
-            batch = batch_of(
-                work.loaded,
-                groups,
-                answer=answer,
-                delimiters=work.delimiters,
-                conversations=conversations,
-            ).scored
-        names = sorted({credit.scorer for credit in members})
-        scores = token_scores(work.loaded.model, batch, names, options)
-        for credit in members:
-            weights[id(credit)] = credit_of_scores(scores[credit.scorer], batch, credit).weights
-    uniform = torch.ones(rollouts.scored.input_ids.shape)
-    return [weights.get(id(credit), uniform) for credit in work.credits]
 
 
 def _gradients(
