@@ -27,7 +27,7 @@ FILES = {
 
 def run(*arguments, cwd, timeout=180):
     """`flowtracer ...` in a process of its own, offline."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "80"}
     return subprocess.run(
         [sys.executable, "-m", "flowtracer", *map(str, arguments)],
         cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout,
@@ -81,14 +81,14 @@ def test_the_same_command_gives_the_same_files(first_command, tmp_path):
 
 def test_show_makes_page_and_figures_again_without_a_model(first_command, tmp_path):
     out, first, _ = first_command
-    again = run("show", out / "trace.json", "--out", tmp_path, cwd=tmp_path)
+    again = call("show", out / "trace.json", "--out", tmp_path, cwd=tmp_path)
     assert again.returncode == 0
     assert again.stdout.split("Wrote")[0] == first.stdout.split("Wrote")[0]
     assert (tmp_path / "trace.html").read_bytes() == (out / "trace.html").read_bytes()
 
 
 def test_a_problem_is_answered_then_traced(tmp_path):
-    result = run(
+    result = call(
         "trace", "--problem", "Make 24 from 4, 6, 1.", "--out", "o", "--no-figures",
         "--layers", "all", "--answer", "boxed", "--answer-tokens", "relay", cwd=tmp_path,
     )  # fmt: skip
@@ -110,12 +110,12 @@ def test_files_and_rows_are_traced_as_they_are(tmp_path):
     ]
     (tmp_path / "d.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
     given = ("--prompt-file", "p.txt", "--response-file", "r.txt", "--question", "user")
-    assert run("trace", *given, "--out", "a", "--no-figures", cwd=tmp_path).returncode == 0
+    assert call("trace", *given, "--out", "a", "--no-figures", cwd=tmp_path).returncode == 0
     made = load_trace(tmp_path / "a" / "trace.json")
     assert made.response == "4 + 5 = 9, 9 * 1 = 9, yes.\n\\boxed{(4 + 5) * 1}"
     assert made.provenance.question == "user"
     given = ("--jsonl", "d.jsonl", "--row", "1", "--answer", "auto")
-    assert run("trace", *given, "--out", "b", "--no-figures", cwd=tmp_path).returncode == 0
+    assert call("trace", *given, "--out", "b", "--no-figures", cwd=tmp_path).returncode == 0
     made = load_trace(tmp_path / "b" / "trace.json")
     assert [made.token_text(i).strip() for i, r in enumerate(made.roles) if r == "answer"] == ["9"]
 
@@ -157,7 +157,7 @@ def test_bad_input_gets_one_sentence(arguments, words, tmp_path):
 
 
 def test_a_hub_that_cannot_be_reached_gets_one_sentence(tmp_path):
-    result = run("trace", "--model", "someone/some-model", "--problem", "x", cwd=tmp_path)
+    result = call("trace", "--model", "someone/some-model", "--problem", "x", cwd=tmp_path)
     refused(result, "someone/some-model", "hub")
 
 
@@ -202,7 +202,7 @@ def test_help_and_version_come_without_loading_torch(tmp_path):
 
 def test_a_real_model_answers_and_is_traced(real_model, tmp_path):
     real_model("smollm2")
-    result = run(
+    result = call(
         "trace", "--model", MODELS / "smollm2", "--problem", "What is 2 + 3?",
         "--max-new-tokens", "24", "--dtype", "float32", cwd=tmp_path,
     )  # fmt: skip

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from helpers.commands import call
 
 from flowtracer.evaluation.run import EvalSettings, evaluate
 from flowtracer.models.generation import Sampling
@@ -16,11 +17,13 @@ from flowtracer.regions import render_prompt, tokenize_prompt
 from flowtracer.rollouts.rollout import Limits, read_rollout
 from flowtracer.tasks import load_task
 
+WORDS = ["eval", "--problems", "24", "--responses", "2", "--temperature", "1", "--batch", "8",
+         "--max-new-tokens", "60"]  # fmt: skip
+
 
 def command(*options):
     pytest.importorskip("datasets", reason="needs the extra flowtracer[train]")
-    words = ["eval", "--problems", "24", "--responses", "2", "--temperature", "1", "--batch", "8"]
-    return [sys.executable, "-m", "flowtracer", *words, "--max-new-tokens", "60", *options]
+    return [sys.executable, "-m", "flowtracer", *WORDS, *options]
 
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -102,7 +105,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_result(whole, tmp_path):
     ],
 )
 def test_mistakes_get_one_sentence(whole, options, message):
-    ended = run(whole[0].parent, *options)
+    ended = call(*WORDS, *options, cwd=whole[0].parent)
     assert ended.returncode != 0 and message in ended.stderr
     assert "Traceback" not in ended.stderr
 
