@@ -39,15 +39,16 @@ MAY_IMPORT = {
     "watching": "records render storage",
     "evaluation": "models regions storage tasks",
     "rollouts": "attention credit models records regions scorers storage",
-    "integrations": "attention credit gradients models regions scorers tasks watching",
+    "integrations": "attention credit gradients models regions scorers service tasks watching",
     "training": "credit flow gradients integrations models option_names records regions render storage tasks "
     "watching",
     "studies": "attention credit evaluation flow gradients intervention math_answers models records regions "
     "render rollouts scorers storage tasks training",
+    "service": "attention credit models storage workbench",
     "workbench": "attention flow intervention math_answers models records regions render "
     "scorers tasks tracing",
-    "cli": "credit evaluation models option_names records regions render rollouts scorers storage studies "
-    "tasks tracing training watching workbench",
+    "cli": "credit evaluation models option_names records regions render rollouts scorers service "
+    "storage studies tasks tracing training watching workbench",
 }
 KERNELS = "src/flowtracer/kernels"  # Triton passes arguments by position
 STILL_POSITIONAL = {"_attention", "score"}

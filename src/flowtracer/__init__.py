@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from flowtracer.models import ModelError, load
     from flowtracer.regions import TokenPositions, find_answer
     from flowtracer.scorers import ScoreOptions
+    from flowtracer.service.client import ScorerClient
+    from flowtracer.service.rows import TokenWeights
+    from flowtracer.service.scorer import Scorer
     from flowtracer.tracing.data import Trace
     from flowtracer.tracing.file import TraceFileError, load_trace, save_trace
     from flowtracer.tracing.trace import AnswerNotFound, trace
@@ -43,6 +46,9 @@ _NAMES = {
     "models": ("ModelError", "load"),
     "regions": ("TokenPositions", "find_answer"),
     "scorers": ("ScoreOptions",),
+    "service.client": ("ScorerClient",),
+    "service.rows": ("TokenWeights",),
+    "service.scorer": ("Scorer",),
     "tracing.data": ("Trace",),
     "tracing.file": ("TraceFileError", "load_trace", "save_trace"),
     "tracing.trace": ("AnswerNotFound", "trace"),

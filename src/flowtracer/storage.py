@@ -18,6 +18,7 @@ Json = TypeVar("Json", dict[str, Any], list[Any])
 # Half a character, such as of a file's odd name, becomes the escape that JSON has for it.
 TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
 PARTIAL = ".partial"  # end of the name of a file that is being written
+MANIFEST_FILE = "manifest.json"  # size and hash of every other file of a folder, written last
 LOCK_FILE = ".lock"  # in a folder that a process has for itself
 _open_partials: set[Path] = set()
 
@@ -204,6 +205,37 @@ def remove_partials(folder: Path, *, age: float = 0.0) -> None:
         with suppress(FileNotFoundError):  # another process finished it
             if time.time() - partial.stat().st_mtime >= age:
                 partial.unlink()
+
+
+def write_manifest(folder: Path, files: Iterable[Path]) -> None:
+    """Write down size and hash of these files of a folder."""
+    entries = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(files)
+        if path.name != MANIFEST_FILE
+    }
+    write_json(folder / MANIFEST_FILE, {"files": entries})
+
+
+def damaged_file(folder: Path) -> Path | None:
+    """The first file that is missing or not what the manifest says; the manifest if it is damaged."""
+    try:
+        files = read_json(folder / MANIFEST_FILE, dict)["files"]
+        for name, entry in files.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != entry["bytes"]:
+                return path
+        for name, entry in files.items():
+            if sha256(folder / name) != entry["sha256"]:
+                return folder / name
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return folder / MANIFEST_FILE
+    return None
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder has a manifest and every file is what it says."""
+    return (folder / MANIFEST_FILE).exists() and damaged_file(folder) is None
 
 
 def sha256(path: Path) -> str:

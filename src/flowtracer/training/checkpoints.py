@@ -12,9 +12,8 @@ from typing import Any
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from flowtracer.storage import read_json, sha256, write_json
+from flowtracer.storage import MANIFEST_FILE, damaged_file, read_json, write_manifest
 
-MANIFEST_FILE = "manifest.json"
 STATE_FILE = "trainer_state.json"
 # Files of a checkpoint that only a resumed run needs.
 RUN_STATE = (MANIFEST_FILE, "optimizer", "scheduler", "rng_state", "trainer_state", "scaler")
@@ -32,37 +31,6 @@ class CheckpointManifest(TrainerCallback):
         if state.is_world_process_zero:
             folder = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
             write_manifest(folder, (path for path in folder.rglob("*") if path.is_file()))
-
-
-def write_manifest(folder: Path, files: Iterable[Path]) -> None:
-    """Write down size and hash of these files of a folder."""
-    entries = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in sorted(files)
-        if path.name != MANIFEST_FILE
-    }
-    write_json(folder / MANIFEST_FILE, {"files": entries})
-
-
-def damaged_file(folder: Path) -> Path | None:
-    """The first file that is missing or not what the manifest says; the manifest if it is damaged."""
-    try:
-        files = read_json(folder / MANIFEST_FILE, dict)["files"]
-        for name, entry in files.items():
-            path = folder / name
-            if not path.is_file() or path.stat().st_size != entry["bytes"]:
-                return path
-        for name, entry in files.items():
-            if sha256(folder / name) != entry["sha256"]:
-                return folder / name
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return folder / MANIFEST_FILE
-    return None
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether the folder has a manifest and every file is what it says."""
-    return (folder / MANIFEST_FILE).exists() and damaged_file(folder) is None
 
 
 def checkpoints(folder: Path) -> list[Path]:

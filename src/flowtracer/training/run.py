@@ -15,14 +15,13 @@ from flowtracer.integrations.trl_rollouts import RolloutsMixin
 from flowtracer.models import EMBEDDED, model_path
 from flowtracer.models.decoding import decode_fast
 from flowtracer.regions.prompts import render_template
-from flowtracer.storage import check_settings, lock
+from flowtracer.storage import check_settings, is_complete, lock
 from flowtracer.tasks import Task, load_task
 from flowtracer.training.arguments import RunSettings, trusts_code
 from flowtracer.training.checkpoints import (
     CheckpointManifest,
     hand_over,
     has_run,
-    is_complete,
     is_last_step,
     last_checkpoint,
     remove_run,

@@ -1,0 +1,1 @@
+"""A scorer that needs no trainer: token ids in, weights out, in this process or over HTTP."""

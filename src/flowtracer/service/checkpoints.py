@@ -1,0 +1,115 @@
+"""Which checkpoint of a folder is the newest that was written to its end."""
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowtracer.storage import MANIFEST_FILE, damaged_file
+
+_NUMBER = re.compile(r"[0-9]+$")
+_WEIGHTS = ("model.safetensors.index.json", "model.safetensors")  # as transformers names them
+LARGEST_HEADER = 100_000_000  # bytes, as the safetensors package takes them
+Look = tuple[tuple[str, int, int], ...]  # name, size and time of each file
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder of a model. step: the number that its name ends in."""
+
+    folder: Path
+    step: int
+
+
+def step_of(folder: Path) -> int | None:
+    """The number that a folder's name ends in, such as 60 of `checkpoint-60` or `global_step_60`."""
+    match = _NUMBER.search(folder.name)
+    return int(match[0]) if match else None
+
+
+def find_checkpoints(folder: Path) -> list[Checkpoint]:
+    """Folders inside of a folder whose name ends in a number, the highest first."""
+    if not folder.is_dir():
+        return []
+    found = [
+        Checkpoint(path, step)
+        for path in folder.iterdir()
+        if (step := step_of(path)) is not None and path.is_dir() and not path.name.startswith(".")
+    ]
+    return sorted(found, key=lambda one: one.step, reverse=True)
+
+
+class Watcher:
+    """Looks for a newer checkpoint; one that is still being written is left alone.
+
+    A folder with `flowtracer train`'s manifest, which is written last, is complete if all files are what
+    it says. Any other is complete if the weights are as long as their own headers say, every file of
+    an index is there, and nothing in the folder changed between two looks.
+    """
+
+    def __init__(self, folder: Path, *, every: int = 1) -> None:
+        """every: steps that a checkpoint must be ahead of the one in use."""
+        if every < 1:
+            raise ValueError(f"refresh every {every} steps is not possible; use 1 or more")
+        self.folder, self.every = Path(folder), every
+        self._looks: dict[Path, Look] = {}
+
+    def newer(self, step: int | None) -> Checkpoint | None:
+        """The newest complete checkpoint that is `every` steps ahead; None if there is none.
+
+        step: of the checkpoint in use; None if none was read yet, which counts as step 0.
+        """
+        looks: dict[Path, Look] = {}
+        found = None
+        for checkpoint in find_checkpoints(self.folder):
+            if checkpoint.step < (step or 0) + self.every:
+                break
+            if self._complete(checkpoint.folder, looks):
+                found = checkpoint
+                break
+        self._looks = looks
+        return found
+
+    def _complete(self, folder: Path, looks: dict[Path, Look]) -> bool:
+        try:
+            if (folder / MANIFEST_FILE).exists():
+                return damaged_file(folder) is None
+            if not weights_complete(folder):
+                return False
+            looks[folder] = tuple(
+                (path.name, stat.st_size, stat.st_mtime_ns)
+                for path in sorted(folder.iterdir())
+                for stat in (path.stat(),)
+            )
+        except OSError:  # it is being removed, say
+            return False
+        return self._looks.get(folder) == looks[folder]
+
+
+def weights_complete(folder: Path) -> bool:
+    """Whether a folder has a config and safetensors files that are as long as their headers say."""
+    found = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if found is None or not (folder / "config.json").is_file():
+        return False
+    try:
+        if found.suffix == ".json":
+            names = set(json.loads(found.read_bytes())["weight_map"].values())
+            return bool(names) and all(_full_length(folder / name) for name in names)
+        return _full_length(found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _full_length(path: Path) -> bool:
+    """Whether a safetensors file has all bytes that its header names."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else LARGEST_HEADER
+        if length >= min(size, LARGEST_HEADER):
+            return False
+        header: dict[str, Any] = json.loads(file.read(length))
+    ends = [one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"]
+    return bool(ends) and size == 8 + length + max(ends)
