@@ -10,6 +10,7 @@ from flowtracer.attention.memory import dense_limit
 from flowtracer.attention.shared_prompt import shared_prompt_attention
 from flowtracer.attention.tiles import TiledAttention, can_tile, tiled_attention
 from flowtracer.models.decoder import device_of, find_decoder
+from flowtracer.models.pictures import ModelInputs, looks_ahead
 
 
 def auto_attention(
@@ -22,22 +23,27 @@ def auto_attention(
     shared: int = 0,
     tiles: bool = True,
     tile_above: int | None = None,
+    model_inputs: ModelInputs | None = None,
     progress: Progress | None = None,
 ) -> Tensor | TiledAttention:
     """`mean_attention`, or in place of it the same numbers at a lower price.
 
     In tiles, where `tiles` allows it: a single text without padding for which `needs_tiles`. On a
     shared prompt: where the first `shared` columns are the same in every row and without padding.
-    Edges other than "mean" are not read in tiles.
+    Edges other than "mean" are not read in tiles, nor are pictures whose tokens attend to later ones. A
+    prompt with pictures is not shared.
 
     Raises as `mean_attention`.
     """
     rows, length = input_ids.shape
     unpadded = attention_mask is None or bool(attention_mask.all())
     can_be_tiled = tiles and rows == 1 and unpadded and edges == "mean"
+    can_be_tiled = can_be_tiled and not (model_inputs is not None and looks_ahead(model))
     if can_be_tiled and needs_tiles(model, length, tile_above):
-        return tiled_attention(model, input_ids, layers=layers, progress=progress)
-    if shared:
+        return tiled_attention(
+            model, input_ids, layers=layers, model_inputs=model_inputs, progress=progress
+        )
+    if shared and model_inputs is None:
         device = device_of(find_decoder(model))
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         return shared_prompt_attention(
@@ -49,7 +55,13 @@ def auto_attention(
             edges=edges,
         )
     return mean_attention(
-        model, input_ids, attention_mask, layers=layers, edges=edges, progress=progress
+        model,
+        input_ids,
+        attention_mask,
+        layers=layers,
+        edges=edges,
+        model_inputs=model_inputs,
+        progress=progress,
     )
 
 

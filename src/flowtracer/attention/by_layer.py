@@ -10,6 +10,7 @@ from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.attention.mean import Edges, MeanReader
 from flowtracer.attention.memory import check_memory
 from flowtracer.models.decoder import depth_of, device_of, find_decoder
+from flowtracer.models.pictures import ModelInputs
 
 ShowLayer = Callable[[int, Tensor], None]  # the layer's number, its mean over heads (B, T, T)
 
@@ -62,6 +63,7 @@ def attention_by_layer(
     *,
     layers: Layers = "middle",
     edges: Edges = "mean",
+    model_inputs: ModelInputs | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """`mean_attention` of texts without padding; `show` gets each layer's matrix on the way.
@@ -72,5 +74,5 @@ def attention_by_layer(
     chosen = select_layers(layers, depth_of(model))
     mask = torch.ones_like(input_ids, device=device_of(find_decoder(model)))
     reader = LayerReader(mask, chosen, show, edges=edges)
-    read_attention(model, input_ids, None, [reader], progress=progress)
+    read_attention(model, input_ids, None, [reader], model_inputs=model_inputs, progress=progress)
     return reader.finish()

@@ -6,7 +6,7 @@ model is switched to ours for the length of one pass and is exactly what it was 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -25,6 +25,14 @@ from flowtracer.models.decoder import (
     find_decoder,
     first_layers_only,
     is_sharded,
+)
+from flowtracer.models.pictures import (
+    ModelInputs,
+    as_model_inputs,
+    check_pictured,
+    has_pictures,
+    looks_ahead,
+    run_with_pictures,
 )
 from flowtracer.models.swap import Mask, check_causal, swapped_attention
 
@@ -49,6 +57,7 @@ class LayerCall:
     chosen: bool  # whether the layer is one of those to visit
     last: bool  # whether its output is not needed, because no layer runs behind it or ours is not asked
     logsumexp: Tensor | None = None  # (B, Hq, T) float32, where the attention function gave it
+    by_mask: bool = False  # whether only the mask says what a query sees, later tokens included
 
     def take(self, rows: Tensor | slice, columns: slice) -> "LayerCall":
         """Some rows (indices) and a range of columns, the same of queries and keys."""
@@ -68,6 +77,8 @@ class LayerCall:
     @property
     def says_window(self) -> bool:
         """Whether what a query sees is known without a mask: everything before it, or a window."""
+        if self.by_mask:
+            return False
         kinds = getattr(getattr(self.module, "config", None), "layer_types", None) or {}
         kind = kinds[self.layer] if kinds else "full_attention"
         named = self.arguments.get("sliding_window") is not None
@@ -118,10 +129,11 @@ def layer_call(
     *,
     chosen: bool,
     last: bool,
+    by_mask: bool = False,
 ) -> LayerCall:
     """What transformers passes to an attention function, named.
 
-    states: queries, keys and values. arguments: what is passed by name.
+    states: queries, keys and values. arguments: what is passed by name. by_mask: see `LayerCall`.
 
     Raises AttentionCaptureError for attention that is not captured, see `check_causal`.
     """
@@ -145,6 +157,7 @@ def layer_call(
         arguments=rest,
         chosen=chosen,
         last=last,
+        by_mask=by_mask,
     )
 
 
@@ -166,12 +179,16 @@ def visit_layers(
     Layers behind it and the language-model head do not run, unless the model is sharded and has to be
     left at its end.
 
-    inputs: what the stack of layers is called with. mask: makes the attention mask, see transformers.
+    inputs: what the stack of layers is called with, or, where pictures are among it, the complete model.
+    mask: makes the attention mask, see transformers.
     progress: called with the layers done and the layers to do.
 
-    Raises AttentionCaptureError for a model or a layer whose attention cannot be captured.
+    Raises AttentionCaptureError for a model or a layer whose attention cannot be captured, and for tokens
+    that stand for pictures which are not among the inputs.
     """
     decoder = find_decoder(model)
+    check_pictured(model, inputs.get("input_ids"), inputs)
+    by_mask = has_pictures(inputs) and looks_ahead(model)
     sharded = is_sharded(model)
     top = max(layers)
     visited: set[int] = set()
@@ -194,6 +211,7 @@ def visit_layers(
             arguments,
             chosen=layer in layers,
             last=layer == top and not sharded,
+            by_mask=by_mask,
         )
         output = visit(call)
         visited.add(layer)
@@ -216,8 +234,12 @@ def visit_layers(
 def _run(model: nn.Module, inputs: Mapping[str, Any], count: int) -> None:
     """The first `count` layers of the model, at least."""
     decoder = find_decoder(model)
+    pictures = run_with_pictures(model) if has_pictures(inputs) else nullcontext()
     if is_sharded(model):
-        with first_layers_only(decoder, count):
+        with pictures, first_layers_only(decoder, count):
+            model(**inputs, logits_to_keep=1)
+    elif has_pictures(inputs):
+        with pictures:
             model(**inputs, logits_to_keep=1)
     else:
         decoder(**inputs)
@@ -230,6 +252,7 @@ def read_attention(
     readers: Sequence[AttentionReader],
     *,
     position_ids: Tensor | None = None,
+    model_inputs: ModelInputs | None = None,
     past: Cache | None = None,
     progress: Progress | None = None,
 ) -> None:
@@ -243,10 +266,12 @@ def read_attention(
     needs `position_ids`. Everything else as in `mean_attention`.
     """
     device = device_of(find_decoder(model))
+    known = as_model_inputs(model, model_inputs, input_ids)
+    pictures = {} if known is None else known.arguments(device)
     padded = attention_mask is not None and not bool(attention_mask.all())
     if attention_mask is not None and padded:
         attention_mask = attention_mask.to(device)
-        if position_ids is None:
+        if position_ids is None and not pictures:  # the model itself knows where pictures stand
             position_ids = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
     else:
         attention_mask = None  # lets the kernel use plain causality
@@ -275,7 +300,7 @@ def read_attention(
         "position_ids": position_ids,
         "past_key_values": past,
         "use_cache": past is not None,
-    }
+    } | pictures
     layers = {layer for reader in readers for layer in reader.layers}
     visit_layers(model, inputs, layers, visit, progress=progress)
 

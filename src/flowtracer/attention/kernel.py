@@ -41,8 +41,8 @@ def attend(
 
     Shapes: query (B, Hq, T, D), key and value (B, Hkv, K, D) with Hq a multiple of Hkv, sinks (Hq,).
     The queries are those of the last T of K tokens; keys before them come from a cache. mask: None
-    for plain causal attention, else (B or 1, 1 or Hq, T, K), bool (True = visible) or additive; it
-    must already be causal. window: without a mask, how many tokens a query sees, itself included.
+    for plain causal attention, else (B or 1, 1 or Hq, T, K), bool (True = visible) or additive, which
+    alone says what is seen. window: without a mask, how many tokens a query sees, itself included.
     `read(start, P)` gets P of queries start..start + rows, (B, Hq, rows, keys) with the keys after
     `keys` unseen; its memory is reused for the next block. logsumexp: (B, Hq, T) float32, filled
     with the logarithm of each softmax's denominator. Without `value` the result is None; else the output
@@ -67,7 +67,7 @@ def attend(
     position = torch.arange(key_count, device=query.device)
     for first in range(0, length, strip):
         last = min(first + strip, length)
-        seen = cached + last  # keys that some query of this strip can attend to
+        seen = _last_seen(mask, slice(first, last), cached + last, key_count)
         keys = key[:, :, :seen].to(dtype).reshape(pairs, seen, width).transpose(1, 2)
         values = None
         if value is not None:
@@ -108,6 +108,15 @@ def attend(
                 mixed = torch.bmm(weights.view(pairs, grouped * rows, seen), values)
                 output[:, start:stop] = mixed.view(batch, heads, rows, -1).transpose(1, 2)
     return output
+
+
+def _last_seen(mask: Tensor | None, queries: slice, causal: int, keys: int) -> int:
+    """How many keys some of the queries can attend to: those up to themselves, or all where a mask says so."""
+    if mask is None or causal == keys:
+        return causal
+    later = mask[:, :, queries, causal:]
+    visible = later if later.dtype == torch.bool else later > torch.finfo(later.dtype).min / 2
+    return keys if bool(visible.any()) else causal
 
 
 def _softmax_with_sinks(logits: Tensor, sinks: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from flowtracer.models.decoder import (
     device_of,
     find_decoder,
 )
+from flowtracer.models.pictures import ModelInputs, as_model_inputs
 
 Edges = Literal["mean", "no-sink", "value"]
 
@@ -180,6 +181,7 @@ def mean_attention(
     layers: Layers = "middle",
     edges: Edges = "mean",
     position_ids: Tensor | None = None,
+    model_inputs: ModelInputs | Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Attention averaged over the chosen layers and all their heads, (B, T, T) float32.
@@ -194,7 +196,9 @@ def mean_attention(
         attention_mask: (B, T), 0 at padding, on either side. None: no padding.
         layers: see `select_layers`. Default "middle", section 3.3 of the paper.
         edges: what an edge weighs, see `MeanReader`. Default "mean", the paper's.
-        position_ids: (B, T). None: counted from each row's first token.
+        position_ids: (B, T). None: counted from each row's first token, or as the model places pictures.
+        model_inputs: the processor's output (pixel values, grids, token types) for a text with pictures.
+            Where their tokens attend to later ones of the same picture (Gemma 3), so do rows here.
         progress: called with the layers done and the layers to do.
 
     On a GPU with Triton, rows are moved to the left or packed and layers are averaged by kernels; numbers
@@ -202,7 +206,8 @@ def mean_attention(
 
     Raises:
         AttentionCaptureError: the model's attention does not go through transformers' interface.
-        ValueError: shapes disagree, a layer does not exist, or T x T does not fit into memory.
+        ValueError: shapes disagree, a layer does not exist, T x T does not fit into memory, or pictures
+            and tokens do not belong together.
     """
     if input_ids.ndim != 2 or input_ids.shape[1] == 0:
         raise ValueError(f"input_ids has shape {tuple(input_ids.shape)}; it must be (B, T), T >= 1")
@@ -216,13 +221,21 @@ def mean_attention(
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     mask = mask.to(device)
     real = mask > 0
-    if edges != "value" and position_ids is None and maskless(model) and stand_together(real):
+    pictures = as_model_inputs(model, model_inputs, input_ids)
+    plain = edges != "value" and position_ids is None and pictures is None
+    if plain and maskless(model) and stand_together(real):
         check_memory(4 * real.numel() * real.shape[1], device, real.shape[1])
         mean = maskless_mean_attention(model, input_ids.to(device), real, chosen, progress=progress)
         if mean is not None:
             return without_sink(mean, real) if edges == "no-sink" else mean
     reader = MeanReader(mask, chosen, edges=edges)
     read_attention(
-        model, input_ids, attention_mask, [reader], position_ids=position_ids, progress=progress
+        model,
+        input_ids,
+        attention_mask,
+        [reader],
+        position_ids=position_ids,
+        model_inputs=pictures,
+        progress=progress,
     )
     return reader.finish()

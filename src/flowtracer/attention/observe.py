@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from flowtracer.attention.capture import LayerCall, layer_call
 from flowtracer.attention.causal import attend_causal, gives_logsumexp
 from flowtracer.models.decoder import find_decoder, kinds_of_layers
+from flowtracer.models.pictures import looks_ahead
 from flowtracer.models.swap import (
     named_attention,
     only_in_this_thread,
@@ -34,6 +35,7 @@ Observer = Callable[[LayerCall], None]
 class _Observation:
     layers: frozenset[int]
     observe: Observer
+    looks_ahead: bool = False  # whether picture tokens attend to later ones, as only the mask says
     seen: set[int] = field(default_factory=set)  # layers of the forward pass that runs
 
 
@@ -53,7 +55,7 @@ def observe_layers(model: nn.Module, layers: Collection[int], observe: Observer)
     that does not take its attention from transformers' interface.
     """
     decoder = find_decoder(model)
-    observation = _Observation(frozenset(layers), observe)
+    observation = _Observation(frozenset(layers), observe, looks_ahead(model))
     with restored_names(decoder) as before:
         switch(decoder, name=type(model).__name__)  # refuses a model that has no such switch
         for config, name in before:
@@ -117,6 +119,7 @@ def _attention(
     matrix = isinstance(attention_mask, Tensor) and attention_mask.ndim == 4
     mask = attention_mask if matrix else None
     call = layer_call(module, (query, key, value), mask, arguments, chosen=True, last=False)
+    call = replace(call, by_mask=matrix and observation.looks_ahead)
     plain = original == "sdpa" and attention_mask is None and not arguments.get("dropout")
     logsumexp = None
     if plain and call.window is None and gives_logsumexp(call):

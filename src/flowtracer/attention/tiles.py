@@ -5,8 +5,9 @@ softmax's denominator; `P[k, i] = exp(scale q_k . k_i - lse_k)` then gives any t
 again. Memory is linear in T; the price is one more product of queries and keys at every reading.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from flowtracer.models.decoder import (
     is_sharded,
     kinds_of_layers,
 )
+from flowtracer.models.pictures import ModelInputs, as_model_inputs, looks_ahead
 
 QUERIES = 64  # of one tile, our choice: with KEYS, a tile of 9 heads fits the second-level cache
 KEYS = 1024
@@ -142,18 +144,26 @@ def tiled_attention(
     input_ids: Tensor,
     *,
     layers: Layers = "middle",
+    model_inputs: ModelInputs | Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> TiledAttention:
     """What `mean_attention` gives, in memory linear in T; for texts without padding.
 
-    Shapes: input_ids (B, T), all of them real tokens.
+    Shapes: input_ids (B, T), all of them real tokens. model_inputs: see `mean_attention`.
 
-    Raises AttentionCaptureError for a model whose attention cannot be captured, or that is sharded.
+    Raises AttentionCaptureError for a model whose attention cannot be captured, or that is sharded, and
+    for pictures whose tokens attend to later ones (Gemma 3).
     """
     if not can_tile(model):
         raise AttentionCaptureError(
             f"{type(model).__name__} is sharded by FSDP or ZeRO-3, or attends in chunks, and is not read "
             "in tiles; use `mean_attention` and shorter texts"
+        )
+    pictures = as_model_inputs(model, model_inputs, input_ids)
+    if pictures is not None and looks_ahead(model):
+        raise AttentionCaptureError(
+            f"{type(model).__name__} lets tokens of a picture attend to later ones, which is not read in "
+            "tiles; use `mean_attention`"
         )
     chosen = select_layers(layers, depth_of(model))
     kept: dict[int, TiledLayer] = {}
@@ -167,7 +177,9 @@ def tiled_attention(
             )
         return output
 
-    inputs = {"input_ids": input_ids.to(device_of(find_decoder(model))), "use_cache": False}
+    device = device_of(find_decoder(model))
+    inputs: dict[str, Any] = {"input_ids": input_ids.to(device), "use_cache": False}
+    inputs |= {} if pictures is None else pictures.arguments(device)
     visit_layers(model, inputs, chosen, visit, mask=no_mask, progress=progress)
     return TiledAttention(tuple(kept[layer] for layer in chosen))
 

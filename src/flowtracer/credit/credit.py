@@ -4,6 +4,7 @@ Nothing about one odd response raises here: a response that cannot be scored has
 and is counted.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from flowtracer.credit.chunks import chunks
 from flowtracer.credit.selection import Selection, select
 from flowtracer.credit.weighting import Weighting, weigh
 from flowtracer.models.decoder import device_of, find_decoder
+from flowtracer.models.pictures import standing_for_pictures
 from flowtracer.regions import AnswerRule, find_answer
 from flowtracer.regions.prompts import Question
 from flowtracer.scorers import ScoreOptions, score_tokens
@@ -196,14 +198,20 @@ def token_scores(
     scorers = [find_scorer(name) for name in names]
     attention_only = all(scorer.needs == {"attention"} for scorer in scorers)
     on_gpu = attention_only and maskless(model)
+    pictures = batch.model_inputs is not None
+    rows = rows & ~_unpictured(model, batch)
     parts = chunks(
         batch,
         rows.nonzero()[:, 0],
-        after_answer=any(scorer.after_answer for scorer in scorers),
+        # Pictures in a tool's output may follow the answer, and have to be complete.
+        after_answer=pictures or any(scorer.after_answer for scorer in scorers),
         most=chunk or (CHUNK_ON_GPU if on_gpu else CHUNK),
         tokens=_most_tokens(model, on_gpu, chunk),
         # On a GPU two small forwards and a mask cost more than a prompt that runs again.
-        share_prompts=share_prompts and attention_only and not on_gpu and can_share(model),
+        share_prompts=share_prompts
+        and attention_only
+        and not (on_gpu or pictures)
+        and can_share(model),
     )
     # Before the first forward, or processes wait for each other.
     total = all_reduce_max(len(parts))
@@ -253,6 +261,21 @@ def concentration(scores: Tensor, candidates: Tensor) -> Tensor:
     scores = torch.where(candidates, scores, 0.0)
     top = select(scores, candidates, Selection(ratio=CONCENTRATION_RATIO))
     return (scores * top).sum(1) / scores.sum(1).clamp(min=torch.finfo(scores.dtype).tiny)
+
+
+def _unpictured(model: nn.Module, batch: ScoreBatch) -> Tensor:
+    """Rows with tokens that stand for pictures which are not there, (B,) bool; warned of."""
+    holds = standing_for_pictures(model, batch.input_ids) & (batch.attention_mask > 0)
+    missing = holds.any(1)
+    if batch.model_inputs is not None:
+        missing &= ~batch.model_inputs.pictured.to(missing.device)
+    if bool(missing.any()):
+        warnings.warn(
+            f"{int(missing.sum())} responses have tokens that stand for pictures which were not given as "
+            "`model_inputs`; they get no credit",
+            stacklevel=4,
+        )
+    return missing
 
 
 def _most_tokens(model: nn.Module, on_gpu: bool, chunk: int | None) -> int | None:

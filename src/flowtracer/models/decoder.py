@@ -21,6 +21,10 @@ SUPPORTED = (
 OTHER_INPUTS = re.compile("vision|visual|image|img|video|audio|speech|multimodal|vq_config")
 
 
+# Models that are read with their pictures; each is tested against eager attention.
+WITH_PICTURES = frozenset({"gemma3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"})
+
+
 class AttentionCaptureError(ValueError):
     """The model's attention cannot be captured; the message names its class and what is supported."""
 
@@ -83,8 +87,24 @@ def device_of(decoder: PreTrainedModel) -> torch.device:
 def find_decoder(model: nn.Module) -> PreTrainedModel:
     """The stack of layers without its head, taken out of FSDP, compiled and PEFT wrappers.
 
+    Of a model that takes pictures it is the part that reads text.
+
     Raises AttentionCaptureError for anything that is not a decoder-only model of transformers for
-    text.
+    text, or for text and pictures.
+    """
+    inner = unwrapped(model)
+    if getattr(inner.config, "is_encoder_decoder", False):
+        raise AttentionCaptureError(
+            f"{type(inner).__name__} is an encoder-decoder; supported are {SUPPORTED}"
+        )
+    check_inputs(inner.config, type(inner).__name__)
+    return inner.get_decoder()
+
+
+def unwrapped(model: nn.Module) -> PreTrainedModel:
+    """The model of transformers inside FSDP, compiled and PEFT wrappers.
+
+    Raises AttentionCaptureError for anything else, and for prompt-learning adapters.
     """
     inner: Any = getattr(model, "_orig_mod", model)
     inner = getattr(inner, "_fsdp_wrapped_module", inner)  # FSDP1; FSDP2 does not wrap
@@ -100,22 +120,29 @@ def find_decoder(model: nn.Module) -> PreTrainedModel:
         raise AttentionCaptureError(
             f"{type(model).__name__} is not a transformers model; supported are {SUPPORTED}"
         )
-    if getattr(inner.config, "is_encoder_decoder", False):
-        raise AttentionCaptureError(
-            f"{type(inner).__name__} is an encoder-decoder; supported are {SUPPORTED}"
-        )
-    check_text_only(inner.config, type(inner).__name__)
-    return inner.get_decoder()
+    return inner
 
 
-def check_text_only(config: PreTrainedConfig, name: str) -> None:
+def check_inputs(config: PreTrainedConfig, name: str) -> None:
+    """Raise AttentionCaptureError for a model that takes more than text and is not `WITH_PICTURES`.
+
+    name: of the model's class, for the error.
+    """
+    if config.model_type not in WITH_PICTURES:
+        read = ", ".join(sorted(WITH_PICTURES))
+        check_text_only(config, name, instead=f"a model of text only, or of the kinds {read}")
+
+
+def check_text_only(
+    config: PreTrainedConfig, name: str, *, instead: str = "a model of text only"
+) -> None:
     """Raise AttentionCaptureError for a model that takes images, video or audio beside its text.
 
-    It would be read without them. name: of the model's class, for the error.
+    It would be read without them. name: of the model's class, for the error. instead: what to use.
     """
     for key, value in vars(config).items():
         if OTHER_INPUTS.search(key) and isinstance(value, PreTrainedConfig | dict):
             raise AttentionCaptureError(
-                f"{name} takes images, video or audio (`{key}` in its config), which are not read "
-                "yet; use a model of text only"
+                f"{name} takes images, video or audio (`{key}` in its config), which are not read; "
+                f"use {instead}"
             )

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from flowtracer.models.pictures import ModelInputs
+
 
 @dataclass(frozen=True)
 class ScoreBatch:
@@ -20,6 +22,7 @@ class ScoreBatch:
     structural: Tensor | None = None  # bool, delimiters, for scorers and selections that ask
     steps: Tensor | None = None  # float, score of the step a token belongs to, 1 outside of steps
     tokenizer: PreTrainedTokenizerBase | None = None  # of the ids, for scorers that read text
+    model_inputs: ModelInputs | None = None  # pictures, and what the processor says of each token
 
     def take(self, rows: Tensor, columns: slice = slice(None)) -> "ScoreBatch":
         """Some rows (indices or bool) and a range of columns."""
@@ -27,13 +30,15 @@ class ScoreBatch:
         for field in fields(self):
             value = getattr(self, field.name)
             taken[field.name] = value[rows, columns] if isinstance(value, Tensor) else value
+        if self.model_inputs is not None:
+            taken["model_inputs"] = self.model_inputs.take(rows, columns)
         return ScoreBatch(**taken)
 
     def to(self, device: torch.device) -> "ScoreBatch":
         """The same on a device."""
         moved = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in moved.items():
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor | ModelInputs):
                 moved[name] = value.to(device)
         return ScoreBatch(**moved)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention import (
+    AttentionCaptureError,
     MeanReader,
     auto_attention,
     depth_of,
@@ -37,6 +38,10 @@ def gather_evidence(
     `score_tokens`. tiles: whether all scorers that read attention can do so from tiles.
     """
     evidence: dict[str, Any] = {}
+    if "model" in needs and batch.model_inputs is not None:
+        raise AttentionCaptureError(
+            "a scorer of another package reads texts only, and there are pictures; choose another scorer"
+        )
     if "heads" in needs or ("attention" in needs and options.heads != "all"):
         evidence |= _read_heads(model, batch, needs, options)
     elif "attention" in needs:
@@ -50,6 +55,7 @@ def gather_evidence(
             shared=shared,
             tiles=tiles,
             tile_above=options.tile_above,
+            model_inputs=batch.model_inputs,
         )
         kind = "attention" if isinstance(attention, Tensor) else "tiles"
         evidence |= {kind: attention, "layers": layers}
@@ -82,7 +88,9 @@ def _read_heads(
         chosen = rhythm_layers(options.layers, depth)
         heads = HeadReader(batch.attention_mask, batch.candidates, chosen)
         readers.append(heads)
-    read_attention(model, batch.input_ids, batch.attention_mask, readers)
+    read_attention(
+        model, batch.input_ids, batch.attention_mask, readers, model_inputs=batch.model_inputs
+    )
     if "attention" in needs:
         evidence |= {"attention": mean.finish(), "layers": layers}
     if "heads" in needs:
@@ -100,7 +108,9 @@ def _third_of_heads(
     choice), and the chosen heads weigh the same.
     """
     reader = HeadReader(batch.attention_mask, batch.candidates, layers)
-    read_attention(model, batch.input_ids, batch.attention_mask, [reader])
+    read_attention(
+        model, batch.input_ids, batch.attention_mask, [reader], model_inputs=batch.model_inputs
+    )
     span = reader.finish().span  # (B, layers * heads), layer by layer
     count = span.shape[1]
     rank = span.argsort(dim=1, stable=True).argsort(dim=1, stable=True)

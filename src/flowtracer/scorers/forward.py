@@ -17,6 +17,7 @@ from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from flowtracer.attention import AttentionCaptureError
 from flowtracer.models.decoder import device_of, find_decoder, is_sharded, layer_stack
+from flowtracer.models.pictures import check_pictured, run_with_pictures
 from flowtracer.models.swap import evaluating, only_in_this_thread
 from flowtracer.scorers.batch import ScoreBatch
 
@@ -61,9 +62,11 @@ def read_states(
             )
         if final:
             handles.append(decoder.register_forward_hook(only_in_this_thread(keep_final)))
-        with evaluating(model), torch.compiler.set_stance("force_eager"):
+        inputs = _inputs(model, batch)
+        check_pictured(model, inputs["input_ids"], inputs)
+        with run_with_pictures(model), torch.compiler.set_stance("force_eager"):
             # Entered at its top, where the hooks of sharding and placement are.
-            model(**_inputs(decoder, batch), logits_to_keep=1)
+            model(**inputs, logits_to_keep=1)
     except _Enough:
         pass
     finally:
@@ -134,18 +137,21 @@ def _answering(decoder: PreTrainedModel, answer: MoeModelOutputWithPast) -> Iter
             attributes["forward"] = before
 
 
-def _inputs(decoder: PreTrainedModel, batch: ScoreBatch) -> dict[str, Any]:
-    """What the model is called with; positions count the real tokens of a row."""
-    device = device_of(decoder)
+def _inputs(model: nn.Module, batch: ScoreBatch) -> dict[str, Any]:
+    """What the model is called with; positions count the real tokens of a row, or are the model's own."""
+    device = device_of(find_decoder(model))
+    pictures = {} if batch.model_inputs is None else batch.model_inputs.arguments(device)
     mask = batch.attention_mask.to(device)
     padded = not bool(mask.all())
     return {
         "input_ids": batch.input_ids.to(device),
         "attention_mask": mask if padded else None,
-        "position_ids": (mask.long().cumsum(1) - 1).clamp(min=0) if padded else None,
+        "position_ids": (mask.long().cumsum(1) - 1).clamp(min=0)
+        if padded and not pictures
+        else None,
         "use_cache": False,
         "return_dict": True,
-    }
+    } | pictures
 
 
 def _middle_layer(model: nn.Module) -> nn.Module:

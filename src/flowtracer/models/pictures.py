@@ -1,0 +1,294 @@
+"""What a processor makes of pictures and videos beside the tokens, split by the row that it belongs to.
+
+Processors lay the pictures of all rows end to end, some by patches, some by pictures, some by rows. Here
+every row has its own, so that rows can be taken out of a batch, repeated and put in another order.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowtracer.models.decoder import AttentionCaptureError, unwrapped
+from flowtracer.models.swap import evaluating
+
+# Of transformers' models and processors: tensors with an entry for each token (the last two dimensions
+# are rows and tokens), for each picture, and for each video; the first of a kind holds the pixels.
+BY_TOKEN = ("token_type_ids", "mm_token_type_ids", "position_ids")
+IMAGES = ("pixel_values", "pixel_attention_mask", "image_sizes", "image_grid_thw",
+          "image_position_ids", "spatial_shapes")  # fmt: skip
+VIDEOS = ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
+TYPES = BY_TOKEN[:2]  # 1 at tokens of pictures, 2 at those of videos
+IGNORED = ("input_ids", "attention_mask", "num_images", "num_tiles", "num_crops")
+# Models whose picture tokens attend to later ones of the same picture: only the mask says what they see.
+LOOKS_AHEAD = frozenset({"gemma3"})
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """Pictures and videos of B rows of tokens, and what the processor says of each token.
+
+    rows: of each row its own tensors, by the names of the model's arguments; empty for text alone.
+    tokens: tensors with an entry for each token, (..., B, T).
+    """
+
+    rows: tuple[Mapping[str, Tensor], ...]
+    tokens: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def take(self, rows: Tensor | slice, columns: slice = slice(None)) -> "ModelInputs":
+        """Some rows (indices, bool or a slice) and a range of columns."""
+        numbers = torch.arange(len(self.rows))[rows.cpu() if isinstance(rows, Tensor) else rows]
+        own = tuple(self.rows[number] for number in numbers.tolist())
+        tokens = {
+            name: value[..., numbers.to(value.device), :][..., columns]
+            for name, value in self.tokens.items()
+        }
+        return ModelInputs(own, tokens)
+
+    def to(self, device: torch.device) -> "ModelInputs":
+        """The same on a device."""
+        rows = tuple({name: value.to(device) for name, value in row.items()} for row in self.rows)
+        return ModelInputs(rows, {name: value.to(device) for name, value in self.tokens.items()})
+
+    @property
+    def pictured(self) -> Tensor:
+        """Which rows have pictures or videos, (B,) bool."""
+        return torch.tensor([bool(row) for row in self.rows])
+
+    def arguments(self, device: torch.device) -> dict[str, Tensor]:
+        """What the model is called with beside ids and mask; nothing if no row has a picture."""
+        names = {name for row in self.rows for name in row}
+        if not names:
+            return {}
+        laid = {
+            name: torch.cat([row[name] for row in self.rows if name in row]).to(device)
+            for name in sorted(names)
+        }
+        return laid | {name: value.to(device) for name, value in self.tokens.items()}
+
+
+def model_inputs(
+    model: nn.Module,
+    processed: Mapping[str, Any],
+    input_ids: Tensor,
+    *,
+    images: Sequence[int] | None = None,
+    tiles: Sequence[int] | None = None,
+) -> ModelInputs:
+    """What a processor gave, by rows.
+
+    Args:
+        processed: the processor's output, or other arguments of the model; ids and mask in it are not read.
+        input_ids: (B, T). Tensors with an entry for each token may be narrower: what they lack on the
+            right is text.
+        images: pictures of each row, (B,). None: counted by the tokens that stand for them.
+        tiles: entries of `pixel_values` of each row, (B,), where a picture has several.
+
+    Token types that the model takes and the processor left out are those of the ids.
+
+    Raises ValueError, in one sentence, for pictures that cannot be assigned to rows, and for inputs of
+    other kinds, such as audio.
+    """
+    values = {k: v for k, v in processed.items() if v is not None and k not in IGNORED}
+    unknown = sorted(set(values) - {*BY_TOKEN, *IMAGES, *VIDEOS})
+    if unknown:
+        raise ValueError(
+            f"model inputs {', '.join(unknown)} are not read; pictures and videos are, as "
+            f"{', '.join((*IMAGES, *VIDEOS))}"
+        )
+    tensors = {name: torch.as_tensor(value) for name, value in values.items()}
+    count, length = input_ids.shape
+    tokens = {
+        name: _widened(name, tensors[name], count, length) for name in BY_TOKEN if name in tensors
+    }
+    rows: list[dict[str, Tensor]] = [{} for _ in range(count)]
+    kinds = picture_tokens(model)
+    for names, token in ((IMAGES, kinds.get("image")), (VIDEOS, kinds.get("video"))):
+        of_kind = {name: tensors[name] for name in names if name in tensors}
+        if of_kind:
+            own = input_ids.new_zeros(count) if token is None else (input_ids == token).sum(1)
+            numbers = images if names is IMAGES else None
+            _split(of_kind, own.tolist(), rows, _merged(model), numbers, tiles)
+    if any(rows):
+        tokens |= _types(model, input_ids, kinds, tokens)
+    return ModelInputs(tuple(rows), tokens)
+
+
+def as_model_inputs(
+    model: nn.Module, given: "ModelInputs | Mapping[str, Any] | None", input_ids: Tensor
+) -> ModelInputs | None:
+    """What was given, by rows; None where no picture was. Raises ValueError as `model_inputs`."""
+    if given is None:
+        return None
+    made = given if isinstance(given, ModelInputs) else model_inputs(model, given, input_ids)
+    if len(made.rows) != len(input_ids):
+        raise ValueError(
+            f"model_inputs are of {len(made.rows)} rows but input_ids has {len(input_ids)}"
+        )
+    return made if any(made.rows) else None
+
+
+def picture_tokens(model: nn.Module) -> dict[str, int]:
+    """Ids of the tokens that stand for parts of an "image" and of a "video", where the model has them."""
+    config = unwrapped(model).config
+    found: dict[str, int] = {}
+    for kind in ("image", "video"):
+        for name in (f"{kind}_token_id", f"{kind}_token_index"):
+            token = getattr(config, name, None)
+            if isinstance(token, int):
+                found.setdefault(kind, token)
+    return found
+
+
+def standing_for_pictures(model: nn.Module, input_ids: Tensor) -> Tensor:
+    """Which tokens stand for parts of pictures or videos, bool in the shape of the ids."""
+    inside = torch.zeros_like(input_ids, dtype=torch.bool)
+    for token in picture_tokens(model).values():
+        inside |= input_ids == token
+    return inside
+
+
+def check_pictured(model: nn.Module, input_ids: Tensor | None, inputs: Mapping[str, Any]) -> None:
+    """Raise AttentionCaptureError if tokens stand for pictures that are not among the model's inputs."""
+    if input_ids is None or has_pictures(inputs):
+        return
+    count = int(standing_for_pictures(model, input_ids).sum())
+    if count:
+        raise AttentionCaptureError(
+            f"{count} tokens stand for a picture, which {type(unwrapped(model)).__name__} was not given; "
+            "pass what the processor made (pixel_values and so on) as `model_inputs`"
+        )
+
+
+def has_pictures(inputs: Mapping[str, Any]) -> bool:
+    """Whether a model that is called with these inputs gets pictures or videos."""
+    return any(inputs.get(names[0]) is not None for names in (IMAGES, VIDEOS))
+
+
+def looks_ahead(model: nn.Module) -> bool:
+    """Whether tokens of a picture attend to later ones of the same picture."""
+    return unwrapped(model).config.model_type in LOOKS_AHEAD
+
+
+@contextmanager
+def run_with_pictures(model: nn.Module) -> Iterator[None]:
+    """The complete model in evaluation mode, and what it keeps of a text's positions put back."""
+    kept = [
+        (module, module.rope_deltas) for module in model.modules() if hasattr(module, "rope_deltas")
+    ]
+    try:
+        with evaluating(model):
+            yield
+    finally:
+        for module, deltas in kept:
+            module.rope_deltas = deltas
+
+
+def _widened(name: str, value: Tensor, rows: int, length: int) -> Tensor:
+    if value.ndim < 2 or value.shape[-2] != rows or value.shape[-1] > length:
+        raise ValueError(
+            f"{name} has shape {tuple(value.shape)}, but there are {rows} rows of {length} tokens"
+        )
+    missing = length - value.shape[-1]
+    if missing and name == "position_ids":
+        raise ValueError(
+            f"position_ids has {value.shape[-1]} columns, but there are {length} tokens"
+        )
+    return nn.functional.pad(value, (0, missing)) if missing else value
+
+
+def _types(
+    model: nn.Module, input_ids: Tensor, kinds: Mapping[str, int], known: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Token types (B, T) that the model's forward takes and nobody gave."""
+    taken = signature(type(unwrapped(model)).forward).parameters
+    missing = [name for name in TYPES if name in taken and name not in known]
+    types = torch.zeros_like(input_ids)
+    for number, kind in enumerate(("image", "video"), start=1):
+        if kind in kinds:
+            types[input_ids == kinds[kind]] = number
+    return dict.fromkeys(missing, types)
+
+
+def _merged(model: nn.Module) -> int:
+    """Patches of a grid that one token stands for."""
+    vision: Any = getattr(unwrapped(model).config, "vision_config", None)
+    return int(getattr(vision, "spatial_merge_size", 1)) ** 2
+
+
+def _split(
+    values: Mapping[str, Tensor],
+    tokens: Sequence[int],
+    rows: list[dict[str, Tensor]],
+    merged: int,
+    numbers: Sequence[int] | None,
+    tiles: Sequence[int] | None,
+) -> None:
+    """Give each row its pictures. tokens: of each row, how many stand for pictures."""
+    names = list(values)
+    pixels = values[names[0]]
+    grid = next((value for name, value in values.items() if name.endswith("_grid_thw")), None)
+    by_row = grid is None and pixels.ndim > 4 and len(pixels) == len(rows)
+    if by_row:  # of every row as many pictures as the row with the most, filled up with empty ones
+        pictures = [int(count > 0) for count in tokens]
+        for row, count in enumerate(pictures):
+            if count:
+                rows[row] |= {name: value[row : row + 1] for name, value in values.items()}
+        return
+    sizes = [1] * len(pixels) if grid is None else grid.prod(-1).tolist()
+    counts = (
+        list(numbers) if numbers is not None else _pictures_of_rows(tokens, sizes, merged, grid)
+    )
+    if tiles is None and (len(counts) != len(rows) or sum(counts) != len(sizes)):
+        raise ValueError(
+            f"{len(sizes)} pictures came with {len(rows)} rows that have {sum(counts)}; give `images`, the "
+            "pictures of each row, and `tiles` where a picture is cut into several"
+        )
+    start = begin = tile = 0
+    for row, count in enumerate(counts):
+        stop, end = start + count, begin + sum(sizes[start : start + count])
+        last = tile + (count if tiles is None else tiles[row])
+        for name, value in values.items():
+            if name == names[0] and grid is not None:
+                part = value[begin:end]
+            elif tiles is not None and name in (
+                "pixel_values",
+                "pixel_attention_mask",
+                "spatial_shapes",
+            ):
+                part = value[tile:last]
+            else:
+                part = value[start:stop]
+            if count:
+                rows[row][name] = part
+        start, begin, tile = stop, end, last
+
+
+def _pictures_of_rows(
+    tokens: Sequence[int], sizes: Sequence[int], merged: int, grid: Tensor | None
+) -> list[int]:
+    """How many pictures each row has, by the number of tokens that stand for them."""
+    if grid is None:
+        each = sum(tokens) / max(1, len(sizes))  # tokens of a picture, of all the same
+        counts = [count / each if each else 0.0 for count in tokens]
+        fits = all(count == int(count) for count in counts)
+        wanted = [int(count) for count in counts]
+    else:
+        left, wanted, fits = [size // merged for size in sizes], [], True
+        for count in tokens:
+            number = 0
+            while count > 0 and left:
+                count -= left.pop(0)
+                number += 1
+            fits &= count == 0
+            wanted.append(number)
+    if not fits:
+        raise ValueError(
+            f"the rows hold {list(tokens)} tokens that stand for pictures, which are not those of "
+            f"{len(sizes)} pictures; pass ids and pictures of the same call of the processor"
+        )
+    return wanted
