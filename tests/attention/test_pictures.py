@@ -139,7 +139,7 @@ def test_layers_are_shown_one_by_one_and_average_to_the_mean(name):
 def test_pictures_of_another_batch_are_refused_in_one_sentence():
     model = picture_model("qwen2_5_vl")
     ids, mask, processed = picture_rows("qwen2_5_vl")
-    with pytest.raises(ValueError, match="the rows hold .* which are not those of 3 pictures"):
+    with pytest.raises(ValueError, match=r"the rows hold .* which are not those of 3 pictures"):
         mean_attention(model, ids.roll(1, 0), mask, model_inputs=processed)
     with pytest.raises(ValueError, match="model inputs input_features are not read"):
         mean_attention(model, ids, mask, model_inputs={"input_features": torch.zeros(1)})

@@ -1,7 +1,6 @@
 """Tiny random models that take pictures, and batches of rows with pictures of several sizes or none."""
 
 import torch
-from helpers.models import SIZE
 from transformers import (
     AutoModelForImageTextToText,
     Gemma3Config,
@@ -11,6 +10,7 @@ from transformers import (
 )
 
 from flowtracer.models.pictures import model_inputs
+from helpers.models import SIZE
 
 TOKENS = {"image_token_id": 90, "video_token_id": 91, "vision_start_token_id": 92,
           "vision_end_token_id": 93}  # fmt: skip

@@ -6,9 +6,9 @@ from helpers.kernels import CASES, case_errors, interpreted
 from helpers.models import ARCHITECTURES, random_model, texts
 
 from flowtracer.attention import mean_attention, select_layers, tiled_attention
-from flowtracer.attention.capture import read_attention
 from flowtracer.attention.maskless import maskless_mean_attention
 from flowtracer.attention.mean import MeanReader
+from flowtracer.attention.readers import read_attention
 from flowtracer.kernels.availability import kernels_everywhere
 
 pytestmark = interpreted

@@ -2,10 +2,11 @@
 
 from flowtracer.attention.auto import auto_attention, needs_tiles
 from flowtracer.attention.by_layer import attention_by_layer
-from flowtracer.attention.capture import AttentionReader, LayerCall, read_attention, visit_layers
+from flowtracer.attention.capture import LayerCall, visit_layers
 from flowtracer.attention.layers import select_layers
 from flowtracer.attention.mean import MeanReader, mean_attention
 from flowtracer.attention.observe import observe_layers, why_not_observed
+from flowtracer.attention.readers import AttentionReader, read_attention
 from flowtracer.attention.shared_prompt import can_share, shared_prompt_attention
 from flowtracer.attention.tiles import TiledAttention, tiled_attention
 from flowtracer.models.decoder import AttentionCaptureError, depth_of

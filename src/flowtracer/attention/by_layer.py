@@ -5,10 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from flowtracer.attention.capture import LayerCall, Progress, read_attention
+from flowtracer.attention.capture import LayerCall, Progress
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.attention.mean import Edges, MeanReader
 from flowtracer.attention.memory import check_memory
+from flowtracer.attention.readers import read_attention
 from flowtracer.models.decoder import depth_of, device_of, find_decoder
 from flowtracer.models.pictures import ModelInputs
 

@@ -111,7 +111,7 @@ def attend(
 
 
 def _last_seen(mask: Tensor | None, queries: slice, causal: int, keys: int) -> int:
-    """How many keys some of the queries can attend to: those up to themselves, or all where a mask says so."""
+    """How many keys a query of these can attend to: those up to the last one, or all if a mask says so."""
     if mask is None or causal == keys:
         return causal
     later = mask[:, :, queries, causal:]

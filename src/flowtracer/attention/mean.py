@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention.by_kernel import add_layer, kernel_reads
-from flowtracer.attention.capture import LayerCall, Progress, read_attention
+from flowtracer.attention.capture import LayerCall, Progress
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.attention.maskless import maskless, maskless_mean_attention
 from flowtracer.attention.memory import check_memory
+from flowtracer.attention.readers import read_attention
 from flowtracer.kernels.sequences import Sequences, stand_together
 from flowtracer.models.decoder import (
     AttentionCaptureError,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from flowtracer.attention.capture import read_attention
 from flowtracer.attention.layers import Layers, select_layers
 from flowtracer.attention.mean import Edges, MeanReader
+from flowtracer.attention.readers import read_attention
 from flowtracer.models.decoder import depth_of, is_sharded, kinds_of_layers
 
 
