@@ -5,11 +5,14 @@ OUT ?= runs/demo
 WORKERS ?= 2
 TORCH := $(shell sed -n 's/^torch==//p' requirements-dev.txt)
 VERL_VENV ?= .venv-verl
+SKYRL_VENV ?= .venv-skyrl
+SLIME ?= build/slime
 DOCS_VENV ?= .venv-docs
 VERL_TORCH := $(shell sed -n "s/^torch==//p" requirements-verl.txt)
+SKYRL_TORCH := $(shell sed -n "s/^torch==//p" requirements-skyrl.txt)
 CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test test-slow test-verl test-docs check bench gpu docs wheel clean
+.PHONY: help demo test test-slow test-verl test-slime test-docs check bench gpu docs wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | sort | awk '{name = $$1; $$1 = ""; printf "make %-10s%s\n", name, $$0}'
@@ -52,6 +55,20 @@ $(VERL_VENV)/ready: requirements-verl.txt pyproject.toml
 
 test-verl: $(VERL_VENV)/ready ## test the plug-in for verl in an environment of its own (.venv-verl)
 	OMP_NUM_THREADS=1 $(VERL_VENV)/bin/python -m pytest tests_verl
+
+$(SKYRL_VENV)/ready: requirements-skyrl.txt pyproject.toml
+	$(PYTHON) -m venv $(SKYRL_VENV)
+	$(SKYRL_VENV)/bin/pip install --quiet --no-deps "torch==$(SKYRL_TORCH)+cpu" \
+	  || $(SKYRL_VENV)/bin/pip install --quiet --no-deps --index-url $(CPU_TORCH_INDEX) "torch==$(SKYRL_TORCH)"
+	$(SKYRL_VENV)/bin/pip install --quiet --no-deps --requirement requirements-skyrl.txt
+	$(SKYRL_VENV)/bin/pip install --quiet --no-deps --editable .
+	touch $@
+
+build/slime:
+	git clone --quiet --depth 1 --branch v0.3.1 https://github.com/THUDM/slime $@
+
+test-slime: $(SKYRL_VENV)/ready $(SLIME) ## test the plug-in for slime against its source (SLIME=FOLDER)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(abspath $(SLIME)) $(SKYRL_VENV)/bin/python -m pytest tests_slime
 
 test-docs: $(VENV)/dev ## run the commands of the tutorials and the examples
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/documentation

@@ -1,0 +1,152 @@
+"""Flow credit in slime: each token's advantage times its weight.
+
+    --custom-advantage-function-path flowtracer.integrations.slime.compute_advantages
+    --custom-megatron-init-path flowtracer.integrations.slime.check_start
+    --custom-config-path FILE    # YAML: flow_credit: {url: http://HOST:8642, token: ...}
+
+slime trains Megatron models, whose attention cannot be read, so the weights come from a scorer of its own
+(`scored`). The advantages are slime's, by whichever of its estimators is chosen.
+"""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor
+
+from flowtracer.integrations.scored import (
+    KEY,
+    ResponseWeights,
+    ScorerSettings,
+    check_server,
+    own_scorer,
+    read_settings,
+    response_weights,
+    weight_figures,
+    weighted,
+)
+
+# Estimators whose advantages are zero in each token where a response's reward, less its group's, is zero.
+GROUPED = ("grpo", "cispo")
+
+
+def check_settings(args: Namespace) -> ScorerSettings:
+    """The settings under `flow_credit`.
+
+    Raises ValueError, in one sentence, for what slime would run without giving credit, or in which
+    credit per token has no meaning.
+    """
+    settings = read_settings(getattr(args, KEY, None))
+    if not args.compute_advantages_and_returns:
+        raise ValueError(
+            "disable_compute_advantages_and_returns is set: there are no advantages to weigh; leave it out"
+        )
+    if args.loss_type != "policy_loss":
+        raise ValueError(
+            f"loss_type is {args.loss_type!r}: credit weighs the advantages of 'policy_loss' only"
+        )
+    if args.advantage_estimator == "gspo":
+        raise ValueError(
+            "advantage_estimator is 'gspo', whose ratio joins the gradients of all tokens of a response, so "
+            "that a token's weight is not its own; use another one"
+        )
+    paths = (args.custom_advantage_function_path, args.rollout_data_postprocess_path)
+    if all(path is not None and path.startswith(__name__) for path in paths):
+        raise ValueError(
+            "custom_advantage_function_path and rollout_data_postprocess_path would both weigh the "
+            "advantages; keep one"
+        )
+    if args.normalize_advantages and args.custom_advantage_function_path is not None:
+        raise ValueError(
+            "normalize_advantages whitens the advantages after they were weighed; leave it out, or weigh "
+            "them later by --rollout-data-postprocess-path flowtracer.integrations.slime.weigh_advantages "
+            "in the place of --custom-advantage-function-path"
+        )
+    if args.multimodal_keys:
+        raise ValueError(
+            "multimodal_keys is set, but the scorer reads text only; train without credit"
+        )
+    return settings
+
+
+def check_start(args: Namespace) -> None:
+    """`--custom-megatron-init-path`: what is wrong ends the run before a model is loaded."""
+    check_server(check_settings(args))
+
+
+def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:
+    """`--custom-advantage-function-path`: slime's advantages and returns, then the weights.
+
+    The returns, which a critic learns from, are slime's.
+    """
+    from slime.backends.megatron_utils.loss import compute_advantages_and_returns
+
+    settings = check_settings(args)
+    # The penalty of distillation is added by the caller, afterwards and once.
+    own = {**vars(args), "custom_advantage_function_path": None, "use_opd": False}
+    compute_advantages_and_returns(Namespace(**own), rollout_data)
+    _weigh(args, settings, rollout_data)
+
+
+def weigh_advantages(args: Namespace, rollout_id: int, rollout_data: dict[str, Any]) -> None:
+    """`--rollout-data-postprocess-path`: weights after whitening and after distillation's penalty."""
+    settings = check_settings(args)
+    if "advantages" in rollout_data:  # the last stage of a pipeline
+        _weigh(args, settings, rollout_data)
+
+
+def _weigh(args: Namespace, settings: ScorerSettings, rollout_data: dict[str, Any]) -> None:
+    from slime.backends.megatron_utils.cp_utils import slice_log_prob_with_cp
+
+    if settings.neutral:
+        return
+    masks: list[Tensor] = rollout_data["loss_masks"]
+    informative = informative_rows(args, rollout_data["rewards"])
+    found = shared_weights(settings, rollout_data["tokens"], masks, informative)
+    rows = zip(
+        rollout_data["advantages"], found.weights, masks, rollout_data["total_lengths"], strict=True
+    )
+    rollout_data["advantages"] = [
+        # Of each response a rank of context parallelism has two slices, one after the other.
+        weighted(advantage, *(slice_log_prob_with_cp(one, total, len(mask)) for one in (row, mask)))
+        for advantage, row, mask, total in rows
+    ]
+    for name, values in weight_figures(found, masks).items():
+        rollout_data[f"credit/{name}"] = values  # slime logs the mean of each list
+
+
+def informative_rows(args: Namespace, rewards: Sequence[float]) -> list[bool]:
+    """Whether a response's advantages can be other than zero."""
+    only_rewards = args.advantage_estimator in GROUPED and not (
+        args.normalize_advantages or args.use_opd
+    )
+    return [not only_rewards or reward != 0 for reward in rewards]
+
+
+def shared_weights(
+    settings: ScorerSettings,
+    tokens: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    informative: Sequence[bool],
+) -> ResponseWeights:
+    """Weights of each response, computed by one process of those that hold the same responses.
+
+    These are the ranks of tensor and context parallelism. Raises RuntimeError in all of them where the
+    scorer fails.
+    """
+    from megatron.core import mpu
+
+    group = mpu.get_tensor_and_context_parallel_group()
+    found: list[Any] = [None]
+    if dist.get_rank(group) == 0:
+        try:
+            found = [response_weights(own_scorer(settings), tokens, masks, informative)]
+        except Exception as error:  # the others wait for an answer
+            found = [f"{type(error).__name__}: {error}"]
+    if dist.get_world_size(group) > 1:
+        dist.broadcast_object_list(found, src=dist.get_process_group_ranks(group)[0], group=group)
+    if isinstance(found[0], str):
+        raise RuntimeError(f"the scorer of {KEY} failed: {found[0]}")
+    result: ResponseWeights = found[0]
+    return result
