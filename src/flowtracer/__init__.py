@@ -6,7 +6,8 @@
     result.save("trace.json")
 
 Names are imported when they are first used, so that the command line can print help at once.
-`FlowGRPOTrainer` needs the extra flowtracer[train] and is left out of `from flowtracer import *`.
+`FlowGRPOTrainer` and `FlowRLOOTrainer` need the extra flowtracer[train] and are left out of
+`from flowtracer import *`.
 """
 
 from importlib import import_module
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
     from flowtracer.flow import AnswerFlow, answer_flow
     from flowtracer.integrations.trl import FlowGRPOTrainer as FlowGRPOTrainer
+    from flowtracer.integrations.trl import FlowRLOOTrainer as FlowRLOOTrainer
     from flowtracer.models import ModelError, load
     from flowtracer.regions import TokenPositions, find_answer
     from flowtracer.scorers import ScoreOptions
@@ -42,7 +44,7 @@ _NAMES = {
         "token_credit",
     ),
     "flow": ("AnswerFlow", "answer_flow"),
-    "integrations.trl": ("FlowGRPOTrainer",),
+    "integrations.trl": ("FlowGRPOTrainer", "FlowRLOOTrainer"),
     "models": ("ModelError", "load"),
     "regions": ("TokenPositions", "find_answer"),
     "scorers": ("ScoreOptions",),
@@ -55,7 +57,7 @@ _NAMES = {
 }  # fmt: skip
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = sorted(set(_HOME) - {"FlowGRPOTrainer"})
+__all__ = sorted(set(_HOME) - set(_NAMES["integrations.trl"]))
 
 
 def __getattr__(name: str) -> Any:

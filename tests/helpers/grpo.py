@@ -11,7 +11,15 @@ def distinct_letters(completions, **_):
 
 
 def grpo_trainer(
-    kind, model, tokenizer, folder, *, reward=distinct_letters, config=None, **options
+    kind,
+    model,
+    tokenizer,
+    folder,
+    *,
+    reward=distinct_letters,
+    config=None,
+    config_class=GRPOConfig,
+    **options,
 ):
     """A trainer of the class `kind`. config: changes of the settings. options: of the trainer."""
     settings = {
@@ -37,7 +45,7 @@ def grpo_trainer(
         model=model,
         processing_class=tokenizer,
         reward_funcs=reward,
-        args=GRPOConfig(**settings),
+        args=config_class(**settings),
         train_dataset=load_task("countdown", split="train", limit=32).dataset(),
         **options,
     )

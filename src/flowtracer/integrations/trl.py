@@ -1,17 +1,19 @@
-"""Credit inside TRL's GRPO trainer.
+"""Credit inside TRL's GRPO and RLOO trainers.
 
 Advantages (B,) become (B, C), times the weight of each completion token: in what generation returns, or,
-where credit rides on the loss's own forward pass, in the loss's inputs before it reads them. TRL's loss
-accepts that shape; what is relied on is listed in `RELIED_ON`, here and in `trl_riding`, and tested.
+where credit rides on the loss's own forward pass, in the loss's inputs before it reads them. TRL's
+token-level losses accept that shape; the others weigh gradients, see `trl_gradients`. What is relied on is
+listed in `RELIED_ON`, here and in `trl_riding`, and tested.
 """
 
 import time
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from trl import GRPOTrainer
+from trl import GRPOTrainer, RLOOTrainer
 
 from flowtracer.credit import (
     Credit,
@@ -24,7 +26,8 @@ from flowtracer.credit import (
 from flowtracer.credit.riding import RiddenCredit, fits
 from flowtracer.credit.summary import credit_metrics, credit_sums, warn_without_answers
 from flowtracer.integrations.trl_calibrated import Calibration
-from flowtracer.integrations.trl_loss import check_loss
+from flowtracer.integrations.trl_gradients import WEIGHTS, gradients_weighed
+from flowtracer.integrations.trl_loss import WeightsIn, check_methods, check_settings
 from flowtracer.integrations.trl_riding import (
     CreditForward,
     Ride,
@@ -41,7 +44,7 @@ RELIED_ON = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "
 
 
 class FlowCreditMixin:
-    """Adds token-level credit to a GRPO trainer of TRL; put it before the trainer's class.
+    """Adds token-level credit to a trainer of TRL with GRPO's methods; put it before the trainer's class.
 
     Pass `credit=Credit(...)`; everything else is the trainer's own. Logged with each generation, under
     `credit/`: ratio of completion tokens chosen, of responses without an answer and of responses with
@@ -67,6 +70,8 @@ class FlowCreditMixin:
     AttentionCaptureError for a model whose attention cannot be read.
     """
 
+    weights_in: WeightsIn = "advantages"
+
     def __init__(
         self,
         *args: Any,
@@ -77,11 +82,12 @@ class FlowCreditMixin:
         **kwargs: Any,
     ) -> None:
         check_forward(credit_forward)
+        check_methods(super(), type(self).__name__)
         self.credit = Credit() if credit is None else credit
         self.credit_forward = credit_forward
         self._ride: Ride | None = None  # in a loss whose forward pass is ridden on
         super().__init__(*args, **kwargs)
-        check_settings(self)
+        self.weights_in = check_settings(self)
         self.rollout_log = RolloutLog(self, every=rollouts_every, count=rollouts_count)
         self.add_callback(self.rollout_log)  # type: ignore[attr-defined]
         rule = self.credit.rule
@@ -129,8 +135,12 @@ class FlowCreditMixin:
                 rows_of_pass=lambda: getattr(self, "rows_of_part", None),
             )
             self._ride = Ride(inputs, ridden)
+        weighed = (
+            gradients_weighed(self, inputs) if self.weights_in == "gradients" else nullcontext()
+        )
         try:
-            loss: Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
+            with weighed:
+                loss: Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
         finally:
             self._ride = None
         return loss
@@ -204,13 +214,15 @@ class FlowCreditMixin:
         """
         advantages = inputs["advantages"]
         completion = slice(inputs["prompt_ids"].shape[1], None)
-        inputs["advantages"] = apply_credit(
-            advantages, result.weights[:, completion], batch.candidates[:, completion]
-        )
+        weights, mask = result.weights[:, completion], batch.candidates[:, completion]
+        inputs["advantages"] = apply_credit(advantages, weights, mask)
         sums = credit_sums(batch, result, informative_rows(advantages)).sum(0)
         self._credit_sums = sums + self._credit_sums.to(sums)
         self._credit_seconds += time.perf_counter() - start
         self.rollout_log.add(inputs, batch, result)
+        if self.weights_in == "gradients":
+            ones = torch.ones_like(advantages)
+            inputs |= {"advantages": advantages, WEIGHTS: apply_credit(ones, weights, mask)}
         self._rows_without_credit -= len(advantages)
         if self._rows_without_credit <= 0:
             self._log_credit()
@@ -263,23 +275,10 @@ class FlowGRPOTrainer(FlowCreditMixin, GRPOTrainer):
     """TRL's GRPOTrainer with credit for the tokens that carry the answer."""
 
 
+class FlowRLOOTrainer(FlowCreditMixin, RLOOTrainer):
+    """TRL's RLOOTrainer with credit for the tokens that carry the answer."""
+
+
 def informative_rows(advantages: Tensor) -> Tensor:
     """Rows (B,) of advantages (B,) or (B, C) that are not all zero; the others learn nothing."""
     return advantages.abs().reshape(len(advantages), -1).amax(1) > 0
-
-
-def check_settings(trainer: Any) -> None:
-    """Refuse what token-level credit cannot work with, before anything is trained."""
-    args = trainer.args
-    level = getattr(trainer, "importance_sampling_level", "token")
-    if level != "token":
-        raise ValueError(
-            f"importance_sampling_level is {level!r}: one ratio per sequence leaves no place for "
-            "credit per token; use importance_sampling_level='token'"
-        )
-    if getattr(args, "use_liger_loss", False) or hasattr(trainer, "liger_grpo_loss"):
-        raise ValueError(
-            "the Liger GRPO loss takes one advantage per sequence; switch it off to use credit"
-        )
-    trainer.credit.check_model(trainer.accelerator.unwrap_model(trainer.model))
-    check_loss(trainer)
