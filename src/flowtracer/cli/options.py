@@ -29,6 +29,7 @@ TEST = "Held-out test"
 OUTPUT = "Output"
 PAGE = "Page"
 SERVER = "Server"
+SCORER = "Scorer"
 GRAPH_OPTIONS = ["layers", "edges", "heads", "answer", "answer_tokens", "question", "tile_above"]
 
 

@@ -1,9 +1,9 @@
-"""`flowtracer serve`: the workbench in the browser."""
+"""`flowtracer serve`: the workbench in the browser, or a scorer for trainers."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from flowtracer.cli import options
 from flowtracer.cli.extras import needing
@@ -44,15 +44,48 @@ def serve(
     ] = True,
     token: Annotated[
         str,
-        options.option(options.SERVER, "Secret that the page must know, at least 16 characters."),
+        options.option(
+            options.SERVER, "Secret that the page or client must know, at least 16 characters."
+        ),
     ] = "",
+    score: Annotated[
+        bool,
+        options.option(
+            options.SCORER, "Serve weights for trainers (docs/scorer.md) instead of the page."
+        ),
+    ] = False,
+    rule: Annotated[
+        str, options.option(options.SCORER, "SCORER[@OPTION=VALUE,...], with --score.")
+    ] = "flow",
+    checkpoints: Annotated[
+        Path | None,
+        options.option(
+            options.SCORER, "Folder of a trainer's checkpoints to refresh from, with --score."
+        ),
+    ] = None,
+    every: Annotated[
+        int, options.option(options.SCORER, "Steps between two refreshes, with --score.", min=1)
+    ] = 1,
 ) -> None:
     """Ask, trace, hide tokens, regenerate and compare, on a page in the browser.
 
-    Everything runs on this machine; the page loads nothing from elsewhere. Ctrl-C ends it.
+    With --score, a server of weights for trainers instead. Everything runs on this machine; the page loads
+    nothing from elsewhere. Ctrl-C ends it.
     """
     with needing("serve"):
         from flowtracer.workbench import launch
+    if score:
+        if open_file is not None:
+            raise ValueError("--open is of the page, and with --score there is none; leave it out")
+        access = launch.access_of(host, token)
+        with launch.listen(host, port) as bound:
+            address = launch.address_of(bound, host, token)
+            loading = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
+            _serve_scorer(bound, access, address, model, rule, checkpoints, every, loading)
+        sys.stdout.flush()
+        os._exit(0)
+    if (rule, checkpoints, every) != ("flow", None, 1):
+        raise ValueError("--rule, --checkpoints and --every are of the scorer; add --score")
     from rich.console import Console
 
     from flowtracer.models import load
@@ -78,3 +111,31 @@ def serve(
         launch.serve(engine, bound, access=access, opened=opened, started=started)
     sys.stdout.flush()
     os._exit(0)  # nothing is left to do, and taking torch apart can take seconds
+
+
+def _serve_scorer(
+    bound: Any,
+    access: Any,
+    address: str,
+    model: str,
+    rule: str,
+    checkpoints: Path | None,
+    every: int,
+    loading: dict[str, Any],
+) -> None:
+    """Load the scorer and serve it until Ctrl-C."""
+    from rich.console import Console
+
+    from flowtracer.service.launch import serve_scorer
+    from flowtracer.service.scorer import Scorer
+
+    if checkpoints is not None and not checkpoints.is_dir():
+        raise ValueError(f"--checkpoints {checkpoints} is not a folder; create it, or name another")
+    silence_transformers()
+    with Console(stderr=True).status(f"loading {model}"):
+        scorer = Scorer(model, rule=rule, checkpoints=checkpoints, every=every, **loading)
+
+    def started() -> None:
+        print(f"{model} scores by {rule} at {address}\nPress Ctrl-C to end.", flush=True)
+
+    serve_scorer(scorer, bound, access=access, started=started)

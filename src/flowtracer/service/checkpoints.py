@@ -3,15 +3,18 @@
 import json
 import re
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowtracer.models import ModelError
 from flowtracer.storage import MANIFEST_FILE, damaged_file
 
 _NUMBER = re.compile(r"[0-9]+$")
 _WEIGHTS = ("model.safetensors.index.json", "model.safetensors")  # as transformers names them
 LARGEST_HEADER = 100_000_000  # bytes, as the safetensors package takes them
+SETTLED_SECONDS = 1.0  # for which nothing in a folder changes, our choice
 Look = tuple[tuple[str, int, int], ...]  # name, size and time of each file
 
 
@@ -71,6 +74,34 @@ class Watcher:
                 break
         self._looks = looks
         return found
+
+    def find(self, name: str) -> Checkpoint:
+        """The checkpoint of this name. Raises ModelError if there is none, or if it is not complete."""
+        for one in find_checkpoints(self.folder):
+            if one.folder.name == name:
+                if not self._settled(one):
+                    raise ModelError(f"checkpoint {name} is still being written, or damaged")
+                return one
+        raise ModelError(f"there is no checkpoint {name!r} in the folder of checkpoints")
+
+    def newest(self, step: int | None) -> Checkpoint:
+        """The newest complete checkpoint, however little it is ahead. Raises ModelError if there is none."""
+        for one in find_checkpoints(self.folder):
+            if one.step <= (step or 0):
+                break
+            if self._settled(one):
+                return one
+        raise ModelError(f"there is no complete checkpoint after step {step or 0}")
+
+    def _settled(self, checkpoint: Checkpoint) -> bool:
+        """Whether a checkpoint is complete, by two looks if need be."""
+        for wait in (0.0, SETTLED_SECONDS):
+            time.sleep(wait)
+            looks: dict[Path, Look] = {}
+            if self._complete(checkpoint.folder, looks):
+                return True
+            self._looks |= looks
+        return False
 
     def _complete(self, folder: Path, looks: dict[Path, Look]) -> bool:
         try:

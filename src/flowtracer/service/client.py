@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flowtracer.service.rows import Rows, TokenWeights, read_rows
 from flowtracer.service.wire import decode_weights, encode_rows
@@ -39,7 +39,7 @@ class ScorerClient:
     ) -> None:
         """Nothing is sent yet.
 
-        url: of the server, http or https. token: the one that the server was started with. patience:
+        url: of the server, http or https, or the address that it printed, with its token. patience:
         seconds for which a request is tried again. answer_seconds: that a single try may take.
 
         Raises ValueError for a URL that is none.
@@ -47,7 +47,9 @@ class ScorerClient:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"url is {url!r}; give one such as http://127.0.0.1:8642")
-        self.url = url.partition("#")[0].rstrip("/")
+        self.url, _, fragment = url.partition("#")
+        self.url = self.url.rstrip("/")
+        token = token or unquote(fragment.removeprefix("token="))
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
         self._prefix = parts.path.rstrip("/")
         self.token, self.patience, self.answer_seconds = token, patience, answer_seconds

@@ -35,6 +35,15 @@ class Rows:
     def tokens(self) -> int:
         return sum(map(len, self.input_ids))
 
+    def masks(self) -> list[list[int]]:
+        """A mask for each row, also where prompt lengths say the same."""
+        if self.response_masks is not None:
+            return self.response_masks
+        return [
+            [0] * length + [1] * (len(row) - length)
+            for row, length in zip(self.input_ids, self.prompt_lengths, strict=True)
+        ]
+
 
 @dataclass(frozen=True)
 class TokenWeights:

@@ -74,6 +74,7 @@ class Scorer:
 
         Raises ModelError if the model cannot be loaded, ValueError for a rule that it cannot have.
         """
+        self.rule = rule if isinstance(rule, str) else repr(rule)
         self.credit = read_rule(rule) if isinstance(rule, str) else rule
         if self.credit.rule is not None:
             raise ValueError("Calibrated() is chosen while a TRL trainer runs; name one rule here")
@@ -132,13 +133,12 @@ class Scorer:
         rows = read_rows(
             input_ids, prompt_lengths, response_masks=response_masks, row_mask=row_mask
         )
+        check_vocabulary(rows, self.vocabulary)
+        self.refresh_if_newer()
         return self.score(rows)
 
     def score(self, rows: Rows) -> TokenWeights:
-        """`weights` of rows that were read. Raises ValueError for a token id outside the vocabulary."""
-        check_vocabulary(rows, self.vocabulary)
-        if self._watcher is not None:
-            self.refresh_if_newer()
+        """`weights` of rows that were checked, by the weights that the model has."""
         weights = [[1.0] * len(row) for row in rows.input_ids]
         states = [self._state(rows, index) for index in range(len(rows))]
         chosen = [index for index, state in enumerate(states) if state == SCORED]
@@ -156,6 +156,24 @@ class Scorer:
         folder = Path(folder).expanduser()
         with self._refreshing:
             self._take(folder, step_of(folder))
+
+    def refresh_by_name(self, name: str = "") -> None:
+        """`refresh` from a checkpoint of the folder of checkpoints: this one, or the newest complete one.
+
+        Raises ModelError if there is none of the name, none that is complete and newer, or no such folder.
+        """
+        if self._watcher is None:
+            raise ModelError(
+                "the scorer has no folder of checkpoints; start it with one (--checkpoints)"
+            )
+        with self._refreshing:
+            found = self._watcher.find(name) if name else self._watcher.newest(self.step)
+            self._take(found.folder, found.step)
+
+    @property
+    def watches(self) -> bool:
+        """Whether it has a folder of checkpoints."""
+        return self._watcher is not None
 
     def refresh_if_newer(self) -> bool:
         """Look for a newer complete checkpoint, at most once a second, and take it; whether one was.

@@ -1,6 +1,5 @@
 """The routes of `flowtracer serve`. Errors are `{"error": "one sentence"}` with the status that fits."""
 
-import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from importlib.resources import files
 from typing import Any, get_args
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -20,6 +18,7 @@ from flowtracer.models import EMBEDDED
 from flowtracer.regions import ANSWER_RULES
 from flowtracer.render import page_html
 from flowtracer.scorers.table import EXTRA_SCORERS, SCORERS
+from flowtracer.workbench.endpoints import EXCEPTION_HANDLERS, endpoint
 from flowtracer.workbench.engine import Engine
 from flowtracer.workbench.events import stream_events
 from flowtracer.workbench.fields import (
@@ -28,7 +27,6 @@ from flowtracer.workbench.fields import (
     check_names,
     choice,
     numbers_below,
-    one_line,
     string,
 )
 from flowtracer.workbench.gallery import gallery_session, list_gallery
@@ -78,36 +76,11 @@ def build_app(
     ]
     app = Starlette(
         routes=[
-            Route(path, _endpoint(handler), methods=[method]) for method, path, handler in handlers
+            Route(path, endpoint(handler), methods=[method]) for method, path, handler in handlers
         ],
-        exception_handlers={
-            Refused: _refused, ValueError: _refused, HTTPException: _refused
-        },
-    )  # fmt: skip
+        exception_handlers=EXCEPTION_HANDLERS,
+    )
     return guarded(app, access)
-
-
-def _endpoint(handler: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """A handler in a thread of its own, so that reading a long text holds up nobody."""
-
-    async def endpoint(request: HttpRequest) -> Response:
-        try:
-            result = await asyncio.to_thread(handler, request)
-        except (ValueError, HTTPException):
-            raise
-        except Exception as error:
-            message = f"{type(error).__name__}: {one_line(error)}"
-            return JSONResponse({"error": message}, 500)
-        return result if isinstance(result, Response) else JSONResponse(result)
-
-    return endpoint
-
-
-async def _refused(request: HttpRequest, error: Exception) -> Response:
-    if isinstance(error, HTTPException):  # starlette's own, of routes and methods that do not exist
-        return JSONResponse({"error": error.detail}, error.status_code)
-    status = error.status if isinstance(error, Refused) else 400
-    return JSONResponse({"error": one_line(error)}, status)
 
 
 def _asset(name: str) -> Response:

@@ -15,11 +15,14 @@ Request = Mapping[str, Any]
 
 
 class Refused(ValueError):
-    """A request that cannot be served; the message is one sentence, `status` HTTP's."""
+    """A request that cannot be served; the message is one sentence, `status` HTTP's.
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    retry_after: seconds after which another try may be served, None where no other is.
+    """
+
+    def __init__(self, message: str, status: int = 400, *, retry_after: int | None = None) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.retry_after = status, retry_after
 
 
 def parse_body(body: bytes) -> dict[str, Any]:

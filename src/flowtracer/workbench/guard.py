@@ -18,7 +18,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_SECONDS = 30.0  # that a body may take to arrive, our choice
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-SESSION_PATHS = ("/api/session", "/api/save")
+BODIES = dict.fromkeys(("/api/session", "/api/save"), SESSION_BODY)
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _ADDRESS = re.compile(r"\[[0-9a-fA-F:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 HEADERS = {
@@ -86,7 +86,9 @@ def check_request(scope: Mapping[str, Any], access: Access) -> None:
         raise Refused("requests of other sites are not served", 403)
     if not allowed_token(_single(headers, b"authorization") or "", access.token):
         raise Refused(
-            "the token is missing or wrong; open the address that the server printed", 401
+            "the token is missing or wrong; open the address that the server printed, or send its token "
+            "as `Authorization: Bearer TOKEN`",
+            401,
         )
 
 
@@ -128,10 +130,11 @@ async def read_body(receive: Receive, most: int) -> bytes:
         raise Refused(f"the body did not arrive within {BODY_SECONDS:g} s", 408) from None
 
 
-def guarded(app: App, access: Access) -> App:
+def guarded(app: App, access: Access, bodies: Mapping[str, int] = BODIES) -> App:
     """The app behind the checks, with security headers on every response.
 
-    It finds the parsed body of a POST in `scope["json"]`.
+    It finds the parsed body of a POST in `scope["json"]`. bodies: bytes that a body may have, by path, where
+    they are not `BODY`.
     """
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,7 +158,7 @@ def guarded(app: App, access: Access) -> App:
         try:
             check_request(scope, access)
             if scope["method"] == "POST":
-                most = SESSION_BODY if scope["path"] in SESSION_PATHS else BODY
+                most = bodies.get(scope["path"], BODY)
                 check_body_headers(scope["headers"], most)
                 body = await read_body(receive, most)
                 scope["json"] = await asyncio.to_thread(parse_body, body)

@@ -16,7 +16,7 @@ import uvicorn
 
 from flowtracer.workbench.app import build_app
 from flowtracer.workbench.engine import Engine
-from flowtracer.workbench.guard import LOOPBACK, Access
+from flowtracer.workbench.guard import LOOPBACK, Access, App
 from flowtracer.workbench.jobs import Jobs
 
 SHORTEST_TOKEN = 16  # characters, our choice
@@ -83,11 +83,13 @@ def has_display() -> bool:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn that ends all jobs, and with them all streams, as soon as it is asked to end."""
+    """Uvicorn that ends all work, and with it all answers, as soon as it is asked to end."""
 
-    def __init__(self, config: uvicorn.Config, jobs: Jobs, started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, close: Callable[[], object], started: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._jobs = jobs
+        self._close = close
         self._started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -110,8 +112,8 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Called in the main thread, between two of its instructions: so another one closes the jobs."""
-        threading.Thread(target=self._jobs.close, daemon=True).start()
+        """Called in the main thread, between two of its instructions: so another one ends the work."""
+        threading.Thread(target=self._close, daemon=True).start()
         super().handle_exit(sig, frame)
 
 
@@ -129,8 +131,15 @@ def serve(
     """
     jobs = Jobs()
     jobs.warm_up(engine.warm_up)
+    run_app(build_app(engine, jobs, access, opened), bound, close=jobs.close, started=started)
+
+
+def run_app(
+    app: App, bound: socket.socket, *, close: Callable[[], object], started: Callable[[], None]
+) -> None:
+    """Serve an application until SIGINT or SIGTERM. close: ends its work; called then and afterwards."""
     config = uvicorn.Config(
-        build_app(engine, jobs, access, opened),
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -138,8 +147,8 @@ def serve(
         lifespan="off",
         timeout_graceful_shutdown=GRACE,
     )
-    _Server(config, jobs, started).run(sockets=[bound])
-    jobs.close()
+    _Server(config, close, started).run(sockets=[bound])
+    close()
 
 
 def open_browser(address: str) -> None:

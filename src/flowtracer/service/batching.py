@@ -1,0 +1,258 @@
+"""Requests that wait for one scorer: a bounded queue, scored together, and none of them twice."""
+
+import hashlib
+import json
+import math
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowtracer.service.rows import Rows, check_vocabulary
+from flowtracer.service.scorer import WINDOW_TOKENS, Scorer
+from flowtracer.service.wire import decode_rows, encode_weights, split
+from flowtracer.workbench.fields import Refused, one_line, string
+
+GATHER_SECONDS = (
+    0.005  # that the first request waits for others, our choice: little beside a forward
+)
+WAITING = 64  # requests in the queue, our choice
+MOST_ROWS = (
+    4096  # of a request, our choice: a training step's; more is a mistake or belongs into a file
+)
+MOST_TOKENS = 1 << 23  # of a request, our choice: 4,096 rows of 2,048 tokens
+BODY = 64_000_000  # bytes of a request, our choice: MOST_TOKENS in the compact form with masks
+KEPT = 64_000_000  # bytes of results that are kept for tries that come again, our choice
+SHUTTING_DOWN = "the scorer is shutting down; send the request again"
+
+Answer = Future[bytes]  # JSON
+
+
+@dataclass
+class _Request:
+    rows: Rows
+    compact: bool
+    answer: Answer = field(default_factory=Future)
+
+
+@dataclass
+class Totals:
+    """What was done so far. repeated: requests that came again and were not scored again."""
+
+    requests: int = 0
+    repeated: int = 0
+    batches: int = 0
+    rows: int = 0
+    tokens: int = 0
+    seconds: float = 0.0  # in the scorer
+
+
+class Batcher:
+    """One thread has the scorer; requests that come at about the same time share its forward passes."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        waiting: int = WAITING,
+        gather_seconds: float = GATHER_SECONDS,
+        tokens: int = WINDOW_TOKENS,
+        kept: int = KEPT,
+    ) -> None:
+        """waiting: requests in the queue at most. tokens: of requests that are scored together, unless one
+        has more. kept: bytes of results that are kept."""
+        self.scorer, self.totals = scorer, Totals()
+        self._waiting, self._gather_seconds, self._tokens = waiting, gather_seconds, tokens
+        self._queue: deque[_Request] = deque()
+        self._running: Sequence[_Request] = ()
+        self._results = _Results(kept)
+        self._closed = False
+        self._changed = threading.Condition()
+        self._worker = threading.Thread(target=self._work, name="flowtracer-scorer", daemon=True)
+        self._worker.start()
+
+    def submit(self, data: Mapping[str, Any]) -> Answer:
+        """The answer to a request, also to one that came before under the same id.
+
+        Raises ValueError for what is malformed, and Refused: for an id that had other contents (409), for
+        too many rows or tokens (413), and, with the seconds to wait, if the queue is full or the server
+        ends (503).
+        """
+        name = string(data, "id", "", most=100)
+        compact = data.get("compact", False)
+        if not isinstance(compact, bool):
+            raise Refused("compact must be true or false")
+        rows = decode_rows(data)
+        self._check(rows)
+        digest = _digest(data) if name else b""
+        with self._changed:
+            if name:
+                known = self._results.find(name, digest)
+                if known is not None:
+                    self.totals.repeated += 1
+                    return known
+            if self._closed:
+                raise Refused(SHUTTING_DOWN, 503, retry_after=1)
+            if len(self._queue) >= self._waiting:
+                raise Refused(
+                    f"the scorer is busy and {self._waiting} requests wait already; try again later",
+                    503,
+                    retry_after=self._patience(),
+                )
+            request = _Request(rows, compact)
+            self._queue.append(request)
+            if name:
+                self._results.add(name, digest, request.answer)
+            self._changed.notify_all()
+        return request.answer
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._queue)
+
+    def close(self) -> None:
+        """Take no more requests, and answer those that wait or run that the server ends."""
+        with self._changed:
+            self._closed = True
+            ended = [*self._queue, *self._running]
+            self._queue.clear()
+            self._changed.notify_all()
+        for request in ended:
+            _fail(request, Refused(SHUTTING_DOWN, 503, retry_after=1))
+
+    def _check(self, rows: Rows) -> None:
+        for count, most, what in (
+            (len(rows), MOST_ROWS, "rows"),
+            (rows.tokens, MOST_TOKENS, "tokens"),
+        ):
+            if count > most:
+                raise Refused(
+                    f"the request has {count:,} {what} and at most {most:,} are taken; send several, or "
+                    "score files with `flowtracer score`",
+                    413,
+                )
+        check_vocabulary(rows, self.scorer.vocabulary)
+
+    def _patience(self) -> int:
+        """Seconds until the queue is probably done, between 1 and 60."""
+        tokens = sum(request.rows.tokens for request in (*self._queue, *self._running))
+        rate = self.totals.tokens / self.totals.seconds if self.totals.seconds else math.inf
+        return int(min(max(1, math.ceil(tokens / rate)), 60))
+
+    def _gather(self) -> Sequence[_Request]:
+        """The next requests to score together; none at the end."""
+        with self._changed:
+            self._running = ()
+            while not self._queue and not self._closed:
+                self._changed.wait()
+            until = time.monotonic() + self._gather_seconds
+            while not self._closed and (left := until - time.monotonic()) > 0:
+                if sum(request.rows.tokens for request in self._queue) >= self._tokens:
+                    break
+                self._changed.wait(left)
+            if self._closed:
+                return ()
+            taken = [self._queue.popleft()]
+            tokens = taken[0].rows.tokens
+            while self._queue and tokens + self._queue[0].rows.tokens <= self._tokens:
+                taken.append(self._queue.popleft())
+                tokens += taken[-1].rows.tokens
+            self._running = taken
+            return taken
+
+    def _work(self) -> None:
+        while requests := self._gather():
+            try:
+                self._run(requests)
+            except Exception as error:  # a fault of the model or the machine: the next may succeed
+                message = f"the scorer failed: {type(error).__name__}: {one_line(error)}"
+                for request in requests:
+                    _fail(request, Refused(message, 500))
+
+    def _run(self, requests: Sequence[_Request]) -> None:
+        started = time.perf_counter()
+        result = self.scorer.score(join([request.rows for request in requests]))
+        parts = split(result, [len(request.rows) for request in requests])
+        for request, part in zip(requests, parts, strict=True):
+            answer = encode_weights(part, compact=request.compact)
+            content = json.dumps(answer, separators=(",", ":")).encode()
+            with suppress(InvalidStateError):  # the server ended meanwhile
+                request.answer.set_result(content)
+        with self._changed:
+            totals = self.totals
+            totals.requests += len(requests)
+            totals.batches += 1
+            totals.rows += len(result.weights)
+            totals.tokens += sum(request.rows.tokens for request in requests)
+            totals.seconds += time.perf_counter() - started
+            self._results.forget()
+
+
+class _Results:
+    """Answers by the id of their request, the oldest forgotten beyond so many bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[str, tuple[bytes, Answer]] = OrderedDict()
+
+    def find(self, name: str, digest: bytes) -> Answer | None:
+        """The answer, finished or not; None for a request that is new or failed. Raises Refused."""
+        if name not in self._known:
+            return None
+        known, answer = self._known[name]
+        if known != digest:
+            raise Refused("a request of this id had other contents; give each request its own", 409)
+        if answer.done() and (answer.cancelled() or answer.exception() is not None):
+            del self._known[name]
+            return None
+        self._known.move_to_end(name)
+        return answer
+
+    def add(self, name: str, digest: bytes, answer: Answer) -> None:
+        self._known[name] = digest, answer
+
+    def forget(self) -> None:
+        """Drop the oldest finished answers until those that stay are few enough."""
+        sizes = {
+            name: 0 if answer.cancelled() or answer.exception() else len(answer.result())
+            for name, (_, answer) in self._known.items()
+            if answer.done()
+        }
+        total = sum(sizes.values())
+        for name, size in sizes.items():
+            if total <= self._most:
+                break
+            del self._known[name]
+            total -= size
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """Rows of several requests as one; where one has masks or skips rows, all get what says the same."""
+    if len(parts) == 1:
+        return parts[0]
+    masks = None
+    if any(part.response_masks is not None for part in parts):
+        masks = [mask for part in parts for mask in part.masks()]
+    chosen = None
+    if any(part.row_mask is not None for part in parts):
+        chosen = [one for part in parts for one in part.row_mask or [True] * len(part)]
+    return Rows(
+        [row for part in parts for row in part.input_ids],
+        [length for part in parts for length in part.prompt_lengths],
+        masks,
+        chosen,
+    )
+
+
+def _digest(data: Mapping[str, Any]) -> bytes:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).digest()
+
+
+def _fail(request: _Request, error: Exception) -> None:
+    with suppress(InvalidStateError):
+        request.answer.set_exception(error)

@@ -1,0 +1,138 @@
+"""The client: the same weights as in the process, and what happens if the server is away."""
+
+import pickle
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from helpers.scoring import scoring_server, token_rows
+from helpers.serving import Server
+
+from flowtracer import Scorer, ScorerClient
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def scorer(embedded):
+    return Scorer(embedded)
+
+
+@pytest.fixture(scope="module")
+def server(scorer):
+    with scoring_server(scorer, token=TOKEN) as (address, batcher):
+        yield address, batcher
+
+
+def test_either_can_be_asked(server, scorer, embedded):
+    ids, lengths = token_rows(embedded, 7)
+    client = ScorerClient(server[0])
+    assert client.weights(ids, lengths) == scorer.weights(ids, lengths)
+    masks = [[0] * n + [1] * (len(row) - n) for row, n in zip(ids, lengths, strict=True)]
+    chosen = [True] * 6 + [False]
+    assert client.weights(ids, response_masks=masks, row_mask=chosen) == scorer.weights(
+        ids, response_masks=masks, row_mask=chosen
+    )
+    assert pickle.loads(pickle.dumps(client)).info()["model"] == "embedded"
+    assert client.weights([], []).weights == []
+
+
+def test_both_say_the_same_of_a_mistake(server, scorer):
+    client = ScorerClient(server[0])
+    for arguments in (([[1, "a"]], [1]), ([[1, 2]], [3]), ([[1, 2]], None)):
+        said = []
+        for one in (client, scorer):
+            with pytest.raises(ValueError) as caught:
+                one.weights(*arguments)
+            said.append(str(caught.value))
+        assert said[0] == said[1]
+
+
+def test_what_the_server_refuses_is_one_sentence(server):
+    client = ScorerClient(server[0])
+    with pytest.raises(
+        ValueError, match=r"scorer at http.*: the request has 10,000 rows and at most"
+    ):
+        client.weights([[1, 2]] * 10_000, [1] * 10_000)
+    for wrong in (9999, -5, 1 << 40):
+        with pytest.raises(ValueError, match=f"input_ids.* holds {wrong}, which is") as caught:
+            client.weights([[1, wrong]], [1])
+        assert "\n" not in str(caught.value)
+    address = server[0].partition("#")[0]
+    for token in ("", "wrong"):
+        with pytest.raises(PermissionError, match="the token is missing or wrong"):
+            ScorerClient(address, token=token).weights([[1, 2]], [1])
+    with pytest.raises(ValueError, match="has no folder of checkpoints"):
+        client.refresh()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8642", "ftp://host", "", "http://"])
+def test_a_url_that_is_none(url):
+    with pytest.raises(ValueError, match="give one such as"):
+        ScorerClient(url)
+
+
+def test_patience_ends():
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        client = ScorerClient(f"http://127.0.0.1:{bound.getsockname()[1]}", patience=0.3)
+        started = time.monotonic()
+        with pytest.raises(ConnectionError, match=r"no answer within 0.3 s \(Connection"):
+            client.weights([[1, 2]], [1])
+        assert time.monotonic() - started < 3
+
+
+def test_a_server_that_is_busy_is_asked_again(scorer, embedded):
+    ids, lengths = token_rows(embedded, 3)
+    expected = scorer.weights(ids, lengths)
+    results = []
+    with scoring_server(scorer, waiting=1) as (address, batcher):
+        client = ScorerClient(address, patience=60)
+        threads = [
+            threading.Thread(target=lambda: results.append(client.weights(ids, lengths)))
+            for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert batcher.totals.requests == 6
+    assert results == [expected] * 6
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_loses_nothing_and_repeats_nothing(scorer, embedded):
+    """Three clients under load, the server killed twice: each request has one result, the right one."""
+    ids, lengths = token_rows(embedded, 24)
+    expected = scorer.weights(ids, lengths).weights
+    server = Server("--score", "--token", TOKEN)
+    results = {}
+
+    def ask(part):
+        client = ScorerClient(server.address, patience=240)
+        for number in range(part, 24, 3):
+            for turn in range(5):
+                found = client.weights(ids[number : number + 1], lengths[number : number + 1])
+                results.setdefault((number, turn), []).append(found)
+
+    threads = [threading.Thread(target=ask, args=(part,)) for part in range(3)]
+    for thread in threads:
+        thread.start()
+    for how in (signal.SIGKILL, signal.SIGTERM):
+        done = len(results)
+        while len(results) < done + 15 and any(map(threading.Thread.is_alive, threads)):
+            time.sleep(0.02)
+        assert len(results) < 120, "the load ended before the server was killed"
+        server.kill(how)
+        server.start()
+    for thread in threads:
+        thread.join()
+    info = ScorerClient(server.address).info()
+    server.kill()
+    assert len(results) == 120 and all(len(found) == 1 for found in results.values())
+    for (number, _), (found,) in results.items():
+        assert found.weights == [expected[number]] and len(found.states) == 1
+    totals = info["totals"]  # of the last server's life
+    assert totals["rows"] == totals["requests"] <= 120 - 30
