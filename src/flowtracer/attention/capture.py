@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import sdpa_mask
 
 from flowtracer.attention.kernel import attend
+from flowtracer.models import unsloth
 from flowtracer.models.decoder import (
     SUPPORTED,
     AttentionCaptureError,
@@ -205,6 +206,7 @@ def visit_layers(
         _run(model, inputs, top + 1)
     missing = sorted(set(layers) - visited)
     if missing:
+        unsloth.check_model(model)
         raise AttentionCaptureError(
             f"{type(decoder).__name__}: layers {missing} have no softmax attention to capture; "
             f"choose other layers or use {SUPPORTED}"

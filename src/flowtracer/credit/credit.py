@@ -18,6 +18,7 @@ from flowtracer.attention.shared_prompt import can_share
 from flowtracer.credit.chunks import chunks
 from flowtracer.credit.selection import Selection, select
 from flowtracer.credit.weighting import Weighting, weigh
+from flowtracer.models import unsloth
 from flowtracer.models.decoder import device_of, find_decoder
 from flowtracer.models.pictures import standing_for_pictures
 from flowtracer.regions import AnswerRule, find_answer
@@ -100,6 +101,7 @@ class Credit:
         """Raise ValueError for layers that the model does not have, or if it cannot be read."""
         for one in self.candidates().values():
             one.check_model(model)
+        unsloth.check_model(model)
         select_layers(self.options.layers, depth_of(model))
         in_parts = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
         if self.options.edges == "value" and in_parts:

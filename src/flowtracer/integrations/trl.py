@@ -37,6 +37,7 @@ from flowtracer.integrations.trl_riding import (
     why_not_ride,
 )
 from flowtracer.integrations.trl_rollouts import COUNT, EVERY, RolloutLog
+from flowtracer.models import unsloth
 from flowtracer.models.decoder import is_sharded
 from flowtracer.scorers.batch import ScoreBatch
 
@@ -82,6 +83,7 @@ class FlowCreditMixin:
         **kwargs: Any,
     ) -> None:
         check_forward(credit_forward)
+        unsloth.check_trainer(type(self))
         check_methods(super(), type(self).__name__)
         self.credit = Credit() if credit is None else credit
         self.credit_forward = credit_forward
