@@ -1,7 +1,8 @@
 """Credit for complete sequences as trainers keep them: padded (B, T), or packed without padding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from flowtracer.credit.credit import Credit, TokenCredit, token_credit
 from flowtracer.credit.packing import packing_of
+from flowtracer.models.pictures import BY_TOKEN, ModelInputs, as_model_inputs
 from flowtracer.scorers.responses import sequence_batch, structural_vocabulary
 
 
@@ -25,6 +27,7 @@ def sequence_credit(
     row_mask: Tensor | None = None,
     all_reduce_max: Callable[[int], int] = lambda forwards: forwards,
     delimiters: Tensor | None = None,
+    model_inputs: ModelInputs | Mapping[str, Any] | None = None,
 ) -> TokenCredit:
     """`token_credit` of sequences of prompt and response, in the shape in which they came.
 
@@ -41,6 +44,8 @@ def sequence_credit(
         row_mask: bool, sequences to score, (B,), or (N,) of packed ones in their order.
         all_reduce_max: see `token_credit`.
         delimiters: `structural_vocabulary` of the tokenizer. None: computed if it is needed.
+        model_inputs: the processor's output for texts with pictures, see `mean_attention`; of packed
+            rows, its pictures in the order of the sequences.
 
     Returns weights, scores and chosen (B, T); answered and scored per sequence.
     """
@@ -64,6 +69,8 @@ def sequence_credit(
         )
         input_ids, response_mask = packing.unpack(input_ids), packing.unpack(response_mask)
         real = packing.real.long()
+        if isinstance(model_inputs, Mapping):  # the rest follows from the ids
+            model_inputs = {k: v for k, v in model_inputs.items() if k not in BY_TOKEN}
     response_mask = response_mask.bool() & real.bool()
     prompt = (response_mask.long().cumsum(1) == 0) & real.bool()
     batch = sequence_batch(
@@ -76,6 +83,7 @@ def sequence_credit(
         answer=credit.answer,
         steps=credit.steps,
         delimiters=delimiters,
+        model_inputs=as_model_inputs(model, model_inputs, input_ids),
     )
     result = token_credit(model, batch, credit, row_mask=row_mask, all_reduce_max=all_reduce_max)
     if packing is None:

@@ -9,6 +9,7 @@ listed in `RELIED_ON`, here and in `trl_riding`, and tested.
 import time
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from flowtracer.credit.summary import credit_metrics, credit_sums, warn_without_
 from flowtracer.integrations.trl_calibrated import Calibration
 from flowtracer.integrations.trl_gradients import WEIGHTS, gradients_weighed
 from flowtracer.integrations.trl_loss import WeightsIn, check_methods, check_settings
+from flowtracer.integrations.trl_pictures import pictures_of
 from flowtracer.integrations.trl_riding import (
     CreditForward,
     Ride,
@@ -129,6 +131,7 @@ class FlowCreditMixin:
     def _compute_loss(self: Any, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
         batch = pop_batch(inputs)
         if batch is not None:
+            batch = replace(batch, model_inputs=pictures_of(self._policy, inputs))
             ridden = RiddenCredit(
                 self._policy,
                 batch,
@@ -253,6 +256,7 @@ class FlowCreditMixin:
             steps=self.credit.steps,
             conversations=conversations,
             delimiters=self._delimiters,
+            model_inputs=pictures_of(self._policy, output),
         )
 
     def _all_reduce_max(self: Any, forwards: int) -> int:

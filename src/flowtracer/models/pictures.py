@@ -59,6 +59,11 @@ class ModelInputs:
         """Which rows have pictures or videos, (B,) bool."""
         return torch.tensor([bool(row) for row in self.rows])
 
+    @property
+    def in_pictures(self) -> Tensor:
+        """Which tokens are parts of pictures or videos, (B, T) bool, by the types of the tokens."""
+        return torch.stack([self.tokens[name] > 0 for name in TYPES if name in self.tokens]).any(0)
+
     def arguments(self, device: torch.device) -> dict[str, Tensor]:
         """What the model is called with beside ids and mask; nothing if no row has a picture."""
         names = {name for row in self.rows for name in row}

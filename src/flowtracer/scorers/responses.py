@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from flowtracer.models.pictures import ModelInputs
 from flowtracer.regions import (
     AnswerRule,
     ReadTokens,
@@ -42,20 +43,24 @@ def score_batch(
     steps: AnswerRule | None = None,
     conversations: Sequence[Sequence[Message]] | None = None,
     delimiters: Tensor | None = None,
+    model_inputs: ModelInputs | None = None,
 ) -> ScoreBatch:
     """Prompt and completion (B, P) and (B, C) as sequences of P + C tokens.
 
     tool_mask: (B, C), 0 at tool output, which is part of the graph but never a candidate nor an
     answer. answer: the rule of `find_answer`. steps: see `Credit`. conversations: the prompts'
-    messages, if flow is to enter at the user's only. delimiters: `structural_vocabulary`, (V,), if
-    they have to be known.
+    messages, if flow is to enter at the user's only, and at pictures. delimiters:
+    `structural_vocabulary`, (V,), if they have to be known. model_inputs: pictures of the P + C tokens.
     """
     response_mask = completion_mask.bool()
     if tool_mask is not None:
         response_mask = response_mask & tool_mask.bool()
     question = prompt_mask.bool()
     if conversations is not None:
-        question = question & user_tokens(tokenizer, prompt_ids, prompt_mask, conversations)
+        by_user = user_tokens(tokenizer, prompt_ids, prompt_mask, conversations)
+        if model_inputs is not None:
+            by_user |= model_inputs.in_pictures[:, : prompt_ids.shape[1]].to(by_user.device)
+        question = question & by_user
     return sequence_batch(
         tokenizer,
         input_ids=torch.cat([prompt_ids, completion_ids], 1),
@@ -66,6 +71,7 @@ def score_batch(
         answer=answer,
         steps=steps,
         delimiters=delimiters,
+        model_inputs=model_inputs,
     )
 
 
@@ -80,6 +86,7 @@ def sequence_batch(
     answer: AnswerRule,
     steps: AnswerRule | None,
     delimiters: Tensor | None,
+    model_inputs: ModelInputs | None = None,
 ) -> ScoreBatch:
     """Sequences (B, T) with what is known of their tokens, all masks (B, T).
 
@@ -95,6 +102,7 @@ def sequence_batch(
         steps=None if steps is None else step_scores(tokenizer, input_ids, completion_mask, steps),
         structural=None if delimiters is None else is_structural(delimiters, input_ids),
         tokenizer=tokenizer,
+        model_inputs=model_inputs,
     )
 
 
