@@ -3,6 +3,8 @@
 import pickle
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -66,6 +68,15 @@ def test_what_the_server_refuses_is_one_sentence(server):
             ScorerClient(address, token=token).weights([[1, 2]], [1])
     with pytest.raises(ValueError, match="has no folder of checkpoints"):
         client.refresh()
+
+
+def test_a_client_needs_the_standard_library_only():
+    code = (
+        "import sys; from flowtracer import ScorerClient; ScorerClient('http://127.0.0.1:1'); "
+        "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8642", "ftp://host", "", "http://"])

@@ -105,6 +105,11 @@ class Scorer:
         return self._loaded.name
 
     @property
+    def tokenizer(self) -> Any:
+        """The tokenizer by which answers are read."""
+        return self._loaded.tokenizer
+
+    @property
     def vocabulary(self) -> int:
         """Token ids are below this number."""
         return int(find_decoder(self._loaded.model).config.get_text_config().vocab_size)

@@ -25,10 +25,7 @@ GRACE = 1  # second for streams to end, our choice: Ctrl-C ends at once
 
 def access_of(host: str, token: str) -> Access:
     """Who may ask a server at this address. Raises ValueError for an open one without a token."""
-    if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
-        raise ValueError(
-            f"--token must have at least {SHORTEST_TOKEN} characters, all of them plain ASCII"
-        )
+    check_token(token, "--token")
     if is_loopback(host):
         return Access(frozenset(LOOPBACK), token=token)
     if not token:
@@ -38,6 +35,15 @@ def access_of(host: str, token: str) -> Access:
         )
     names = {host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
     return Access(frozenset((*LOOPBACK, *names)), addresses=True, token=token)
+
+
+def check_token(token: str, option: str) -> str:
+    """The token. Raises ValueError, naming the option, for one that is short or cannot be sent."""
+    if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
+        raise ValueError(
+            f"{option} must have at least {SHORTEST_TOKEN} characters, all of them plain ASCII"
+        )
+    return token
 
 
 def is_loopback(host: str) -> bool:
