@@ -12,6 +12,7 @@ SCRIPTS = {
     "train_trl.py": (["--steps", "2"], "step 2: reward"),
     "score_file.py": (["--problems", "3"], "rollout 0: advantage"),
     "own_scorer.py": (["--problems", "3"], "before_answer"),
+    "weigh_by_scorer.py": ([], "scored: 10 of 25 tokens get +1.05"),
 }
 NOTEBOOKS = {"trace_and_test.ipynb": "top 20% by flow", "judge_a_rule.ipynb": "flow@end=bottom"}
 SHORTER = {

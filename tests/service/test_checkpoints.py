@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import pytest
 from helpers.scoring import save_checkpoint, token_rows
@@ -122,3 +123,18 @@ def test_one_that_cannot_be_read_is_warned_of(saved, embedded, tmp_path):
     with pytest.warns(UserWarning, match="the scorer keeps embedded: model .*checkpoint-10"):
         assert scorer.refresh_if_newer() is False
     assert scorer.step is None
+
+
+def test_a_server_follows_the_folder(saved, tmp_path):
+    launch = pytest.importorskip("flowtracer.service.launch", reason="needs flowtracer[serve]")
+    scorer = Scorer("embedded", checkpoints=tmp_path, every=5)
+    scorer.look_seconds = 0.02
+    ended = launch.watch(scorer)
+    copy(saved, tmp_path / "checkpoint-3")
+    copy(saved, tmp_path / "part")  # as a trainer that renames a folder when it is complete
+    (tmp_path / "part").rename(tmp_path / "checkpoint-10")
+    until = time.monotonic() + 20
+    while scorer.step != 10 and time.monotonic() < until:
+        time.sleep(0.01)
+    ended.set()
+    assert (scorer.step, scorer.revision) == (10, "checkpoint-10")
