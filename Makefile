@@ -12,7 +12,7 @@ VERL_TORCH := $(shell sed -n "s/^torch==//p" requirements-verl.txt)
 SKYRL_TORCH := $(shell sed -n "s/^torch==//p" requirements-skyrl.txt)
 CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test test-slow test-verl test-skyrl test-slime test-docs check bench gpu docs wheel clean
+.PHONY: help demo test test-slow test-verl test-skyrl test-slime test-recipes test-docs check bench gpu docs wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | sort | awk '{name = $$1; $$1 = ""; printf "make %-10s%s\n", name, $$0}'
@@ -66,6 +66,9 @@ $(SKYRL_VENV)/ready: requirements-skyrl.txt pyproject.toml
 
 test-skyrl: $(SKYRL_VENV)/ready ## test the plug-in for SkyRL in an environment of its own (.venv-skyrl)
 	OMP_NUM_THREADS=1 $(SKYRL_VENV)/bin/python -m pytest tests_skyrl
+
+test-recipes: $(SKYRL_VENV)/ready ## run the recipes of docs/engines.md on data of their engines
+	OMP_NUM_THREADS=1 $(SKYRL_VENV)/bin/python -m pytest tests_recipes
 
 build/slime:
 	git clone --quiet --depth 1 --branch v0.3.1 https://github.com/THUDM/slime $@
