@@ -21,6 +21,9 @@ from flowtracer.service.scorer import Scorer
 
 KEY = "flow_credit"
 PART = 64  # responses of one request, our choice: a server shares its time between clients
+# For a server to come back within a step, our choice: half of the ten minutes after which processes of
+# Megatron that wait for one another give up.
+PATIENCE = 300.0
 START_SECONDS = 120.0  # for the server to answer before training begins, our choice
 
 
@@ -80,6 +83,9 @@ def read_settings(options: Mapping[str, Any] | None) -> ScorerSettings:
     except TypeError as error:  # an unknown name, or a value of another type
         raise ValueError(f"{KEY}: {error}; docs/frameworks.md has the names") from error
     credit.check_token_ids()
+    every = own.get("every", 1)
+    if type(every) is not int or every < 1:
+        raise ValueError(f"{KEY}.every is {every!r}; give a whole number of steps, 1 or more")
     return ScorerSettings(credit=credit, **own)
 
 
@@ -90,7 +96,7 @@ def own_scorer(settings: ScorerSettings) -> Weighs:
     Raises ModelError or ValueError for a model that cannot be loaded or read.
     """
     if settings.url:
-        return ScorerClient(settings.url, token=settings.token)
+        return ScorerClient(settings.url, token=settings.token, patience=PATIENCE)
     return Scorer(
         settings.model,
         rule=settings.credit,
