@@ -57,6 +57,16 @@ def test_the_later_function_is_called_between_the_advantages_and_the_update():
     assert text.index("compute_advantages_and_returns(self.args") < call < text.index("train(\n")
 
 
+def test_slimes_scripts_parse_their_arguments_by_that_name():
+    scripts = Path(importlib.util.find_spec("slime").submodule_search_locations[0]).parent
+    if not (scripts / "train.py").is_file():
+        pytest.skip("slime is installed without its scripts")
+    for name in ("train.py", "train_async.py"):
+        text = (scripts / name).read_text()
+        assert "from slime.utils.arguments import parse_args" in text
+        assert text.index('if __name__ == "__main__":') < text.index("args = parse_args()")
+
+
 def test_settings_reach_every_rank_before_its_model():
     assert "custom_init(args)" in body("backends/megatron_utils/initialize.py", "init")
     text = source("utils/arguments.py")

@@ -1,13 +1,15 @@
 """Flow credit in slime: each token's advantage times its weight.
 
-    --custom-advantage-function-path flowtracer.integrations.slime.compute_advantages
-    --custom-megatron-init-path flowtracer.integrations.slime.check_start
-    --custom-config-path FILE    # YAML: flow_credit: {url: http://HOST:8642, token: ...}
+    python -m flowtracer.integrations.slime train.py ... --custom-config-path FILE
+
+with `flow_credit: {url: http://HOST:8642, token: ...}` in that YAML file.
 
 slime trains Megatron models, whose attention cannot be read, so the weights come from a scorer of its own
 (`scored`). The advantages are slime's, by whichever of its estimators is chosen.
 """
 
+import runpy
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +29,7 @@ from flowtracer.integrations.scored import (
     weighted,
 )
 
+HERE = "flowtracer.integrations.slime"
 # Estimators whose advantages are zero in each token where a response's reward, less its group's, is zero.
 GROUPED = ("grpo", "cispo")
 
@@ -52,12 +55,13 @@ def check_settings(args: Namespace) -> ScorerSettings:
             "that a token's weight is not its own; use another one"
         )
     paths = (args.custom_advantage_function_path, args.rollout_data_postprocess_path)
-    if all(path is not None and path.startswith(__name__) for path in paths):
+    ours = [path is not None and path.startswith(HERE) for path in paths]
+    if all(ours):
         raise ValueError(
             "custom_advantage_function_path and rollout_data_postprocess_path would both weigh the "
             "advantages; keep one"
         )
-    if args.normalize_advantages and args.custom_advantage_function_path is not None:
+    if args.normalize_advantages and ours[0]:
         raise ValueError(
             "normalize_advantages whitens the advantages after they were weighed; leave it out, or weigh "
             "them later by --rollout-data-postprocess-path flowtracer.integrations.slime.weigh_advantages "
@@ -150,3 +154,39 @@ def shared_weights(
         raise RuntimeError(f"the scorer of {KEY} failed: {found[0]}")
     result: ResponseWeights = found[0]
     return result
+
+
+def with_credit(args: Namespace) -> Namespace:
+    """slime's arguments, checked, with the function that weighs where none was named.
+
+    That is the later one if advantages are whitened, or if the place of the first is taken.
+    """
+    paths = (args.custom_advantage_function_path, args.rollout_data_postprocess_path)
+    if not any(path is not None and path.startswith(HERE) for path in paths):
+        if paths[0] is None and not args.normalize_advantages:
+            args.custom_advantage_function_path = f"{HERE}.compute_advantages"
+        elif paths[1] is None:
+            args.rollout_data_postprocess_path = f"{HERE}.weigh_advantages"
+        else:
+            raise ValueError(
+                "rollout_data_postprocess_path is taken, and so is the place of "
+                f"custom_advantage_function_path; call {HERE}.weigh_advantages in your own function"
+            )
+    check_start(args)
+    return args
+
+
+def main() -> None:
+    """Run slime's script that is named first, its arguments checked before it starts Ray."""
+    if len(sys.argv) < 2:
+        raise SystemExit(f"usage: python -m {HERE} train.py [slime's arguments]")
+    from slime.utils import arguments
+
+    parse = arguments.parse_args
+    arguments.parse_args = lambda *given, **named: with_credit(parse(*given, **named))
+    del sys.argv[0]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
