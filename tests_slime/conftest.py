@@ -46,6 +46,7 @@ def make_args(**changes):
         "lambd": 1.0,
         "eps_clip": 0.2,
         "eps_clip_high": 0.28,
+        "eps_clip_c": None,
         "use_kl_loss": False,
         "entropy_coef": 0.0,
         "use_opsm": False,
