@@ -69,6 +69,7 @@ class Batcher:
         self._waiting, self._gather_seconds, self._tokens = waiting, gather_seconds, tokens
         self._queue: deque[_Request] = deque()
         self._running: Sequence[_Request] = ()
+        self._several = False  # whether the last batch had more than one request
         self._results = _Results(kept)
         self._closed = False
         self._changed = threading.Condition()
@@ -150,7 +151,8 @@ class Batcher:
             self._running = ()
             while not self._queue and not self._closed:
                 self._changed.wait()
-            until = time.monotonic() + self._gather_seconds
+            # A single client, which sends its next request after an answer, waits for nobody.
+            until = time.monotonic() + (self._gather_seconds if self._several else 0.0)
             while not self._closed and (left := until - time.monotonic()) > 0:
                 if sum(request.rows.tokens for request in self._queue) >= self._tokens:
                     break
@@ -162,7 +164,7 @@ class Batcher:
             while self._queue and tokens + self._queue[0].rows.tokens <= self._tokens:
                 taken.append(self._queue.popleft())
                 tokens += taken[-1].rows.tokens
-            self._running = taken
+            self._running, self._several = taken, len(taken) > 1
             return taken
 
     def _work(self) -> None:

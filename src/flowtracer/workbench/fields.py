@@ -8,7 +8,7 @@ from typing import Any
 from flowtracer.records import parse_record
 
 DEEPEST = 32  # nested brackets of a body; our choice, a session has 8
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 Request = Mapping[str, Any]
