@@ -42,3 +42,34 @@ def test_layer_choices_that_make_no_sense_are_refused(choice):
     depth = 2 if choice == "early" else 8
     with pytest.raises(ValueError, match="layers: "):
         select_layers(choice, depth)
+
+
+# Qwen3-Next's pattern: every fourth layer of 24 attends by a softmax.
+FOURTHS = (3, 7, 11, 15, 19, 23)
+
+
+@pytest.mark.parametrize(
+    ("choice", "depth", "softmax", "expected"),
+    [
+        ("middle", 24, FOURTHS, (11, 15)),
+        ("early", 24, FOURTHS, (3, 7)),
+        ("late", 24, FOURTHS, (19, 23)),
+        ("all", 24, FOURTHS, FOURTHS),
+        ("middle", 6, (5,), (5,)),  # none in the third: the nearest
+        ("middle", 6, (0, 1, 4, 5), (1, 4)),  # on either side
+        ("early", 6, (3, 5), (3,)),
+        ("7, -1", 24, FOURTHS, (7, 23)),
+        (range(3, 8, 4), 24, FOURTHS, (3, 7)),
+    ],
+)
+def test_names_choose_among_the_layers_with_softmax_attention(choice, depth, softmax, expected):
+    assert select_layers(choice, depth, softmax=softmax) == expected
+
+
+@pytest.mark.parametrize("choice", ["3-7", 4, [3, 4]])
+def test_a_layer_without_softmax_attention_is_refused_by_its_number(choice):
+    message = (
+        "layers: 4 has no softmax attention in this hybrid model; choose among 3, 7, 11, 15, 19"
+    )
+    with pytest.raises(ValueError, match=message):
+        select_layers(choice, 24, softmax=FOURTHS)

@@ -3,7 +3,7 @@
 from flowtracer.attention.auto import auto_attention, needs_tiles
 from flowtracer.attention.by_layer import attention_by_layer
 from flowtracer.attention.capture import LayerCall, visit_layers
-from flowtracer.attention.layers import select_layers
+from flowtracer.attention.layers import model_layers, select_layers
 from flowtracer.attention.mean import MeanReader, mean_attention
 from flowtracer.attention.observe import observe_layers, why_not_observed
 from flowtracer.attention.readers import AttentionReader, read_attention
@@ -22,6 +22,7 @@ __all__ = [
     "can_share",
     "depth_of",
     "mean_attention",
+    "model_layers",
     "needs_tiles",
     "observe_layers",
     "read_attention",

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention.capture import LayerCall, Progress
-from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.layers import Layers, model_layers
 from flowtracer.attention.mean import Edges, MeanReader
 from flowtracer.attention.memory import check_memory
 from flowtracer.attention.readers import read_attention
-from flowtracer.models.decoder import depth_of, device_of, find_decoder
+from flowtracer.models.decoder import device_of, find_decoder
 from flowtracer.models.pictures import ModelInputs
 
 ShowLayer = Callable[[int, Tensor], None]  # the layer's number, its mean over heads (B, T, T)
@@ -72,7 +72,7 @@ def attention_by_layer(
     The matrix must be used at once: its memory is that of the next layer. Costs one more T x T, and
     the time to add it to the mean. Raises as `mean_attention`.
     """
-    chosen = select_layers(layers, depth_of(model))
+    chosen = model_layers(model, layers)
     mask = torch.ones_like(input_ids, device=device_of(find_decoder(model)))
     reader = LayerReader(mask, chosen, show, edges=edges)
     read_attention(model, input_ids, None, [reader], model_inputs=model_inputs, progress=progress)

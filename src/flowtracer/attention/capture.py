@@ -23,6 +23,7 @@ from flowtracer.models.decoder import (
     first_layers_only,
     is_sharded,
 )
+from flowtracer.models.layer_kinds import PLAIN, layer_types
 from flowtracer.models.pictures import (
     check_pictured,
     has_pictures,
@@ -74,10 +75,14 @@ class LayerCall:
         """Whether what a query sees is known without a mask: everything before it, or a window."""
         if self.by_mask:
             return False
-        kinds = getattr(getattr(self.module, "config", None), "layer_types", None) or {}
-        kind = kinds[self.layer] if kinds else "full_attention"
+        config = getattr(self.module, "config", None)
+        kinds = layer_types(config)
+        windowed = getattr(config, "sliding_window", None) is not None
+        kind = kinds[self.layer] if kinds else ("sliding" if windowed else "attention")
         named = self.arguments.get("sliding_window") is not None
-        return kind == "full_attention" or (kind == "sliding_attention" and named)
+        return (
+            self.mask is None and kind in PLAIN | {"sliding"} and ("sliding" not in kind or named)
+        )
 
     def part(self, columns: slice) -> "LayerCall":
         """The same for some of the tokens only, which see nothing of the others."""
@@ -182,7 +187,7 @@ def visit_layers(
         attention_mask: Tensor | None,
         **arguments: Any,
     ) -> tuple[Tensor, None]:
-        layer: int = module.layer_idx  # type: ignore[assignment]
+        layer = _number_of(module, visited, decoder)
         if progress:
             progress(layer + 1, top + 1)
         call = layer_call(
@@ -211,6 +216,16 @@ def visit_layers(
             f"{type(decoder).__name__}: layers {missing} have no softmax attention to capture; "
             f"choose other layers or use {SUPPORTED}"
         )
+
+
+def _number_of(module: nn.Module, visited: Collection[int], decoder: nn.Module) -> int:
+    """The layer that an attention module is in. Raises AttentionCaptureError if that is not clear."""
+    layer = getattr(module, "layer_idx", None)
+    if not isinstance(layer, int) or layer < 0 or layer in visited:
+        raise AttentionCaptureError(
+            f"{type(decoder).__name__} does not have one attention a layer; supported are {SUPPORTED}"
+        )
+    return layer
 
 
 def _run(model: nn.Module, inputs: Mapping[str, Any], count: int) -> None:

@@ -1,13 +1,19 @@
 """Which layers' attention is averaged."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
+
+from torch import nn
+
+from flowtracer.models.layer_kinds import check_readable, ranges, text_config
 
 Layers = str | int | range | Iterable[int]
 NAMES = ("middle", "early", "late", "all")
 
 
-def select_layers(layers: Layers, depth: int) -> tuple[int, ...]:
+def select_layers(
+    layers: Layers, depth: int, *, softmax: Sequence[int] | None = None
+) -> tuple[int, ...]:
     """Turn a layer choice into sorted 0-based layer numbers of a model with `depth` layers.
 
     Accepts "middle" (the default everywhere: floor(L/3) up to, not including, floor(2L/3); section
@@ -15,7 +21,11 @@ def select_layers(layers: Layers, depth: int) -> tuple[int, ...]:
     (both ends included), "3,5,8", a range, or any iterable of numbers. Negative numbers count from
     the end. A model with two layers has one middle layer, with one layer that one (our choice).
 
-    Raises ValueError if nothing is chosen or a layer does not exist.
+    softmax: layers with softmax attention, where some have none. A name then means those of them that
+    lie in its third, by depth; if none does, the nearest ones, of which there are two where the third
+    lies in the midst of them (our choice: the paper has no hybrid models). Numbers stay what they are.
+
+    Raises ValueError if nothing is chosen, or a layer does not exist or has no softmax attention.
     """
     first, last = depth // 3, max(2 * depth // 3, depth // 3 + 1)
     named = {
@@ -39,7 +49,32 @@ def select_layers(layers: Layers, depth: int) -> tuple[int, ...]:
         numbers.add(number % depth)
     if not numbers:
         raise ValueError(f"layers: {layers!r} chooses no layer of a model with {depth} layers")
+    if softmax is not None and isinstance(layers, str) and layers in named:
+        return nearest(softmax, min(numbers), max(numbers))
+    without = sorted(numbers - set(softmax)) if softmax is not None else []
+    if softmax is not None and without:
+        raise ValueError(
+            f"layers: {without[0]} has no softmax attention in this hybrid model; choose among "
+            f"{ranges(softmax)}"
+        )
     return tuple(sorted(numbers))
+
+
+def nearest(softmax: Sequence[int], first: int, last: int) -> tuple[int, ...]:
+    """Those of some ascending layers that lie in first..last, else the nearest to it on either side."""
+    distance = {layer: max(first - layer, layer - last, 0) for layer in softmax}
+    least = min(distance.values())
+    return tuple(layer for layer in softmax if distance[layer] == least)
+
+
+def model_layers(model: nn.Module, layers: Layers) -> tuple[int, ...]:
+    """`select_layers` for a model, by the kinds of layers that its config names.
+
+    Raises AttentionCaptureError for a model without softmax attention, or whose attention is not read.
+    """
+    config = text_config(model)
+    softmax = check_readable(config, type(model).__name__)
+    return select_layers(layers, config.num_hidden_layers, softmax=softmax)
 
 
 def check_layers(layers: Layers) -> None:

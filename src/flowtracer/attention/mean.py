@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from flowtracer.attention.by_kernel import add_layer, kernel_reads
 from flowtracer.attention.capture import LayerCall, Progress
-from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.layers import Layers, model_layers
 from flowtracer.attention.maskless import maskless, maskless_mean_attention
 from flowtracer.attention.memory import check_memory
 from flowtracer.attention.readers import read_attention
 from flowtracer.kernels.sequences import Sequences, stand_together
 from flowtracer.models.decoder import (
     AttentionCaptureError,
-    depth_of,
     device_of,
     find_decoder,
 )
@@ -217,7 +216,7 @@ def mean_attention(
             f"attention_mask has shape {tuple(attention_mask.shape)} but input_ids has "
             f"{tuple(input_ids.shape)}"
         )
-    chosen = select_layers(layers, depth_of(model))
+    chosen = model_layers(model, layers)
     device = device_of(find_decoder(model))
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     mask = mask.to(device)

@@ -18,9 +18,11 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from flowtracer.attention.capture import LayerCall, layer_call
 from flowtracer.attention.causal import attend_causal, gives_logsumexp
-from flowtracer.models.decoder import find_decoder, kinds_of_layers
+from flowtracer.models.decoder import find_decoder
+from flowtracer.models.layer_kinds import masks_are_plain, text_config
 from flowtracer.models.pictures import looks_ahead
 from flowtracer.models.swap import (
+    masked_by_selection,
     named_attention,
     only_in_this_thread,
     restored_names,
@@ -84,8 +86,8 @@ def why_not_observed(model: nn.Module) -> str | None:
     with_mask = name in ("eager", "sdpa")
     if not with_mask and "flash" not in name and name != "flex_attention":
         return f"the model's attention is {name!r}"
-    if not with_mask and "chunked_attention" in kinds_of_layers(model):
-        return f"the model attends in chunks and its attention is {name!r}"
+    if not with_mask and not masks_are_plain(text_config(model)):
+        return f"the model attends in chunks or to a selection of tokens, and its attention is {name!r}"
     return None
 
 
@@ -111,6 +113,8 @@ def _attention(
     **arguments: Any,
 ) -> tuple[Tensor, Tensor | None]:
     function = named_attention(module, original)
+    if original in ("eager", "sdpa"):  # others take the selection as it is
+        attention_mask, arguments = masked_by_selection(key, attention_mask, arguments)
     observation = _observation.get()
     layer = getattr(module, "layer_idx", None)
     if observation is None or layer not in observation.layers or layer in observation.seen:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.layers import Layers, model_layers
 from flowtracer.attention.mean import Edges, MeanReader
 from flowtracer.attention.readers import read_attention
-from flowtracer.models.decoder import depth_of, is_sharded, kinds_of_layers
+from flowtracer.models.decoder import is_sharded, kinds_of_layers
 
 
 def can_share(model: nn.Module) -> bool:
@@ -38,7 +38,7 @@ def shared_prompt_attention(
 
     Raises as `mean_attention`. The model must be one that `can_share`.
     """
-    chosen = select_layers(layers, depth_of(model))
+    chosen = model_layers(model, layers)
     prompt = prompt_ids[None]
     rows, length = response_ids.shape
     start = prompt.shape[1]

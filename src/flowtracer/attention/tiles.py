@@ -14,18 +14,17 @@ from torch import Tensor, nn
 
 from flowtracer.attention.capture import LayerCall, Progress, visit_layers
 from flowtracer.attention.causal import attend_causal, no_mask
-from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.layers import Layers, model_layers
 from flowtracer.kernels.availability import kernels_run
 from flowtracer.kernels.head_sum import add_head_sum, fits
 from flowtracer.kernels.sequences import Sequences
 from flowtracer.models.decoder import (
     AttentionCaptureError,
-    depth_of,
     device_of,
     find_decoder,
     is_sharded,
-    kinds_of_layers,
 )
+from flowtracer.models.layer_kinds import masks_are_plain, text_config
 from flowtracer.models.pictures import ModelInputs, as_model_inputs, looks_ahead
 
 QUERIES = 64  # of one tile, our choice: with KEYS, a tile of 9 heads fits the second-level cache
@@ -135,8 +134,8 @@ def _add_rows_by_kernel(total: Tensor, layer: TiledLayer, start: int, stop: int)
 
 
 def can_tile(model: nn.Module) -> bool:
-    """Whether tiles give this model's attention: no layer's mask is cut in chunks, nothing is sharded."""
-    return not is_sharded(model) and "chunked_attention" not in kinds_of_layers(model)
+    """Whether tiles give this model's attention: masks are plain and nothing is sharded."""
+    return not is_sharded(model) and masks_are_plain(text_config(model))
 
 
 def tiled_attention(
@@ -156,8 +155,8 @@ def tiled_attention(
     """
     if not can_tile(model):
         raise AttentionCaptureError(
-            f"{type(model).__name__} is sharded by FSDP or ZeRO-3, or attends in chunks, and is not read "
-            "in tiles; use `mean_attention` and shorter texts"
+            f"{type(model).__name__} is sharded by FSDP or ZeRO-3, or attends in chunks or to a selection "
+            "of tokens, and is not read in tiles; use `mean_attention` and shorter texts"
         )
     pictures = as_model_inputs(model, model_inputs, input_ids)
     if pictures is not None and looks_ahead(model):
@@ -165,7 +164,7 @@ def tiled_attention(
             f"{type(model).__name__} lets tokens of a picture attend to later ones, which is not read in "
             "tiles; use `mean_attention`"
         )
-    chosen = select_layers(layers, depth_of(model))
+    chosen = model_layers(model, layers)
     kept: dict[int, TiledLayer] = {}
 
     def visit(call: LayerCall) -> Tensor | None:
@@ -191,6 +190,7 @@ def _attend(call: LayerCall) -> tuple[Tensor | None, Tensor]:
             f"{type(call.module).__name__} does not say how far it sees; use `mean_attention`"
         )
     plain = call.softcap is None and call.sinks is None and call.window is None
+    plain &= call.value.shape[3] <= call.query.shape[3]
     if plain and call.query.device.type == "cpu":
         return causal_attention(call.query, call.key, call.value, call.scaling)
     if call.query.is_cuda and kernels_run(call.query.device):
@@ -240,7 +240,9 @@ def causal_attention(
 def _flash(
     query: Tensor, key: Tensor, value: Tensor, causal: bool, scaling: float
 ) -> tuple[Tensor, Tensor]:
+    width = value.shape[3]  # narrower than that of the keys in multi-head latent attention
+    value = torch.nn.functional.pad(value, (0, query.shape[3] - width))
     output, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, 0.0, causal, scale=scaling
     )
-    return output, logsumexp
+    return output[..., :width], logsumexp

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from flowtracer.attention import depth_of, select_layers
+from flowtracer.attention import model_layers
 from flowtracer.attention.maskless import maskless
 from flowtracer.attention.shared_prompt import can_share
 from flowtracer.credit.chunks import chunks
@@ -20,6 +20,7 @@ from flowtracer.credit.selection import Selection, select
 from flowtracer.credit.weighting import Weighting, weigh
 from flowtracer.models import unsloth
 from flowtracer.models.decoder import device_of, find_decoder
+from flowtracer.models.layer_kinds import warn_of_unseen
 from flowtracer.models.pictures import standing_for_pictures
 from flowtracer.regions import AnswerRule, find_answer
 from flowtracer.regions.prompts import Question
@@ -98,11 +99,15 @@ class Credit:
         return own or any(one.needs_structure for one in self.candidates().values())
 
     def check_model(self, model: nn.Module) -> None:
-        """Raise ValueError for layers that the model does not have, or if it cannot be read."""
+        """Raise ValueError for layers that the model does not have, or if it cannot be read.
+
+        Warns of a hybrid model, of which a part is not seen.
+        """
+        warn_of_unseen(model)
         for one in self.candidates().values():
             one.check_model(model)
         unsloth.check_model(model)
-        select_layers(self.options.layers, depth_of(model))
+        model_layers(model, self.options.layers)
         in_parts = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
         if self.options.edges == "value" and in_parts:
             raise ValueError(

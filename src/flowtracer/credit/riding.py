@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from flowtracer.attention import (
     LayerCall,
     MeanReader,
-    depth_of,
+    model_layers,
     needs_tiles,
     observe_layers,
-    select_layers,
     why_not_observed,
 )
 from flowtracer.attention.memory import available_bytes
@@ -104,7 +103,7 @@ class RiddenCredit:
         self._rows_of_pass = rows_of_pass
         self._by_tokens = by_tokens
         self._inputs: dict[str, Any] = {}  # of the pass that runs
-        self._layers = select_layers(credit.options.layers, depth_of(model))
+        self._layers = model_layers(model, credit.options.layers)
         self._missing = batch.scorable if row_mask is None else batch.scorable & row_mask
         self._scores = torch.zeros(
             batch.input_ids.shape, dtype=torch.float32, device=batch.input_ids.device

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import and_masks, sdpa_mask
 
-from flowtracer.models.decoder import find_decoder
+from flowtracer.models.decoder import AttentionCaptureError, find_decoder
+from flowtracer.models.layer_kinds import (
+    keeps_plain_cache,
+    ranges,
+    text_config,
+    unseen_layers,
+)
 from flowtracer.models.swap import eager_attention, swapped_attention
 
 
@@ -39,14 +45,32 @@ class Knockout:
         return sdpa_mask(*args, **kwargs)
 
 
+def check_knockout(model: nn.Module) -> None:
+    """Raise AttentionCaptureError for a model in which a token cannot be hidden from all later ones."""
+    config, name = text_config(model), type(model).__name__
+    unseen = unseen_layers(config)
+    if unseen:
+        layers = "layer" if len(unseen) == 1 else "layers"
+        raise AttentionCaptureError(
+            f"{name} is a hybrid model: attention knockout hides a token from softmax attention, and "
+            f"{layers} {ranges(unseen)} would pass it on; use a model with softmax attention alone"
+        )
+    if not keeps_plain_cache(config):
+        raise AttentionCaptureError(
+            f"{name} shares keys among layers, attends in chunks or to a selection of tokens, which "
+            "attention knockout does not take; use another model"
+        )
+
+
 @contextmanager
 def attention_knockout(model: nn.Module) -> Iterator[Knockout]:
     """The model in evaluation mode, without gradients, blind to the tokens in `knockout.hidden`.
 
     Set `knockout.hidden` before each forward pass. The model is exactly what it was afterwards.
 
-    Raises AttentionCaptureError for a model that does not take its attention from transformers.
+    Raises AttentionCaptureError for a model that `check_knockout` refuses.
     """
+    check_knockout(model)
     knockout = Knockout()
     swapped = swapped_attention(
         find_decoder(model), _attention, knockout.mask, name=type(model).__name__

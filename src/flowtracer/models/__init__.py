@@ -5,8 +5,17 @@ from flowtracer.models.loading import (
     Loaded,
     ModelError,
     load,
+    load_config,
     load_tokenizer,
     model_path,
 )
 
-__all__ = ["EMBEDDED", "Loaded", "ModelError", "load", "load_tokenizer", "model_path"]
+__all__ = [
+    "EMBEDDED",
+    "Loaded",
+    "ModelError",
+    "load",
+    "load_config",
+    "load_tokenizer",
+    "model_path",
+]

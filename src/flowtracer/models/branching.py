@@ -1,8 +1,10 @@
 """Texts that grow by a token a step, each distinct one once, however many copies of it were drawn."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,7 @@ class Prefix:
     text: Layers  # of each layer keys and values of a text that begins with it, (1, heads, T, D)
     length: int  # its number of tokens, 1 to T
     logits: Tensor  # (V,), of the next token
+    cache: Cache | None = None  # in place of `text`, where a model keeps more than keys and values
 
     @property
     def layers(self) -> Layers:
@@ -70,9 +73,13 @@ class Texts:
     def _copy(self, sources: Tensor, targets: Tensor, rows: int) -> None:
         if not len(sources):
             return
-        for layer in self.cache.layers:
-            assert isinstance(layer, RoomyLayer)
+        roomy = [layer for layer in self.cache.layers if isinstance(layer, RoomyLayer)]
+        for layer in roomy:
             layer.copy_rows(sources, targets, rows)
+        if len(roomy) < len(self.cache.layers):  # transformers' own cache
+            order = torch.arange(rows, device=sources.device)
+            order[targets] = sources
+            self.cache.reorder_cache(cast(torch.LongTensor, order))
         origin = self.prefix[sources]
         self.prefix = torch.cat([self.prefix, self.prefix.new_zeros(rows - len(self.prefix))])
         self.prefix[targets] = origin
@@ -81,7 +88,7 @@ class Texts:
         """Keep the used rows; returns where each went."""
         kept = used.sort().values
         if self.cache.get_seq_length():
-            self.cache.batch_select_indices(kept)
+            self.cache.reorder_cache(cast(torch.LongTensor, kept))
         self.prefix = self.prefix[kept]
         return torch.searchsorted(kept, used)
 
@@ -126,12 +133,17 @@ def growing_texts(model: nn.Module, prefixes: Sequence[Prefix], steps: int) -> I
     """Rows that begin as the prefixes, for at most so many steps.
 
     Prefixes of one text share its keys and values where the model's attention allows it; others are
-    copied into the cache, padded on the left.
+    copied into the cache, padded on the left. A prefix with a cache of its own is taken alone.
     """
     decoder = find_decoder(model)
     device = prefixes[0].logits.device
     lengths = torch.tensor([prefix.length for prefix in prefixes], device=device)
     rows = torch.arange(len(prefixes), device=device)
+    if prefixes[0].cache is not None:
+        with evaluating(model):
+            cache = copy.deepcopy(prefixes[0].cache)
+            yield Texts(model, cache, lengths, None, prefixes[0].length, rows)
+        return
     text, longest = prefixes[0].text, max(prefix.length for prefix in prefixes)
     if all(prefix.text is text for prefix in prefixes) and can_share(decoder, longest + steps):
         text = [(keys[:, :, :longest], values[:, :, :longest]) for keys, values in text]

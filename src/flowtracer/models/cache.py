@@ -52,6 +52,10 @@ class RoomyLayer(DynamicLayer):
         super().batch_select_indices(indices)
         self._room = None
 
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Rows in another order, some left out or repeated."""
+        self.batch_select_indices(beam_idx)
+
     def copy_rows(self, sources: Tensor, targets: Tensor, rows: int) -> None:
         """Copy rows onto others or behind the last one; there are `rows` rows afterwards."""
         length = self.get_seq_length()

@@ -5,15 +5,19 @@ drew the same tokens, prefixes of one text keep that text's keys and values once
 texts and lengths go on in one batch, and finished rows leave it.
 """
 
+import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from flowtracer.models.branching import Prefix, growing_texts
 from flowtracer.models.cache import Layers, cache_of, layers_of
-from flowtracer.models.decoder import device_of, find_decoder
+from flowtracer.models.decoder import AttentionCaptureError, device_of, find_decoder
+from flowtracer.models.layer_kinds import keeps_own_state, keeps_plain_cache, text_config
 
 LOGITS_AT_ONCE = 256  # positions, our choice
 PROBABILITIES_AT_ONCE = 1 << 24  # our choice: 128 MiB in float64
@@ -40,15 +44,34 @@ class ReadText:
 @torch.no_grad()
 def read_prefix(model: nn.Module, ids: Sequence[int]) -> Prefix:
     """Run a text once, to go on from its end; logits of its last position only."""
-    text = torch.tensor([list(ids)], device=device_of(find_decoder(model)))
-    cache = cache_of([], 1)
+    decoder = find_decoder(model)
+    text = torch.tensor([list(ids)], device=device_of(decoder))
+    config = text_config(model)
+    plain = keeps_plain_cache(config)
+    takes_cache = "past_key_values" in inspect.signature(model.forward).parameters
+    if keeps_own_state(config) or not takes_cache:
+        raise AttentionCaptureError(
+            f"{type(model).__name__} does not keep what it has read in a cache of transformers, so that it "
+            "cannot go on from there; use another model"
+        )
+    cache = cache_of([], 1) if plain else DynamicCache(config=decoder.config)
     logits = model(text, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-    return Prefix(layers_of(cache), len(ids), logits[0, -1])
+    if plain:
+        return Prefix(layers_of(cache), len(ids), logits[0, -1])
+    return Prefix([], len(ids), logits[0, -1], cache)
 
 
 @torch.no_grad()
 def read_text(model: nn.Module, ids: Sequence[int]) -> ReadText:
-    """Run a text once, for all of its prefixes."""
+    """Run a text once, for all of its prefixes.
+
+    Raises AttentionCaptureError for a model that keeps no state of each of them.
+    """
+    if not keeps_plain_cache(text_config(model)):
+        raise AttentionCaptureError(
+            f"{type(model).__name__} does not keep keys and values of all tokens in each layer, so that a "
+            "text cannot be continued from within; use a model with softmax attention alone"
+        )
     text = torch.tensor([list(ids)], device=device_of(find_decoder(model)))
     cache = cache_of([], 1)
     logits = model(text, past_key_values=cache, use_cache=True).logits[0]
@@ -115,8 +138,13 @@ def continue_prefixes(
 
     limits: new tokens at most, one number a prefix. ends: ids that end a text. A row that reached its
     limit has no end-of-text token. The order in which `choose` sees the copies depends only on the
-    arguments, so that a seeded generator gives the same tokens again.
+    arguments, so that a seeded generator gives the same tokens again. Prefixes with a cache of their own
+    go on one after another.
     """
+    if len(prefixes) > 1 and prefixes[0].cache is not None:
+        alone = partial(continue_prefixes, model, copies=copies, ends=ends, choose=choose)
+        each = zip(prefixes, limits, strict=True)
+        return [row for prefix, limit in each for row in alone([prefix], limits=[limit])]
     device = prefixes[0].logits.device
     stops = torch.tensor(sorted(ends), device=device)
     every = torch.arange(len(prefixes), device=device).repeat_interleave(copies)
@@ -170,7 +198,7 @@ def _parts(prefixes: Sequence[Prefix], limits: Sequence[int], copies: int) -> It
     """
     numbers_per_token = sum(2 * keys[0, :, 0].numel() for keys, _ in prefixes[0].text)
     longest = max(p.length + limit for p, limit in zip(prefixes, limits, strict=True))
-    rows = max(1, min(MOST_ROWS, NUMBERS // (numbers_per_token * longest)))
+    rows = max(1, min(MOST_ROWS, NUMBERS // max(1, numbers_per_token * longest)))
     step = max(1, rows // copies)
     for start in range(0, len(prefixes), step):
         yield slice(start, start + step)

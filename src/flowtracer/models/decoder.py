@@ -98,7 +98,9 @@ def find_decoder(model: nn.Module) -> PreTrainedModel:
             f"{type(inner).__name__} is an encoder-decoder; supported are {SUPPORTED}"
         )
     check_inputs(inner.config, type(inner).__name__)
-    return inner.get_decoder()
+    decoder = inner.get_decoder()
+    # ModernBERT calls its head `decoder`.
+    return decoder if isinstance(decoder, PreTrainedModel) else inner.base_model  # type: ignore[return-value]
 
 
 def unwrapped(model: nn.Module) -> PreTrainedModel:

@@ -17,13 +17,12 @@ from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 
 from flowtracer.models.branching import Texts
 from flowtracer.models.cache import cache_of
-from flowtracer.models.decoder import find_decoder, is_sharded
+from flowtracer.models.decoder import is_sharded
+from flowtracer.models.layer_kinds import keeps_plain_cache, text_config
 
 # What `generate` may be told beside its config for the loop to take over.
 PLAIN = {"input_ids", "attention_mask", "generation_config", "disable_compile"}
 TAKEN = {"past_key_values", "position_ids", "attention_mask", "logits_to_keep"}  # by the model
-# Kinds of layers whose keys and values are a plain cache.
-_KINDS = {"full_attention", "sliding_attention"}
 _NOT_PLAIN = (
     "assistant_early_exit",
     "prompt_lookup_num_tokens",
@@ -66,10 +65,8 @@ def can_decode(model: nn.Module) -> bool:
         or not takes.keys() >= TAKEN
     ):
         return False
-    decoder = find_decoder(model)
-    config = decoder.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return kinds <= _KINDS and not config.is_encoder_decoder
+    config = text_config(model)
+    return keeps_plain_cache(config) and not config.is_encoder_decoder
 
 
 def _is_plain(config: GenerationConfig) -> bool:

@@ -7,7 +7,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
@@ -88,6 +94,15 @@ def model_path(
     except Exception as error:
         raise ModelError(_reason(name, error, trust_remote_code, option)) from error
     return path
+
+
+def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """The config of a model alone. Raises ModelError."""
+    path, gguf = _locate(name)
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, **gguf)
+    except Exception as error:
+        raise ModelError(_reason(name, error, trust_remote_code)) from error
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Tokenizer:

@@ -97,10 +97,37 @@ def restored_names(decoder: PreTrainedModel) -> Iterator[list[tuple[Any, str]]]:
                 config._attn_implementation_internal = implementation
 
 
-def _attention(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    **arguments: Any,
+) -> tuple[Tensor, Tensor | None]:
     swap = _swap.get(None)
     attention = _own_attention(module) if swap is None else swap.attention
-    return attention(module, *args, **kwargs)
+    attention_mask, arguments = masked_by_selection(key, attention_mask, arguments)
+    return attention(module, query, key, value, attention_mask, **arguments)
+
+
+def masked_by_selection(
+    key: Tensor, attention_mask: Any, arguments: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Mask and other arguments of an attention function, with the keys that an indexer left out masked.
+
+    Under "eager" and "sdpa" transformers' models (DeepSeek V3.2) put their selection into the mask; under
+    any other name they pass it on, as `indices` (B, T, selected).
+    """
+    rest = dict(arguments)
+    indices = rest.pop("indices", None)
+    if not isinstance(indices, Tensor):
+        return attention_mask, dict(arguments)
+    left_out = indices.new_ones(*indices.shape[:2], key.shape[2], dtype=torch.bool)
+    left_out = left_out.scatter(-1, indices.long(), False)[:, None]
+    if attention_mask.dtype == torch.bool:
+        return attention_mask & ~left_out, rest
+    return attention_mask.masked_fill(left_out, torch.finfo(attention_mask.dtype).min), rest
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
@@ -154,6 +181,11 @@ def check_causal(module: nn.Module, arguments: Mapping[str, Any]) -> None:
     if arguments.get("position_bias") is not None or getattr(module, "is_causal", True) is False:
         raise AttentionCaptureError(
             f"{type(module).__name__} looks ahead or adds a position bias, which is not captured; "
+            f"supported are {SUPPORTED}"
+        )
+    if arguments.get("block_indices") is not None:
+        raise AttentionCaptureError(
+            f"{type(module).__name__} attends to selected blocks of tokens, which is not captured; "
             f"supported are {SUPPORTED}"
         )
 

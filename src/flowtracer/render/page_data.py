@@ -137,9 +137,16 @@ def _answer(trace: "Trace") -> dict[str, Any]:
 
 def _meta(trace: "Trace") -> dict[str, str]:
     made = trace.provenance
+    unseen = {}
+    if made.unseen_layers:
+        unseen["not seen"] = (
+            "what a hybrid model passes on by linear attention, a convolution or a state space, here in "
+            f"layers {_ranges(made.unseen_layers)}"
+        )
     return {
         "model": one_line(made.model),
-        "layers": _ranges(made.layers),
+        "layers": _ranges(made.layers) + (" (of those with softmax attention)" if unseen else ""),
+        **unseen,
         "hub spacing": f"{median(trace.hub_spacing):g} (median)" if trace.hub_spacing else "-",
         "answer rule": one_line(made.answer_rule),
         "flow enters at": made.question,

@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from flowtracer.attention import select_layers
+from flowtracer.models import load_config
+from flowtracer.models.layer_kinds import check_readable, unseen_layers
 from flowtracer.rollouts.engines import ENGINES
 from flowtracer.rollouts.parts import (
     SETTINGS_FILE,
@@ -58,7 +61,9 @@ def score_files(
     files = find_files(source)
     with lock(folder, "another run"):
         hashes = {path.name: sha256(path) for path in files}
-        what = asdict(settings) | {"input": hashes, "shard_rows": shard_rows}
+        what = (
+            asdict(settings) | {"input": hashes, "shard_rows": shard_rows} | hybrid_layers(settings)
+        )
         check_settings(folder / SETTINGS_FILE, what, what="scores")
         run = run_of(folder)
         shards = plan(files, shard_rows)
@@ -80,6 +85,18 @@ def score_files(
                 tokens += result.tokens
                 progress(done, total, tokens)
         return _finish(folder, list(counts.values()), total)
+
+
+def hybrid_layers(settings: ScoreSettings) -> dict[str, list[int]]:
+    """Of a hybrid model the layers whose attention is read, and those of which more is not seen."""
+    config = load_config(settings.model, trust_remote_code=settings.trust_remote_code)
+    text = config.get_text_config()
+    unseen = unseen_layers(text)
+    if not unseen:
+        return {}
+    softmax = check_readable(text, str(config.model_type))
+    layers = select_layers(settings.credit.options.layers, text.num_hidden_layers, softmax=softmax)
+    return {"layers": list(layers), "unseen_layers": list(unseen)}
 
 
 def _finish(folder: Path, counts: Sequence[PartCounts], total: int) -> Scored:

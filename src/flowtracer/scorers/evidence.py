@@ -10,8 +10,8 @@ from flowtracer.attention import (
     MeanReader,
     auto_attention,
     depth_of,
+    model_layers,
     read_attention,
-    select_layers,
 )
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.entropy import response_entropy
@@ -45,7 +45,7 @@ def gather_evidence(
     if "heads" in needs or ("attention" in needs and options.heads != "all"):
         evidence |= _read_heads(model, batch, needs, options)
     elif "attention" in needs:
-        layers = select_layers(options.layers, depth_of(model))
+        layers = model_layers(model, options.layers)
         attention = auto_attention(
             model,
             batch.input_ids,
@@ -78,14 +78,13 @@ def _read_heads(
     """One pass over the union of the layers that the mean and the statistics of heads are taken of."""
     evidence: dict[str, Any] = {}
     readers: list[MeanReader | HeadReader] = []
-    depth = depth_of(model)
     if "attention" in needs:
-        layers = select_layers(options.layers, depth)
+        layers = model_layers(model, options.layers)
         weights = None if options.heads == "all" else _third_of_heads(model, batch, layers, options)
         mean = MeanReader(batch.attention_mask, layers, edges=options.edges, head_weights=weights)
         readers.append(mean)
     if "heads" in needs:
-        chosen = rhythm_layers(options.layers, depth)
+        chosen = rhythm_layers(options.layers, depth_of(model), softmax=model_layers(model, "all"))
         heads = HeadReader(batch.attention_mask, batch.candidates, chosen)
         readers.append(heads)
     read_attention(

@@ -5,13 +5,14 @@ head's T x T matrix is kept. Source: "Attention Illuminates LLM Reasoning" (arXi
 Distances count real tokens of the row, whatever the padding.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from flowtracer.attention.capture import LayerCall
-from flowtracer.attention.layers import Layers, select_layers
+from flowtracer.attention.layers import Layers, nearest, select_layers
 
 NEAR = 10  # W, the distance beyond which WAAD no longer grows; the source's value
 AHEAD = (10, 100)  # distances at which FAI counts; version 2 of the source, version 1 has 10 to 50
@@ -26,17 +27,22 @@ class HeadStatistics(NamedTuple):
     fai: Tensor  # (B, heads, T), mean of A[t, s] over response tokens t with t - s in AHEAD
 
 
-def rhythm_layers(layers: Layers, depth: int) -> tuple[int, ...]:
+def rhythm_layers(
+    layers: Layers, depth: int, *, softmax: Sequence[int] | None = None
+) -> tuple[int, ...]:
     """For "middle": 5 evenly spaced from floor(L/3) to floor(2L/3), fewer if there are fewer.
+
+    Of a hybrid model, 5 evenly spaced of those that have softmax attention, chosen as in `select_layers`.
 
     The source does not say whether the upper end belongs to it, nor how to round; our choice: it
     does, and down. Any other value is read as by `select_layers`.
     """
     if layers != "middle":
-        return select_layers(layers, depth)
-    first, last = depth // 3, 2 * depth // 3
+        return select_layers(layers, depth, softmax=softmax)
+    softmax = range(depth) if softmax is None else softmax
+    among = nearest(softmax, depth // 3, 2 * depth // 3)
     steps = LAYERS - 1
-    return tuple(sorted({first + step * (last - first) // steps for step in range(LAYERS)}))
+    return tuple(sorted({among[step * (len(among) - 1) // steps] for step in range(LAYERS)}))
 
 
 class HeadReader:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from flowtracer.attention import depth_of, select_layers
+from flowtracer.attention import model_layers
 from flowtracer.attention.mean import Edges
 from flowtracer.credit import ScoreBatch, ScoreOptions, Selection, score_batch, score_tokens, select
 from flowtracer.regions.prompts import Message
@@ -104,7 +104,7 @@ def parse_scorers(
     if model is not None:
         check_installed([choice.scorer for choice in choices])
         for choice in choices:
-            select_layers(choice.options.layers, depth_of(model))
+            model_layers(model, choice.options.layers)
     return choices
 
 

@@ -58,6 +58,8 @@ class Provenance:
     question: str
     versions: dict[str, str]
     edges: str = "mean"  # what an edge of the graph weighs
+    # Layers of a hybrid model that pass on information by other means than softmax attention.
+    unseen_layers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

@@ -179,4 +179,5 @@ def _provenance(data: Any) -> Provenance:
         layers=tuple(_typed(layer, int) for layer in fields["layers"]),
         versions={name: _typed(version, str) for name, version in versions.items()},
         edges=_typed(fields.get("edges", "mean"), str),
+        unseen_layers=tuple(_typed(layer, int) for layer in fields.get("unseen_layers", ())),
     )

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from flowtracer.attention import (
     attention_by_layer,
     auto_attention,
-    depth_of,
+    model_layers,
     needs_tiles,
-    select_layers,
 )
 from flowtracer.flow.solve import AttentionRows
 from flowtracer.scorers import ScoreOptions, score_tokens
@@ -50,7 +49,7 @@ def read_model(
     attention = _attention(model, text.input_ids, options, read, report)
     response = text.candidates
     graph = read_graph(attention, text.question, response, text.answer, options.answer_tokens)
-    chosen = select_layers(options.layers, depth_of(model))
+    chosen = model_layers(model, options.layers)
     scores = local_scores(attention, text, chosen, options)
     missing = [name for name in scorers if name != "flow" and name not in scores]
     if missing:

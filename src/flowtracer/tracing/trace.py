@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from flowtracer.attention import depth_of, mean_attention, select_layers
+from flowtracer.attention import mean_attention, model_layers
 from flowtracer.attention.layers import Layers
 from flowtracer.attention.mean import Edges
 from flowtracer.flow import Edge, Route, find_hubs
 from flowtracer.flow.targeted import AnswerTokens
 from flowtracer.models.generation import MAX_NEW_TOKENS, respond
+from flowtracer.models.layer_kinds import text_config, unseen_layers, warn_of_unseen
 from flowtracer.regions import (
     AnswerRule,
     TokenizedText,
@@ -111,7 +112,8 @@ def trace(
     options = ScoreOptions(
         layers=layers, edges=edges, answer_tokens=answer_tokens, tile_above=tile_above
     )
-    chosen = select_layers(layers, depth_of(model))
+    chosen = model_layers(model, layers)
+    warn_of_unseen(model)
     rendered = render_prompt(tokenizer, prompt, chat=chat)
     asked = tokenize_prompt(tokenizer, rendered)
     cut_off = None
@@ -184,6 +186,7 @@ def provenance_of(
         question=question,
         versions={name: version(name) for name in ("flowtracer", "torch", "transformers")},
         edges=options.edges,
+        unseen_layers=unseen_layers(text_config(model)),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowtracer.attention import attention_by_layer, needs_tiles, select_layers
+from flowtracer.attention import attention_by_layer, model_layers, needs_tiles
 from flowtracer.attention.mean import without_sink
 from flowtracer.attention.tiles import TiledAttention
 from flowtracer.scorers.batch import ScoreBatch
@@ -96,7 +96,7 @@ def _ask(
     tiles: bool,
 ) -> dict[str, Any]:
     """What the model gives for one need; with attention each layer's own, if all of them are small."""
-    chosen, length = select_layers(options.layers, engine.depth), batch.input_ids.shape[1]
+    chosen, length = model_layers(engine.model, options.layers), batch.input_ids.shape[1]
     reads = need in ("attention", "heads")
     count = max(chosen) + 1 if reads else engine.depth
     with watched_layers(engine.model, job, "tracing" if reads else "reading", count):
@@ -131,7 +131,7 @@ def _key(
 
 
 def _attention_key(engine: Engine, name: str, options: ScoreOptions) -> tuple[object, ...]:
-    return name, "attention", select_layers(options.layers, engine.depth), options.edges
+    return name, "attention", model_layers(engine.model, options.layers), options.edges
 
 
 def _derived(engine: Engine, key: tuple[object, ...]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from flowtracer.attention import select_layers
+from flowtracer.attention import model_layers
 from flowtracer.attention.mean import Edges
 from flowtracer.flow.targeted import AnswerTokens
 from flowtracer.regions import TokenPositions, matched_rule
@@ -71,7 +71,7 @@ def read_options(engine: Engine, request: Request, text: Text) -> Asked:
             request, "answer_tokens", get_args(AnswerTokens), "absorb"
         ),
     )
-    select_layers(options.layers, engine.depth)
+    model_layers(engine.model, options.layers)
     question: Question = choice(  # type: ignore[assignment]
         request, "question", get_args(Question), "prompt"
     )

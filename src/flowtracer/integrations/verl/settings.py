@@ -16,6 +16,7 @@ from flowtracer.attention import select_layers
 from flowtracer.credit import Credit
 from flowtracer.credit.arguments import CreditArguments
 from flowtracer.models.decoder import check_text_only
+from flowtracer.models.layer_kinds import check_readable
 from flowtracer.scorers.scorer import Need
 from flowtracer.scorers.table import find_scorer
 
@@ -96,7 +97,9 @@ def check_settings(config: Any) -> Credit:
 def check_model(credit: Credit, config: PreTrainedConfig) -> None:
     """Refuse a model, by its config, that cannot be read or has none of the credit's layers."""
     check_text_only(config, str(config.model_type))
-    select_layers(credit.options.layers, config.get_text_config().num_hidden_layers)
+    text = config.get_text_config()
+    softmax = check_readable(text, str(config.model_type))
+    select_layers(credit.options.layers, text.num_hidden_layers, softmax=softmax)
 
 
 def check_engine(strategy: str, sequence_parallel: int) -> None:

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack
 
-from flowtracer.intervention import attention_knockout, decode
+from flowtracer.intervention import attention_knockout, check_knockout, decode
 from flowtracer.intervention.knockout import Knockout
 from flowtracer.models import Loaded
 from flowtracer.models.generation import end_tokens
@@ -46,6 +46,7 @@ def run_causal(
     **run: Unpack[StudyRun],
 ) -> list[dict[str, Any]]:
     """Do what is missing and return a row a problem; see `run_over_solutions`."""
+    check_knockout(loaded.model)
     parse_scorers(study.scorers, loaded.model, side=study.scored_side)
     make_rows = partial(_make_rows, study)
     return run_over_solutions(
