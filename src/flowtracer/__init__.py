@@ -6,8 +6,8 @@
     result.save("trace.json")
 
 Names are imported when they are first used, so that the command line can print help at once.
-`FlowGRPOTrainer` and `FlowRLOOTrainer` need the extra flowtracer[train] and are left out of
-`from flowtracer import *`.
+`FlowGRPOTrainer`, `FlowRLOOTrainer` and `FlowAsyncGRPOTrainer` need the extra flowtracer[train] and are left
+out of `from flowtracer import *`.
 """
 
 from importlib import import_module
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flowtracer.flow import AnswerFlow, answer_flow
     from flowtracer.integrations.trl import FlowGRPOTrainer as FlowGRPOTrainer
     from flowtracer.integrations.trl import FlowRLOOTrainer as FlowRLOOTrainer
+    from flowtracer.integrations.trl_async import FlowAsyncGRPOTrainer as FlowAsyncGRPOTrainer
     from flowtracer.models import ModelError, load
     from flowtracer.regions import TokenPositions, find_answer
     from flowtracer.scorers import ScoreOptions
@@ -45,6 +46,7 @@ _NAMES = {
     ),
     "flow": ("AnswerFlow", "answer_flow"),
     "integrations.trl": ("FlowGRPOTrainer", "FlowRLOOTrainer"),
+    "integrations.trl_async": ("FlowAsyncGRPOTrainer",),
     "models": ("ModelError", "load"),
     "regions": ("TokenPositions", "find_answer"),
     "scorers": ("ScoreOptions",),
@@ -57,7 +59,7 @@ _NAMES = {
 }  # fmt: skip
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = sorted(set(_HOME) - set(_NAMES["integrations.trl"]))
+__all__ = sorted(set(_HOME) - {name for name in _HOME if name.endswith("Trainer")})
 
 
 def __getattr__(name: str) -> Any:
