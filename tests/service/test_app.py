@@ -210,14 +210,29 @@ def test_a_failure_of_the_model_is_told_and_the_next_request_succeeds(scorer, em
 
 def test_old_results_are_forgotten(scorer, embedded):
     ids, lengths = token_rows(embedded, 1)
-    batcher = batching.Batcher(scorer, kept=1)
-    for _ in range(2):
-        submit(batcher, ids, lengths, "a").result(20)
-        while batcher.totals.requests == 0:
-            pass
-    submit(batcher, ids, lengths, "b").result(20)
+    batcher = batching.Batcher(scorer, kept=2 * batching.KEPT_ENTRY + 3000)
+    for name in "abcd":
+        submit(batcher, ids, lengths, name).result(20)
+    for name, repeated in (("d", 1), ("c", 2), ("a", 2)):  # room for two
+        submit(batcher, ids, lengths, name).result(20)
+        assert batcher.totals.repeated == repeated
     batcher.close()
-    assert batcher.totals.repeated <= 1
+
+
+def test_tokens_that_wait_are_bounded(scorer):
+    slow = Slow(scorer)
+    batcher = batching.Batcher(slow, gather_seconds=0.0)
+    large = [[1] * (batching.MOST_TOKENS // 4)] * 3
+    submit(batcher, large, [1] * 3)
+    while not slow.asked:
+        pass
+    for _ in range(2):
+        submit(batcher, large, [1] * 3)
+    with pytest.raises(batching.Refused, match="2 requests wait already") as caught:
+        submit(batcher, large, [1] * 3)
+    assert caught.value.status == 503 and caught.value.retry_after >= 1
+    batcher.close()
+    slow.go.set()
 
 
 def test_refresh_by_name(embedded, tmp_path):

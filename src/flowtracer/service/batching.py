@@ -5,7 +5,7 @@ import json
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -21,12 +21,16 @@ GATHER_SECONDS = (
     0.005  # that the first request waits for others, our choice: little beside a forward
 )
 WAITING = 64  # requests in the queue, our choice
+WAITING_TOKENS = (
+    1 << 24
+)  # of these, our choice: about a gigabyte as lists; a single request may have more
 MOST_ROWS = (
     4096  # of a request, our choice: a training step's; more is a mistake or belongs into a file
 )
 MOST_TOKENS = 1 << 23  # of a request, our choice: 4,096 rows of 2,048 tokens
 BODY = 64_000_000  # bytes of a request, our choice: MOST_TOKENS in the compact form with masks
 KEPT = 64_000_000  # bytes of results that are kept for tries that come again, our choice
+KEPT_ENTRY = 500  # bytes that an entry takes beside its result, roughly
 SHUTTING_DOWN = "the scorer is shutting down; send the request again"
 
 Answer = Future[bytes]  # JSON
@@ -34,6 +38,7 @@ Answer = Future[bytes]  # JSON
 
 @dataclass
 class _Request:
+    name: str  # "" for one without an id
     rows: Rows
     compact: bool
     answer: Answer = field(default_factory=Future)
@@ -91,20 +96,22 @@ class Batcher:
         self._check(rows)
         digest = _digest(data) if name else b""
         with self._changed:
+            if self._closed:
+                raise Refused(SHUTTING_DOWN, 503, retry_after=1)
             if name:
                 known = self._results.find(name, digest)
                 if known is not None:
                     self.totals.repeated += 1
                     return known
-            if self._closed:
-                raise Refused(SHUTTING_DOWN, 503, retry_after=1)
-            if len(self._queue) >= self._waiting:
+            waiting = sum(request.rows.tokens for request in self._queue)
+            full = bool(self._queue) and waiting + rows.tokens > WAITING_TOKENS
+            if full or len(self._queue) >= self._waiting:
                 raise Refused(
-                    f"the scorer is busy and {self._waiting} requests wait already; try again later",
+                    f"the scorer is busy and {len(self._queue)} requests wait already; try again later",
                     503,
                     retry_after=self._patience(),
                 )
-            request = _Request(rows, compact)
+            request = _Request(name, rows, compact)
             self._queue.append(request)
             if name:
                 self._results.add(name, digest, request.answer)
@@ -173,6 +180,9 @@ class Batcher:
                 self._run(requests)
             except Exception as error:  # a fault of the model or the machine: the next may succeed
                 message = f"the scorer failed: {type(error).__name__}: {one_line(error)}"
+                with self._changed:
+                    for request in requests:
+                        self._results.drop(request.name)
                 for request in requests:
                     _fail(request, Refused(message, 500))
 
@@ -183,6 +193,8 @@ class Batcher:
         for request, part in zip(requests, parts, strict=True):
             answer = encode_weights(part, compact=request.compact)
             content = json.dumps(answer, separators=(",", ":")).encode()
+            with self._changed:
+                self._results.finish(request.name, len(content))
             with suppress(InvalidStateError):  # the server ended meanwhile
                 request.answer.set_result(content)
         with self._changed:
@@ -192,45 +204,43 @@ class Batcher:
             totals.rows += len(result.weights)
             totals.tokens += sum(request.rows.tokens for request in requests)
             totals.seconds += time.perf_counter() - started
-            self._results.forget()
 
 
 class _Results:
     """Answers by the id of their request, the oldest forgotten beyond so many bytes."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._known: OrderedDict[str, tuple[bytes, Answer]] = OrderedDict()
+        self._most, self._bytes = most, 0
+        self._known: dict[str, tuple[bytes, Answer]] = {}
+        self._finished: deque[tuple[str, int]] = deque()
 
     def find(self, name: str, digest: bytes) -> Answer | None:
-        """The answer, finished or not; None for a request that is new or failed. Raises Refused."""
+        """The answer, finished or not; None for a request that is new. Raises Refused."""
         if name not in self._known:
             return None
         known, answer = self._known[name]
         if known != digest:
             raise Refused("a request of this id had other contents; give each request its own", 409)
-        if answer.done() and (answer.cancelled() or answer.exception() is not None):
-            del self._known[name]
-            return None
-        self._known.move_to_end(name)
         return answer
 
     def add(self, name: str, digest: bytes, answer: Answer) -> None:
+        """Note a request that waits."""
         self._known[name] = digest, answer
 
-    def forget(self) -> None:
-        """Drop the oldest finished answers until those that stay are few enough."""
-        sizes = {
-            name: 0 if answer.cancelled() or answer.exception() else len(answer.result())
-            for name, (_, answer) in self._known.items()
-            if answer.done()
-        }
-        total = sum(sizes.values())
-        for name, size in sizes.items():
-            if total <= self._most:
-                break
-            del self._known[name]
-            total -= size
+    def finish(self, name: str, size: int) -> None:
+        """Keep the answer of a request, and drop the oldest until those that stay are few enough."""
+        if name not in self._known:
+            return
+        self._finished.append((name, size + KEPT_ENTRY))
+        self._bytes += size + KEPT_ENTRY
+        while self._bytes > self._most:
+            oldest, freed = self._finished.popleft()
+            self.drop(oldest)
+            self._bytes -= freed
+
+    def drop(self, name: str) -> None:
+        """Forget a request: the next of its id is scored."""
+        self._known.pop(name, None)
 
 
 def join(parts: Sequence[Rows]) -> Rows:
