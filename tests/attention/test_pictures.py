@@ -58,7 +58,7 @@ def test_a_text_that_lacks_its_picture_is_refused_in_one_sentence(name):
     model = picture_model(name)
     ids, mask, _ = picture_rows(name)
     for read in (mean_attention, lambda m, i, k: tiled_attention(m, i)):
-        with pytest.raises(AttentionCaptureError, match="tokens stand for a picture, which"):
+        with pytest.raises(AttentionCaptureError, match="tokens stand for a picture that"):
             read(model, ids, mask)
 
 

@@ -105,7 +105,7 @@ def test_scores_that_are_no_finite_numbers_are_noticed(made, value):
 
 def test_every_part_is_needed(made):
     data = made.to_json()
-    for key in data:
+    for key in data.keys() - {"pictures"}:  # files from before there were any have none
         with pytest.raises(TraceFileError):
             trace_from_json({name: value for name, value in data.items() if name != key})
 

@@ -24,7 +24,7 @@ STALE = 600.0  # seconds after which a half-written file is left over from a kil
 # What the command that reuses a response is given again.
 REUSED = (
     "model", "dtype", "device", "trust_remote_code", "chat", "question", "answer_tokens", "layers", "edges",
-    "scorer",
+    "scorer", "image",
     "tile_above", "figures", "word_cloud",
 )  # fmt: skip
 
@@ -50,6 +50,14 @@ def trace(
         ),
     ] = None,
     row: Annotated[int, options.option(options.TEXT, "Row of --jsonl, counted from 0.")] = 0,
+    image: Annotated[
+        list[Path] | None,
+        options.option(
+            options.TEXT,
+            "A picture that the text is about, for a model that takes pictures; repeat it. Needs the extra "
+            "flowtracer[vision].",
+        ),
+    ] = None,
     model: options.Model = "embedded",
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
@@ -92,7 +100,7 @@ def trace(
     if word_cloud and not figures:
         raise ValueError("--word-cloud is one of the figures; leave --no-figures out")
     find_answer("", answer)  # an unknown rule is told before anything heavy is imported
-    from flowtracer.cli.trace_input import check_vocabulary, text_to_trace
+    from flowtracer.cli import trace_input
     from flowtracer.models import load
     from flowtracer.scorers import ScoreOptions
     from flowtracer.tracing.choices import check_choices
@@ -102,7 +110,7 @@ def trace(
     check_choices(answer=answer, question=question, scorers=scorer or ())
     graph: Any = {"layers": layers, "edges": edges, "answer_tokens": answer_tokens}
     ScoreOptions(**graph)  # refuses what does not exist
-    text = text_to_trace(
+    text = trace_input.text_to_trace(
         model=model,
         problem=problem,
         prompt_file=prompt_file,
@@ -110,6 +118,7 @@ def trace(
         jsonl=jsonl,
         row=row,
     )
+    images = trace_input.opened_pictures(image or (), model=model)
     # A bad folder, and one that is taken or in use, is told before the long work.
     names = ("trace.json",) if text.response else ("trace.json", ROW_FILE)
     folder = context.with_resource(
@@ -118,12 +127,12 @@ def trace(
     silence_transformers()
     with Console(stderr=True).status(f"loading {model}"):
         loaded = load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    check_vocabulary(loaded, text)
+    trace_input.check_vocabulary(loaded, text)
     with progress_bar(UNITS) as progress:
         try:
             result = trace_text(
                 loaded.model,
-                loaded.tokenizer,
+                trace_input.words_of(loaded, images, trust_remote_code=trust_remote_code),
                 text.prompt,
                 text.response,
                 **graph,
@@ -135,6 +144,7 @@ def trace(
                 temperature=temperature,
                 seed=seed,
                 tile_above=tile_above,
+                images=images,
                 progress=progress,
                 keep_response=partial(save_response, folder, model=model, prompt=text.prompt),
             )
@@ -145,9 +155,14 @@ def trace(
             kept = f"the response is kept in {folder / TEXT_FILE}, and is traced by: {command}"
             raise ValueError(f"{error}; {kept}") from None
     if result.cut_off:
-        limit = f"{max_new_tokens} tokens (--max-new-tokens)"
-        typer.echo(f"flowtracer: the response was cut off at {limit}", err=True)
+        tell_cut_off(max_new_tokens)
     show_trace(text.graded(result), folder, figures=figures, word_cloud=word_cloud)
+
+
+def tell_cut_off(max_new_tokens: int) -> None:
+    """Say that the response was not complete."""
+    limit = f"{max_new_tokens} tokens (--max-new-tokens)"
+    typer.echo(f"flowtracer: the response was cut off at {limit}", err=True)
 
 
 def given_options(context: typer.Context, names: Collection[str]) -> list[str]:

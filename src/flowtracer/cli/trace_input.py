@@ -1,12 +1,12 @@
 """What the command line is to trace: a sample, a problem, two files, or a row of a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowtracer.models import EMBEDDED, Loaded
+from flowtracer.models import EMBEDDED, Loaded, load_processor
 from flowtracer.records import (
     PROMPT_FIELDS,
     REFERENCE_FIELDS,
@@ -82,6 +82,22 @@ def text_to_trace(
     if model != EMBEDDED:
         raise ValueError("say what to trace: --problem TEXT, --prompt-file FILE or --jsonl FILE")
     return TracedText(SAMPLE_PROBLEM)
+
+
+def opened_pictures(paths: Sequence[Path], *, model: str) -> list[Any]:
+    """Pictures of PIL. Raises ValueError for files that are none, before a model is loaded."""
+    if paths and model == EMBEDDED:
+        raise ValueError("the embedded model takes no pictures; choose another model with --model")
+    from flowtracer.tracing.pictures import open_picture
+
+    return [open_picture(path) for path in paths]
+
+
+def words_of(loaded: Loaded, images: Sequence[Any], *, trust_remote_code: bool) -> Any:
+    """The model's tokenizer, or its processor where there are pictures. Raises ModelError."""
+    if not images:
+        return loaded.tokenizer
+    return load_processor(loaded.name, trust_remote_code=trust_remote_code)
 
 
 def check_vocabulary(loaded: Loaded, traced: TracedText) -> None:

@@ -14,6 +14,7 @@ from transformers import Cache
 from flowtracer.intervention.knockout import Knockout
 from flowtracer.models.cache import Layers, cache_of, layers_of
 from flowtracer.models.decoder import device_of, find_decoder
+from flowtracer.models.pictures import check_pictured
 
 ROWS = 24  # conditions of one forward pass, our choice: memory, and few differ in where they start
 LOGITS = 1 << 25  # numbers of logits in memory at a time, our choice: 128 MiB in float32
@@ -46,11 +47,14 @@ def prefill(
     Shapes: ids T tokens, hidden (C, T) bool. Equal conditions share a row of work. Must run inside
     `attention_knockout(model)`, which gives `knockout`. S is 0 for a target of no tokens.
     keep: whether `decode` is to go on from here, which takes the keys and values of every condition.
+
+    Raises AttentionCaptureError for a text with pictures, which are not run here.
     """
     device = device_of(find_decoder(model))
     conditions, inverse = hidden.unique(dim=0, return_inverse=True)
     length, count = len(ids), len(conditions)
     text = torch.tensor([[*ids, *target[:-1]]], device=device)
+    check_pictured(model, text, {})
     following = torch.tensor(target, dtype=torch.long, device=device)
     steps = max(1, len(target))
 

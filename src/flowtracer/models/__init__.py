@@ -6,6 +6,7 @@ from flowtracer.models.loading import (
     ModelError,
     load,
     load_config,
+    load_processor,
     load_tokenizer,
     model_path,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "ModelError",
     "load",
     "load_config",
+    "load_processor",
     "load_tokenizer",
     "model_path",
 ]

@@ -1,6 +1,6 @@
 """Let a model answer: one prompt with progress, or a batch of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers import (
 from flowtracer.models.decoding import can_decode, decode
 from flowtracer.models.loading import Loaded
 from flowtracer.models.padding import pad_rows
+from flowtracer.models.pictures import check_pictured
 
 MAX_NEW_TOKENS = 1024  # our choice: the shorter of the paper's two response lengths
 
@@ -65,16 +66,20 @@ def respond(
     temperature: float = 0.0,
     seed: int = 0,
     progress: Progress | None = None,
+    pictures: Mapping[str, Any] | None = None,
 ) -> list[int]:
     """Token ids of one response, without the end-of-text token.
 
     temperature 0 (default) is greedy; above it, plain sampling (no top-k or top-p) with `seed`.
-    progress is called with the number of tokens so far. The caller's random state is untouched.
+    progress is called with the number of tokens so far. pictures: what the model is called with beside
+    the prompt's ids. The caller's random state is untouched.
 
     Raises ValueError if nothing but the end of text comes.
     """
     sampling = Sampling(temperature, max_new_tokens=max_new_tokens)
-    sampled = _sample(model, tokenizer, [prompt_ids], sampling, seed=seed, progress=progress)
+    sampled = _sample(
+        model, tokenizer, [prompt_ids], sampling, seed=seed, progress=progress, pictures=pictures
+    )
     response: list[int] = sampled[0].tolist()
     ends = end_tokens(model, tokenizer)
     while response and response[-1] in ends:
@@ -107,12 +112,14 @@ def _sample(
     *,
     seed: int,
     progress: Progress | None = None,
+    pictures: Mapping[str, Any] | None = None,
 ) -> Tensor:
     """New token ids (B, R) of B prompts, padded behind the end of each response."""
     padding = tokenizer.pad_token_id
     if padding is None:
         padding = tokenizer.eos_token_id or 0
     ids, mask = pad_rows(prompts, left=True, value=padding, device=model.device)
+    check_pictured(model, ids, pictures or {})
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.manual_seed(seed)
@@ -124,7 +131,8 @@ def _sample(
             stopping_criteria=StoppingCriteriaList(
                 [_Report(ids.shape[1], progress)] if progress else []
             ),
-            custom_generate=decode if can_decode(model) else None,
+            custom_generate=decode if not pictures and can_decode(model) else None,
             **sampling.options(),
+            **(pictures or {}),
         )
     return output[:, ids.shape[1] :]

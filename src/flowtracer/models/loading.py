@@ -10,12 +10,17 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers import ProcessorMixin as Processor
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
+
+from flowtracer.models.decoder import WITH_PICTURES
 
 EMBEDDED = "embedded"
 
@@ -60,7 +65,7 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         if not gguf:
             _check_weights(name, path)
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = _kind_of(path, options).from_pretrained(
             path, dtype=stored_dtype, use_safetensors=True, **options
         )
     except ModelError:
@@ -103,6 +108,31 @@ def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConf
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, **gguf)
     except Exception as error:
         raise ModelError(_reason(name, error, trust_remote_code)) from error
+
+
+def load_processor(name: str, *, trust_remote_code: bool = False) -> Processor:
+    """The processor of a model that takes pictures. Raises ModelError, also for a model of text only."""
+    path, gguf = _locate(name)
+    try:
+        processor = (
+            None
+            if gguf
+            else AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
+        )
+    except Exception as error:
+        raise ModelError(_reason(name, error, trust_remote_code)) from error
+    if not isinstance(processor, Processor):
+        raise ModelError(f"model {name} takes no pictures; choose another, or leave them out")
+    return processor
+
+
+def _kind_of(path: str, options: dict[str, Any]) -> Any:
+    """The class that loads a model: with its part for pictures where that is read."""
+    if "gguf_file" in options:
+        return AutoModelForCausalLM
+    config = AutoConfig.from_pretrained(path, trust_remote_code=options["trust_remote_code"])
+    pictured = config.model_type in WITH_PICTURES
+    return AutoModelForImageTextToText if pictured else AutoModelForCausalLM
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Tokenizer:

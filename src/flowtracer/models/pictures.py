@@ -164,8 +164,8 @@ def check_pictured(model: nn.Module, input_ids: Tensor | None, inputs: Mapping[s
     count = int(standing_for_pictures(model, input_ids).sum())
     if count:
         raise AttentionCaptureError(
-            f"{count} tokens stand for a picture, which {type(unwrapped(model)).__name__} was not given; "
-            "pass what the processor made (pixel_values and so on) as `model_inputs`"
+            f"{count} tokens stand for a picture that {type(unwrapped(model)).__name__} was not given; pass "
+            "it with its text (`images` of `trace`, `model_inputs` elsewhere)"
         )
 
 

@@ -167,6 +167,9 @@ def _moved(spans: Iterable[Span], rendered: str, text: str) -> list[Span]:
             shift = 0
         elif start >= same_end:
             shift = len(text) - len(rendered)
+        elif start <= same_start and stop >= same_end:  # a picture in it, written out
+            moved.append(Span(targets[start], targets[stop + len(text) - len(rendered) - 1] + 1))
+            continue
         elif text.count(surrounded) == 1:
             shift = text.index(surrounded) - first
         else:

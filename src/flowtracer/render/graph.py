@@ -16,6 +16,7 @@ from matplotlib.path import Path
 from flowtracer.render.colours import colour, full_scale, ink, levels
 from flowtracer.render.font import FONT, printable
 from flowtracer.render.lines import Line, Piece, lay_out, shorten
+from flowtracer.render.pictures import items
 from flowtracer.render.visible import one_line
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def token_graph(trace: "Trace", *, width: float = WIDTH) -> Figure:
     width: inches. Texts of more than 12 (prompt) or 32 lines (response) are shortened in the middle.
     """
     columns = max(8, int((72 * width - 2 * MARGIN - GUTTER) / ADVANCE))
-    units, start = trace.units, trace.response_start
+    units, start = items(trace), trace.response_start
     prompt = shorten(lay_out([u for u in units if u.first < start], columns), MOST_PROMPT)
     response = shorten(lay_out([u for u in units if u.first >= start], columns), MOST_RESPONSE)
     rows, y = [], -30.0

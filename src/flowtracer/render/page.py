@@ -20,8 +20,8 @@ NOTEBOOK_HEIGHT = 720  # pixels, our choice
 # The files of one view, in the order in which they are loaded; the workbench loads the same.
 VIEW_STYLES = ("theme.css", "view.css")
 VIEW_SCRIPTS = (
-    "dom.js", "colours.js", "model.js", "skeleton.js", "text.js", "strip.js", "arcs.js", "summary.js",
-    "panel.js", "controls.js", "pointer.js", "keys.js", "view.js",
+    "dom.js", "colours.js", "model.js", "skeleton.js", "picture.js", "text.js", "strip.js", "arcs.js",
+    "summary.js", "panel.js", "controls.js", "pointer.js", "keys.js", "view.js",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.colours import CIVIDIS
+from flowtracer.render.pictures import picture_ratios
 from flowtracer.render.visible import one_line, visible
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ def page_data(trace: "Trace") -> dict[str, Any]:
         max(range(unit.first, unit.last + 1), key=trace.throughput.__getitem__) for unit in units
     ]
     shown = [visible(unit.text) for unit in units]
+    pictures = _pictures(trace, unit_of)
+    for number, picture in enumerate(pictures, start=1):
+        name = "patch " if len(pictures) == 1 else f"patch {number}:"
+        for at in range(picture["last"] - picture["first"] + 1):
+            row, column = divmod(at, picture["columns"])
+            shown[picture["first"] + at] = f"{name}{row + 1},{column + 1}"
     roles = "".join(ROLE_CODES[trace.roles[unit.last]] for unit in units)
     return {
         "units": [unit.text for unit in units],
@@ -62,20 +69,42 @@ def page_data(trace: "Trace") -> dict[str, Any]:
         ),
         "answer": _answer(trace),
         "regions": regions(trace),
+        "pictures": pictures,
         "cut_off": trace.cut_off,
         "palette": list(CIVIDIS),
         "meta": _meta(trace),
     }
 
 
+def _pictures(trace: "Trace", unit_of: list[int]) -> list[dict[str, Any]]:
+    """Units, grid, size, thumbnail and ratio of the flow of each picture."""
+    return [
+        {
+            "first": unit_of[one.first],
+            "last": unit_of[one.last],
+            "rows": one.rows,
+            "columns": one.columns,
+            "width": one.width,
+            "height": one.height,
+            "thumbnail": one.thumbnail,
+            "flow": _short(ratio),
+            "tokens": one.last - one.first + 1,
+            "dropped": one.dropped,
+        }
+        for one, ratio in zip(trace.pictures, picture_ratios(trace), strict=True)
+    ]
+
+
 def regions(trace: "Trace") -> list[dict[str, Any]]:
     """Name, ratio of the throughput and tokens of each region, the answer left out."""
-    carried = {"template": 0.0, "user": 0.0, "response": 0.0}
+    carried = {"template": 0.0, "user": 0.0, "picture": 0.0, "response": 0.0}
     tokens = dict.fromkeys(carried, 0)
-    for role, throughput in zip(trace.roles, trace.throughput, strict=True):
+    inside = {token for one in trace.pictures for token in range(one.first, one.last + 1)}
+    for token, (role, throughput) in enumerate(zip(trace.roles, trace.throughput, strict=True)):
         if role != "answer":
-            carried[role] += throughput
-            tokens[role] += 1
+            name = "picture" if token in inside else role
+            carried[name] += throughput
+            tokens[name] += 1
     total = sum(carried.values()) or 1.0
     return [
         {"name": name, "flow": _short(carried[name] / total), "tokens": tokens[name]}

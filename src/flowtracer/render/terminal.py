@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowtracer.render.colours import colour, ink, levels
+from flowtracer.render.pictures import items
 from flowtracer.render.visible import one_line, visible
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def coloured_text(trace: "Trace") -> Text:
     """The text coloured by throughput; the answer is bold and underlined, the template dim."""
     level = levels(trace.throughput, trace.roles)
     text = Text()
-    for unit in trace.units:
+    for unit in items(trace):
         strongest = max(level[unit.first : unit.last + 1])
         role = trace.roles[unit.last]
         background = colour(strongest) if strongest > 0 else None

@@ -63,6 +63,15 @@ def read_rollout(
 
     Raises ValueError with what is wrong.
     """
+    if (
+        record.get("image")
+        or record.get("images")
+        or _has_pictures(first_field(record, PROMPT_FIELDS))
+    ):
+        raise ValueError(
+            "has pictures, which are not read from files; score it in Python, `token_credit` takes them as "
+            "`model_inputs`"
+        )
     prompt = _ids(record, "prompt_ids", limits)
     if prompt is None:
         prompts = prompts or PromptReader(tokenizer, limits)
@@ -124,6 +133,15 @@ def _prompt(
         raise ValueError(f"has no prompt; one of {', '.join(PROMPT_FIELDS)} is needed")
     _check_length(tokenizer, text, limits)
     return tuple(tokenize_prompt(tokenizer, render_prompt(tokenizer, prompt, chat=chat)).ids)
+
+
+def _has_pictures(prompt: Any) -> bool:
+    """Whether a conversation has parts that are pictures or videos."""
+    turns = prompt if isinstance(prompt, list) else []
+    contents = [turn.get("content") for turn in turns if isinstance(turn, Mapping)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    kinds = [part.get("type") for part in parts if isinstance(part, Mapping)]
+    return any(kind in ("image", "image_url", "video", "video_url") for kind in kinds)
 
 
 def _check_length(tokenizer: PreTrainedTokenizerBase, text: str, limits: Limits) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from flowtracer.flow import BACKBONE_RATIO, Edge, Route
 from flowtracer.render import notebook_frame, page_html
+from flowtracer.tracing.picture import Picture
 from flowtracer.tracing.saving import figure_of, save
 from flowtracer.tracing.tables import TopToken, dataframe, top_tokens
 
@@ -88,6 +89,7 @@ class Trace:
     layer_throughput: tuple[tuple[float, ...], ...] = ()  # of each of provenance.layers alone
     correct: bool | None = None  # whether a grader accepts the response; None: not graded
     cut_off: bool | None = None  # whether the response hit its token limit; None: not known
+    pictures: tuple[Picture, ...] = ()  # of the prompt, in its order
 
     @property
     def response_start(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from flowtracer.flow import Edge, Route
 from flowtracer.tracing.data import SCHEMA, SCHEMA_VERSION, Provenance, Role, Trace
+from flowtracer.tracing.picture import Picture
 
 _PER_TOKEN = ("ids", "offsets", "roles", "answer_weights", "potential", "inflow", "throughput")
 
@@ -84,6 +85,7 @@ def trace_from_json(data: object) -> Trace:
             layer_throughput=tuple(map(_numbers, data["layer_throughput"])),
             correct=_known(data["correct"]),
             cut_off=_known(data["cut_off"]),
+            pictures=tuple(map(_picture, data.get("pictures", ()))),
         )
     except KeyError as error:
         raise TraceFileError(f"is damaged: {error.args[0]!r} is missing") from None
@@ -138,6 +140,11 @@ def _check(trace: Trace) -> None:
     answered = [role in ("response", "answer") for role in trace.roles]
     if answered != sorted(answered):
         raise TraceFileError("is damaged: a token of the prompt is behind the response")
+    bounds = [bound for picture in trace.pictures for bound in (picture.first, picture.last)]
+    if bounds != sorted(bounds) or any(bound >= trace.response_start for bound in bounds):
+        raise TraceFileError(
+            "is damaged: it has pictures that are not in the prompt, one after another"
+        )
     if not trace.provenance.layers:
         raise TraceFileError("is damaged: it names no layers")
 
@@ -168,6 +175,16 @@ def _role(value: Any) -> Role:
     if value not in get_args(Role):
         raise ValueError(f"{reprlib.repr(value)} is not a role")
     return value
+
+
+def _picture(data: Any) -> Picture:
+    fields = _typed(data, dict)
+    numbers = ("first", "last", "rows", "columns", "width", "height")
+    return Picture(
+        **{name: _typed(fields[name], int) for name in numbers},
+        thumbnail=_typed(fields["thumbnail"], str),
+        dropped=_number(fields["dropped"]),
+    )
 
 
 def _provenance(data: Any) -> Provenance:

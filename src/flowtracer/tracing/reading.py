@@ -46,7 +46,7 @@ def read_model(
     count = text.input_ids.shape[1]
     tiled = options.edges == "mean" and needs_tiles(model, count, options.tile_above)
     read = partial(attention_by_layer, show=show) if by_layer and not tiled else None
-    attention = _attention(model, text.input_ids, options, read, report)
+    attention = _attention(model, text, options, read, report)
     response = text.candidates
     graph = read_graph(attention, text.question, response, text.answer, options.answer_tokens)
     chosen = model_layers(model, options.layers)
@@ -59,7 +59,7 @@ def read_model(
 
 def _attention(
     model: nn.Module,
-    input_ids: Tensor,
+    text: ScoreBatch,
     options: ScoreOptions,
     by_layer: Callable[..., Tensor] | None,
     report: Progress,
@@ -67,18 +67,26 @@ def _attention(
     """Attention (1, T, T) of the text, as a matrix or in tiles that report what is read of them."""
     told = partial(report, "tracing")
     if by_layer is not None:
-        return by_layer(model, input_ids, layers=options.layers, edges=options.edges, progress=told)
+        return by_layer(
+            model,
+            text.input_ids,
+            layers=options.layers,
+            edges=options.edges,
+            model_inputs=text.model_inputs,
+            progress=told,
+        )
     attention = auto_attention(
         model,
-        input_ids,
+        text.input_ids,
         layers=options.layers,
         edges=options.edges,
         tile_above=options.tile_above,
+        model_inputs=text.model_inputs,
         progress=told,
     )
     if isinstance(attention, Tensor):
         return attention
-    total, rows = count_passes() * input_ids.shape[1], 0
+    total, rows = count_passes() * text.input_ids.shape[1], 0
 
     def computed(more: int) -> None:
         nonlocal rows

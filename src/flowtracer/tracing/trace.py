@@ -5,11 +5,11 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from flowtracer.attention import mean_attention, model_layers
 from flowtracer.attention.layers import Layers
@@ -18,6 +18,7 @@ from flowtracer.flow import Edge, Route, find_hubs
 from flowtracer.flow.targeted import AnswerTokens
 from flowtracer.models.generation import MAX_NEW_TOKENS, respond
 from flowtracer.models.layer_kinds import text_config, unseen_layers, warn_of_unseen
+from flowtracer.models.pictures import model_inputs, standing_for_pictures
 from flowtracer.regions import (
     AnswerRule,
     TokenizedText,
@@ -38,6 +39,7 @@ from flowtracer.scorers import ScoreOptions
 from flowtracer.tracing.choices import check_choices
 from flowtracer.tracing.data import Provenance, Role, Trace
 from flowtracer.tracing.graph import TracedGraph
+from flowtracer.tracing.pictures import ask_with_pictures, find_pictures
 from flowtracer.tracing.reading import Progress, read_model
 from flowtracer.tracing.scores import text_batch
 
@@ -61,7 +63,7 @@ class AnswerNotFound(ValueError):
 
 def trace(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin,
     prompt: str | Sequence[Message],
     response: str | Sequence[int] | None = None,
     *,
@@ -78,12 +80,14 @@ def trace(
     model_name: str | None = None,
     tile_above: int | None = None,
     by_layer: bool = True,
+    images: Sequence[Any] = (),
     progress: Progress | None = None,
     keep_response: KeepResponse | None = None,
 ) -> Trace:
     r"""Trace how a response's answer draws on the prompt, through one forward pass.
 
     Args:
+        tokenizer: the model's; with `images` its processor.
         prompt: the user's message (the chat template is applied if there is one) or a conversation.
         response: its text or token ids. None: the model answers first (`max_new_tokens`,
             `temperature` and `seed` as in `flowtracer.models.generation.respond`).
@@ -99,6 +103,8 @@ def trace(
             in tiles whenever it is read. None: where T x T takes a sixteenth of free memory.
         by_layer: also send the flow through each chosen layer's attention alone, where attention is a
             matrix. Takes two solves a layer and a second T x T.
+        images: pictures of PIL or paths, for a model that takes them. They stand in front of the message,
+            or where a conversation has {"type": "image"}. Their tokens are part of the question.
         progress: called with "answering", "tracing" or, in tiles, "reading", how many tokens, layers
             or rows are done, and how many there are at most.
         keep_response: called with a response that the model has given, before it is traced.
@@ -114,28 +120,40 @@ def trace(
     )
     chosen = model_layers(model, layers)
     warn_of_unseen(model)
-    rendered = render_prompt(tokenizer, prompt, chat=chat)
-    asked = tokenize_prompt(tokenizer, rendered)
+    processor: Any = tokenizer
+    words: PreTrainedTokenizerBase = getattr(processor, "tokenizer", processor)
+    pictured = ask_with_pictures(processor, prompt, images) if images else None
+    if pictured is None:
+        rendered = render_prompt(words, prompt, chat=chat)
+        asked = tokenize_prompt(words, rendered)
+    else:
+        rendered, asked = pictured.prompt, pictured.text
     cut_off = None
     if response is None:
         # Two tokens show whether these layers can be read, before an answer that could not be traced.
-        mean_attention(model, torch.tensor([asked.ids[:2]]), layers=layers, edges=edges)
+        mean_attention(model, torch.tensor([asked.ids[-2:]]), layers=layers, edges=edges)
         told = progress and partial(_count_tokens, progress, max_new_tokens)
         sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-        response = respond(model, tokenizer, asked.ids, **sampling, progress=told)  # type: ignore[arg-type]
+        given = (
+            model_inputs(model, pictured.processed, torch.tensor([asked.ids])) if pictured else None
+        )
+        shown = given.arguments(model.device) if given else None
+        response = respond(model, words, asked.ids, **sampling, progress=told, pictures=shown)  # type: ignore[arg-type]
         cut_off = len(response) == max_new_tokens  # the end-of-text token is not part of it
         if keep_response is not None:
-            said = decode_with_offsets(tokenizer, response).text
+            said = decode_with_offsets(words, response).text
             keep_response(response=said, response_ids=response, cut_off=cut_off)
     if isinstance(response, str):
-        answered = encode_with_offsets(tokenizer, response)
+        answered = encode_with_offsets(words, response)
     else:
-        answered = decode_with_offsets(tokenizer, list(response))
+        answered = decode_with_offsets(words, list(response))
     if not answered.ids:
         raise ValueError("the response is empty; give its text, or leave it out to have one made")
     thinking = bool(opened_thought(asked.text))
     weights, answer = find_answer_tokens(answer, answered, thinking=thinking)
-    users = token_weights(user_spans(tokenizer, asked.text, rendered.messages), asked.offsets) > 0
+    users = token_weights(user_spans(processor, asked.text, rendered.messages), asked.offsets) > 0
+    if pictured is not None:
+        users |= standing_for_pictures(model, torch.tensor(asked.ids))
     sources = users if question == "user" else torch.ones_like(users)
     if not bool(sources.any()):
         raise ValueError("the template hides the user's message; use question='prompt'")
@@ -143,13 +161,16 @@ def trace(
     end = len(asked.ids) + int(weights.nonzero().max()) + 1  # nothing after the answer matters
     enters = torch.cat([sources, torch.zeros(len(answered.ids), dtype=torch.bool)])
     draws = torch.cat([torch.zeros(len(asked.ids)), weights])
-    text = text_batch(asked, answered, question=enters, answer=draws).take(
-        torch.tensor([0]), slice(end)
-    )
+    text = text_batch(asked, answered, question=enters, answer=draws)
+    if pictured is not None:
+        text = replace(text, model_inputs=model_inputs(model, pictured.processed, text.input_ids))
+    text = text.take(torch.tensor([0]), slice(end))
     graph = read_model(model, text, options, by_layer=by_layer, scorers=scorers, progress=progress)
     name = model_name or _model_name(model)
     provenance = provenance_of(model, name, chosen, options, _rule_name(answer), question)
     made = assemble(asked, answered, users, weights, graph, provenance)
+    if pictured is not None:
+        made = replace(made, pictures=find_pictures(model, pictured, graph.flow.attention))
     return replace(made, matched_rule=_matched(answer, answered.text, thinking), cut_off=cut_off)
 
 

@@ -14,6 +14,10 @@ flowtracer.model = (data) => {
   };
   const position = (i) => (data.first[i] === data.last[i] ? `${data.first[i]}` : `${data.first[i]} to ${data.last[i]}`);
 
+  const inPicture = new Set((data.pictures ?? []).flatMap((one) => Array.from({ length: one.last - one.first + 1 }, (_, n) => one.first + n)));
+  const total = group.reduce((sum, name, i) => sum + (name === "answer" ? 0 : data.scorers.flow.score[i]), 0) || 1;
+  const share = (i) => data.scorers.flow.score[i] / total; // of the flow, the answer left out
+
   const edges = []; // strongest first
   const incoming = Array.from({ length: count }, () => []);
   const outgoing = Array.from({ length: count }, () => []);
@@ -68,5 +72,5 @@ flowtracer.model = (data) => {
   };
   // The strongest edges out of a piece, apart from those into the answer.
   const onward = (i) => outgoing[i].filter((edge) => group[edge.target] !== "answer");
-  return { data, count, group, members, roleNames, shown, label, position, edges, incoming, outgoing, onward, scorers, measured };
+  return { data, inPicture, share, count, group, members, roleNames, shown, label, position, edges, incoming, outgoing, onward, scorers, measured };
 };

@@ -31,6 +31,9 @@ flowtracer.text = (view) => {
   };
   const reveal = (i) => { if (blockOf[i].lines.hidden) fold(blockOf[i], false); };
 
+  const pictures = (data.pictures ?? []).map((one, n) => ({ ...one, ...flowtracer.picture(view, one, n) }));
+  const pictureOf = (i) => (view.model.inPicture.has(i) ? pictures.find((one) => one.first <= i && i <= one.last) : null);
+
   // Lines are blocks of their own so that the browser lays out only what is in view.
   const build = () => {
     let block = null, line = null;
@@ -46,8 +49,17 @@ flowtracer.text = (view) => {
       }
       block.last = i;
       blockOf[i] = block;
+      const picture = pictureOf(i);
       const span = make("span", `u role-${data.roles[i]}`);
       span.dataset.i = i;
+      if (picture) {
+        if (i === picture.first) { endLine(); line.append(picture.box); }
+        span.classList.add("patch");
+        spans[i] = span;
+        picture.map.append(span);
+        if (i === picture.last) endLine();
+        continue;
+      }
       const parts = (shown(i) === "" ? "∅" : shown(i)).split("\n");
       span.textContent = parts.join("");
       spans[i] = span;
@@ -68,6 +80,10 @@ flowtracer.text = (view) => {
     for (let i = 0; i < count; i++) {
       const level = measure.strength(i);
       const { fill, ink } = level === 0 ? { fill: "", ink: "" } : view.colours.shade(level, dark);
+      if (spans[i].classList.contains("patch")) {
+        spans[i].style.background = fill && fill.replace(")", `,${0.15 + 0.7 * level})`).replace("rgb", "rgba");
+        continue;
+      }
       spans[i].style.background = fill;
       spans[i].style.color = ink;
     }

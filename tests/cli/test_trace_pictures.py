@@ -1,0 +1,57 @@
+"""`flowtracer trace --image`, with a tiny model and its processor in a folder."""
+
+import pytest
+from helpers.commands import call
+
+from flowtracer import load_trace
+
+pytest.importorskip("PIL", reason="needs the extra flowtracer[vision]")
+from helpers.processors import PROCESSORS, picture, small_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("pictures")
+    small_model("gemma3").save_pretrained(made / "model")
+    PROCESSORS["gemma3"]().save_pretrained(made / "model")
+    picture(1).save(made / "one.png")
+    picture(2, 32, 16).save(made / "two.jpg")
+    (made / "prompt.txt").write_text("what colour is this ?")
+    (made / "response.txt").write_text("the answer is red")
+    (made / "no.png").write_text("no picture")
+    return made
+
+
+TEXT = ("--prompt-file", "prompt.txt", "--response-file", "response.txt", "--no-figures")
+
+
+def test_pictures_are_traced_with_their_text(folder):
+    images = ("--image", "one.png", "--image", "two.jpg")
+    done = call("trace", "--model", "./model", *TEXT, *images, "--out", "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    made = load_trace(folder / "out" / "trace.json")
+    assert [(one.width, one.height) for one in made.pictures] == [(24, 16), (32, 16)]
+    assert "[picture 1:" in done.stdout
+    assert "tv-map" in (folder / "out" / "trace.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "image, model, message",
+    [
+        ("no.png", "./model", "no.png: is not a picture"),
+        ("none.png", "./model", "none.png: cannot be read: No such file"),
+        ("one.png", "embedded", "the embedded model takes no pictures"),
+    ],
+)
+def test_what_is_no_picture_is_told_before_the_model_is_loaded(folder, image, model, message):
+    done = call("trace", "--model", model, *TEXT, "--image", image, "--out", "bad", cwd=folder)
+    assert done.returncode == 1 and message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_rows_with_pictures_are_not_scored_without_them(folder):
+    row = '{"prompt": "what ?", "response": "red", "images": ["one.png"]}\n'
+    (folder / "rows.jsonl").write_text(row)
+    done = call("score", "rows.jsonl", "--model", "./model", "--out", "scored", cwd=folder)
+    assert done.returncode == 3
+    assert "has pictures, which are not read" in (folder / "scored" / "errors.jsonl").read_text()
