@@ -190,20 +190,26 @@ class Batcher:
         started = time.perf_counter()
         result = self.scorer.score(join([request.rows for request in requests]))
         parts = split(result, [len(request.rows) for request in requests])
-        for request, part in zip(requests, parts, strict=True):
-            answer = encode_weights(part, compact=request.compact)
-            content = json.dumps(answer, separators=(",", ":")).encode()
-            with self._changed:
-                self._results.finish(request.name, len(content))
-            with suppress(InvalidStateError):  # the server ended meanwhile
-                request.answer.set_result(content)
-        with self._changed:
+        contents = [
+            json.dumps(
+                encode_weights(part, compact=request.compact), separators=(",", ":")
+            ).encode()
+            for request, part in zip(requests, parts, strict=True)
+        ]
+        with (
+            self._changed
+        ):  # before anybody has an answer, so that the totals hold what was answered
             totals = self.totals
             totals.requests += len(requests)
             totals.batches += 1
             totals.rows += len(result.weights)
             totals.tokens += sum(request.rows.tokens for request in requests)
             totals.seconds += time.perf_counter() - started
+            for request, content in zip(requests, contents, strict=True):
+                self._results.finish(request.name, len(content))
+        for request, content in zip(requests, contents, strict=True):
+            with suppress(InvalidStateError):  # the server ended meanwhile
+                request.answer.set_result(content)
 
 
 class _Results:
