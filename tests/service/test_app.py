@@ -221,8 +221,8 @@ def test_old_results_are_forgotten(scorer, embedded):
 
 def test_tokens_that_wait_are_bounded(scorer):
     slow = Slow(scorer)
-    batcher = batching.Batcher(slow, gather_seconds=0.0)
-    large = [[1] * (batching.MOST_TOKENS // 4)] * 3
+    batcher = batching.Batcher(slow, gather_seconds=0.0, waiting_tokens=70)
+    large = [[1] * 10] * 3
     submit(batcher, large, [1] * 3)
     while not slow.asked:
         pass

@@ -64,13 +64,15 @@ class Batcher:
         scorer: Scorer,
         *,
         waiting: int = WAITING,
+        waiting_tokens: int = WAITING_TOKENS,
         gather_seconds: float = GATHER_SECONDS,
         tokens: int = WINDOW_TOKENS,
         kept: int = KEPT,
     ) -> None:
-        """waiting: requests in the queue at most. tokens: of requests that are scored together, unless one
-        has more. kept: bytes of results that are kept."""
+        """waiting: requests in the queue at most, waiting_tokens: theirs. tokens: of requests that are
+        scored together, unless one has more. kept: bytes of results that are kept."""
         self.scorer, self.totals = scorer, Totals()
+        self._waiting_tokens = waiting_tokens
         self._waiting, self._gather_seconds, self._tokens = waiting, gather_seconds, tokens
         self._queue: deque[_Request] = deque()
         self._running: Sequence[_Request] = ()
@@ -104,7 +106,7 @@ class Batcher:
                     self.totals.repeated += 1
                     return known
             waiting = sum(request.rows.tokens for request in self._queue)
-            full = bool(self._queue) and waiting + rows.tokens > WAITING_TOKENS
+            full = bool(self._queue) and waiting + rows.tokens > self._waiting_tokens
             if full or len(self._queue) >= self._waiting:
                 raise Refused(
                     f"the scorer is busy and {len(self._queue)} requests wait already; try again later",
