@@ -1,6 +1,7 @@
 """TRL's GRPO on pictures, end to end: tiny vision-language models, credit of both kinds, loss by hand."""
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -9,13 +10,19 @@ trl = pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 pytest.importorskip("PIL", reason="needs the extra flowtracer[vision]")
 from datasets import Dataset  # noqa: E402
 from helpers.processors import PROCESSORS, SMALL_TEXT, picture, small_model  # noqa: E402
-from transformers import LlavaConfig, LlavaForConditionalGeneration  # noqa: E402
+from transformers import (  # noqa: E402
+    GemmaConfig,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    SiglipVisionConfig,
+)
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
 from flowtracer import AttentionCaptureError  # noqa: E402
 from flowtracer.credit import Credit, Weighting, token_credit  # noqa: E402
 from flowtracer.integrations.trl import FlowCreditMixin, FlowGRPOTrainer  # noqa: E402
-from flowtracer.models.pictures import model_inputs  # noqa: E402
+from flowtracer.integrations.trl_pictures import COUNTS  # noqa: E402
+from flowtracer.models.pictures import IMAGES, TYPES, model_inputs  # noqa: E402
 from flowtracer.scorers.responses import sequence_batch  # noqa: E402
 
 NAMES = list(PROCESSORS)
@@ -214,9 +221,19 @@ def equal(one, other):
 def test_a_model_whose_pictures_are_not_read_is_refused_before_training(trainer, monkeypatch):
     vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
               "num_attention_heads": 2, "image_size": 16, "patch_size": 8}  # fmt: skip
-    config = LlavaConfig(vision_config=vision, text_config=dict(SMALL_TEXT), image_token_id=7)
-    monkeypatch.setitem(
-        globals(), "small_model", lambda name: LlavaForConditionalGeneration(config)
+    config = PaliGemmaConfig(
+        vision_config=SiglipVisionConfig(**vision).to_dict(),
+        text_config=GemmaConfig(**SMALL_TEXT, head_dim=16).to_dict(),
+        image_token_id=7,
     )
-    with pytest.raises(AttentionCaptureError, match="LlavaForConditionalGeneration takes images"):
+    made = PaliGemmaForConditionalGeneration(config)
+    monkeypatch.setitem(globals(), "small_model", lambda name: made)
+    with pytest.raises(
+        AttentionCaptureError, match="PaliGemmaForConditionalGeneration takes images"
+    ):
         trainer("qwen2_5_vl")
+
+
+def test_what_is_relied_on_in_trl():
+    taken = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
+    assert {*IMAGES, *TYPES, *COUNTS} <= taken.keys()

@@ -7,8 +7,10 @@ from helpers.pictures import CONFIGS, picture_model, picture_rows
 from flowtracer import AttentionCaptureError
 from flowtracer.intervention import attention_knockout, prefill
 
+NAMES = sorted(CONFIGS.keys() - {"qwen3_5"})  # a hybrid, refused whatever the text
 
-@pytest.mark.parametrize("name", CONFIGS)
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_text_is_run_as_by_the_model_of_text_alone(name):
     model = picture_model(name)
     ids, _, _ = picture_rows(name, padding="none")
@@ -23,7 +25,7 @@ def test_a_text_is_run_as_by_the_model_of_text_alone(name):
     assert not torch.allclose(found.logits[1], expected, atol=1e-2)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_text_without_its_picture_is_refused(name):
     model = picture_model(name)
     ids, _, _ = picture_rows(name, padding="none")

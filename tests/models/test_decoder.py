@@ -6,14 +6,14 @@ import pytest
 from helpers.models import SIZE, random_model, texts
 from helpers.scores import batch_of
 from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
+    GemmaConfig,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
     Qwen2AudioConfig,
     Qwen2AudioEncoderConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2Config,
+    SiglipVisionConfig,
 )
 
 from flowtracer import AttentionCaptureError, mean_attention, trace
@@ -32,10 +32,11 @@ SMALL = {
 
 
 def takes_images():
-    return LlavaForConditionalGeneration(
-        LlavaConfig(
-            vision_config=CLIPVisionConfig(**SMALL, image_size=16, patch_size=8),
-            text_config=LlamaConfig(**SIZE),
+    """A model whose prompt attends in both directions, which is not read."""
+    return PaliGemmaForConditionalGeneration(
+        PaliGemmaConfig(
+            vision_config=SiglipVisionConfig(**SMALL, image_size=16, patch_size=8).to_dict(),
+            text_config=GemmaConfig(**SIZE, head_dim=16).to_dict(),
             image_token_id=5,
         )
     )
@@ -79,7 +80,7 @@ def test_models_that_take_more_than_text_are_refused_by_name(make, reader):
 
 
 def test_their_model_of_text_is_read_as_any_other():
-    decoder = takes_images().model.language_model
+    decoder = takes_audio().get_decoder()
     assert mean_attention(decoder, texts("none")[0]).shape == (3, 24, 24)
 
 
@@ -87,7 +88,9 @@ def test_a_wrapped_one_is_refused_too():
     peft = pytest.importorskip("peft")
     config = peft.LoraConfig(target_modules=["q_proj"], r=4)
     adapted = peft.get_peft_model(takes_images(), config)
-    with pytest.raises(AttentionCaptureError, match="LlavaForConditionalGeneration takes images"):
+    with pytest.raises(
+        AttentionCaptureError, match="PaliGemmaForConditionalGeneration takes images"
+    ):
         find_decoder(adapted)
 
 
