@@ -106,4 +106,4 @@ wheel: $(VENV)/dev ## build the wheel and check it
 	$(BIN)/twine check --strict dist/*
 
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(VERL_VENV) $(DOCS_VENV) dist build *.egg-info
+	rm -rf $(VENV) $(VERL_VENV) $(SKYRL_VENV) $(DOCS_VENV) dist build *.egg-info
