@@ -3,9 +3,8 @@
 SEEDS = (0, 1, 2)  # of training runs, each of both kinds
 LAYERS = {"hybrid": ["linear_attention", "linear_attention", "full_attention"] * 2,
           "softmax": ["full_attention"] * 6}  # fmt: skip
-INTERMEDIATE = {"hybrid": 256, "softmax": 308}  # of the MLPs, so that both have as many parameters
-STEPS, BATCH, PEAK, WARMUP = 1500, 64, 2e-3, 50  # AdamW, cosine to a twentieth
-LETTERS, VALUES, GIVEN, ASKED = 8, 5, 6, 3
+STEPS, BATCH, PEAK, WARMUP = 1200, 32, 3e-3, 50  # AdamW, cosine to a twentieth
+LETTERS, VALUES, GIVEN, ASKED = 6, 4, 4, 2
 FILLERS = 3
 PROBLEMS = 200  # held out, measured with each model; those that it solves
 RATIO = 0.4  # of the response's tokens, section 3.3 of the paper

@@ -1,6 +1,6 @@
 """Sums of values that letters were given: the answer depends on a few tokens, among fillers.
 
-Prompt: `a 3 , f 0 , ... ? f a c`. Response: `f 0 um a 3 c er 1 = 4`, the sum of the values modulo 5.
+Prompt: `a 3 , f 0 , ... ? f a`. Response: `f 0 um a 3 er er = 3`, the sum of the values modulo 4.
 """
 
 import random
