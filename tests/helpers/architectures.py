@@ -12,6 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from flowtracer.models import Loaded
+
 SIZE = {
     "vocab_size": 97,
     "hidden_size": 64,
@@ -156,6 +158,13 @@ def tiny_config(name):
     else:
         known |= set(inspect.signature(kind.__init__).parameters)
     return kind(**{key: size for key, size in SIZE.items() if key in known} | SPECIAL.get(name, {}))
+
+
+def tiny_loaded(name, embedded):
+    """A tiny model with the embedded model's tokenizer. embedded: the one that is loaded."""
+    model = tiny_model(name)
+    model.resize_token_embeddings(len(embedded.tokenizer))
+    return Loaded(model, embedded.tokenizer, name)
 
 
 def tiny_model(name):

@@ -1,7 +1,9 @@
 """`flowtracer score` on whole files: the rows are the credit of their rollouts, whatever the format."""
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,9 +11,11 @@ import torch
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra flowtracer[score]")
 pyarrow = pytest.importorskip("pyarrow")
 
+from helpers.architectures import tiny_loaded  # noqa: E402
 from helpers.rollouts import ENVIRONMENT, SETTINGS, record, table, write  # noqa: E402
 
 from flowtracer.credit import Credit, score_batch, token_credit  # noqa: E402
+from flowtracer.rollouts.parts import SETTINGS_FILE  # noqa: E402
 from flowtracer.rollouts.score import score_files  # noqa: E402
 
 
@@ -95,3 +99,20 @@ def test_workers_of_ray_give_the_same_rows(scored, tmp_path, workers):
         scores = torch.tensor(one.pop("score")), torch.tensor(other.pop("score"))
         torch.testing.assert_close(*scores, rtol=1e-3, atol=1e-6)
         assert one == other
+
+
+def test_settings_name_the_layers_of_a_hybrid_model(embedded, tmp_path):
+    tiny = tiny_loaded("qwen3_next", embedded)
+    tiny.model.save_pretrained(tmp_path / "model")
+    tiny.tokenizer.save_pretrained(tmp_path / "model")
+    source = write(tmp_path / "in.jsonl", [record(0)])
+    settings = replace(SETTINGS, model=str(tmp_path / "model"))
+    with pytest.warns(UserWarning, match="what layers 0-1, 3-4 of this hybrid model pass on"):
+        score_files(source, tmp_path / "out", settings)
+    written = json.loads((tmp_path / "out" / SETTINGS_FILE).read_text())
+    assert (written["layers"], written["unseen_layers"]) == ([2], [0, 1, 3, 4])
+    assert len(table(tmp_path / "out")) == 1
+
+
+def test_settings_of_a_plain_model_name_no_layers(scored):
+    assert "unseen_layers" not in json.loads((scored[1] / SETTINGS_FILE).read_text())
