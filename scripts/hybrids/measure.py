@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from settings import EVALUATION_SEED, LAYERS, PROBLEMS, RATIO, SEEDS
+from settings import EVALUATION_SEED, PROBLEMS, RATIO, SEEDS, SOFTMAX_LAYERS
 from task import Example, example
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -37,7 +37,7 @@ def main() -> None:
     generator = random.Random(EVALUATION_SEED)
     problems = [example(generator) for _ in range(PROBLEMS)]
     rows: dict[str, list[list[Figures]]] = {}
-    for kind in LAYERS:
+    for kind in SOFTMAX_LAYERS:
         models = (
             AutoModelForCausalLM.from_pretrained(options.work / f"{kind}-{seed}") for seed in SEEDS
         )

@@ -1,19 +1,21 @@
-"""Sums of values that letters were given: the answer depends on a few tokens, among fillers.
+"""Values that letters were given, asked again and again: the answer depends on few tokens.
 
-Prompt: `a 3 , f 0 , ... ? f a`. Response: `f 0 um a 3 er er = 3`, the sum of the values modulo 4.
+Prompt: `a=3 f=0 c=1 ...`, a token each. Response: `f 0 um a 3 ... c 1`: letters at random, each with its value, fillers between
+some; the last value is the answer. It can be read from the prompt, or from the response if that has it.
 """
 
 import random
 from dataclasses import dataclass
 
 import torch
-from settings import ASKED, FILLERS, GIVEN, LETTERS, VALUES
+from settings import ASKED, FILLERS, LETTERS, VALUES
 
-PAD, END, COMMA, ASK, EQUALS = range(5)
-VALUE = 5
+PAD, END = range(2)
+VALUE = 2
 LETTER = VALUE + VALUES
 FILLER = LETTER + LETTERS
-VOCABULARY = FILLER + FILLERS
+GIVEN = FILLER + FILLERS  # a letter and its value as one token, in prompts
+VOCABULARY = GIVEN + LETTERS * VALUES
 
 
 @dataclass(frozen=True)
@@ -26,30 +28,29 @@ class Example:
 
 def example(generator: random.Random) -> Example:
     """One problem with the response that solves it."""
-    letters = generator.sample(range(LETTERS), GIVEN)
-    values = {letter: generator.randrange(VALUES) for letter in letters}
+    values = {letter: generator.randrange(VALUES) for letter in range(LETTERS)}
     prompt = [
-        token for letter in letters for token in (LETTER + letter, VALUE + values[letter], COMMA)
+        GIVEN + VALUES * letter + values[letter]
+        for letter in generator.sample(range(LETTERS), LETTERS)
     ]
-    asked = generator.sample(letters, ASKED)
-    prompt += [ASK, *(LETTER + letter for letter in asked)]
     response: list[int] = []
-    for letter in asked:
+    for _ in range(ASKED):
+        response += [FILLER + generator.randrange(FILLERS)] * generator.randrange(2)
+        letter = generator.randrange(LETTERS)
         response += [LETTER + letter, VALUE + values[letter]]
-        response += [FILLER + generator.randrange(FILLERS)] * generator.randrange(3)
-    answer = sum(values[letter] for letter in asked) % VALUES
-    return Example(tuple(prompt), (*response, EQUALS, VALUE + answer))
+    return Example(tuple(prompt), tuple(response))
 
 
 def batch(generator: random.Random, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and labels (size, T), padded on the right; the response and its end are learnt."""
+    """Token ids and labels (size, T), padded on the right; the response's values are learnt."""
     rows = [example(generator) for _ in range(size)]
-    longest = max(len(row.prompt) + len(row.response) + 1 for row in rows)
+    longest = max(len(row.prompt) + len(row.response) for row in rows)
     ids = torch.full((size, longest), PAD)
     labels = torch.full((size, longest), -100)
     for number, row in enumerate(rows):
-        start, response = len(row.prompt), torch.tensor([*row.response, END])
+        start, response = len(row.prompt), torch.tensor(row.response)
         ids[number, :start] = torch.tensor(row.prompt)
         ids[number, start : start + len(response)] = response
-        labels[number, start : start + len(response)] = response
+        known = (response >= VALUE) & (response < LETTER)
+        labels[number, start : start + len(response)] = response.masked_fill(~known, -100)
     return ids, labels

@@ -2,8 +2,8 @@
 
     python scripts/hybrids/train.py --work build/hybrids
 
-Both are MiniMax of 6 layers with one expert; the hybrid has lightning attention in 4 of them. (Qwen3.5, whose
-delta nets run on a CPU in a loop, would take hours.) A model that exists is kept.
+Both are Bamba of 6 layers; the hybrid has Mamba 2 in 4 of them. (Qwen3.5, whose delta nets run on a CPU in a loop,
+takes ten times as long.) A model that exists is kept.
 """
 
 import argparse
@@ -13,26 +13,29 @@ import time
 from pathlib import Path
 
 import torch
-from settings import BATCH, LAYERS, PEAK, SEEDS, STEPS, WARMUP
+from settings import BATCH, PEAK, SEEDS, SOFTMAX_LAYERS, STEPS, WARMUP
 from task import END, PAD, VOCABULARY, batch
-from transformers import MiniMaxConfig, MiniMaxForCausalLM
+from transformers import BambaConfig, BambaForCausalLM
 
 
-def build(kind: str) -> MiniMaxForCausalLM:
+def build(kind: str) -> BambaForCausalLM:
     """An untrained model."""
-    return MiniMaxForCausalLM(
-        MiniMaxConfig(
+    return BambaForCausalLM(
+        BambaConfig(
             vocab_size=VOCABULARY,
             hidden_size=64,
             intermediate_size=128,
             num_hidden_layers=6,
             num_attention_heads=4,
             num_key_value_heads=4,
-            head_dim=16,
-            layer_types=LAYERS[kind],
-            num_local_experts=1,
-            num_experts_per_tok=1,
-            block_size=64,
+            attn_layer_indices=SOFTMAX_LAYERS[kind],
+            initializer_range=0.08,
+            mamba_n_heads=8,
+            mamba_d_head=16,
+            mamba_d_state=32,
+            mamba_n_groups=1,
+            mamba_expand=2,
+            mamba_chunk_size=16,
             max_position_embeddings=128,
             tie_word_embeddings=True,
             pad_token_id=PAD,
@@ -42,7 +45,7 @@ def build(kind: str) -> MiniMaxForCausalLM:
     )
 
 
-def train(kind: str, seed: int, steps: int = STEPS) -> MiniMaxForCausalLM:
+def train(kind: str, seed: int, steps: int = STEPS) -> BambaForCausalLM:
     """A trained model; seed: of its weights and of its data, the same data for both kinds."""
     torch.manual_seed(seed)
     model, generator = build(kind).train(), random.Random(seed)
@@ -74,7 +77,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/hybrids"))
     options = parser.parse_args()
     for seed in SEEDS:
-        for kind in LAYERS:
+        for kind in SOFTMAX_LAYERS:
             folder = options.work / f"{kind}-{seed}"
             if not folder.exists():
                 model = train(kind, seed)
