@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from flowtracer import answer_flow, mean_attention
-from flowtracer.evaluation.intervals import runs_interval
+from flowtracer.evaluation.intervals import bootstrap, runs_interval
 from flowtracer.intervention import Knockout
 from flowtracer.models.swap import swapped_attention
 
@@ -52,7 +52,7 @@ def main() -> None:
         result[kind] = {"right": [float(np.mean([one["right"] for one in run])) for run in runs]}
         for name in (name for name in runs[0][0] if name != "right"):
             values = np.array([[run[number][name] for number in solved] for run in runs])
-            interval = runs_interval(np.nan_to_num(values), _plain_bootstrap)
+            interval = runs_interval(np.nan_to_num(values), bootstrap)
             result[kind][name] = [round(float(one), 4) for one in interval]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "figures.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -126,12 +126,6 @@ def spearman(a: Tensor, b: Tensor) -> float:
     """Rank correlation."""
     ranks = [np.argsort(np.argsort(one.numpy())) for one in (a, b)]
     return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _plain_bootstrap(values: np.ndarray) -> Any:
-    from flowtracer.evaluation.intervals import bootstrap
-
-    return bootstrap(values)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Values that letters were given, asked again and again: the answer depends on few tokens.
 
-Prompt: `a=3 f=0 c=1 ...`, a token each. Response: `f 0 um a 3 ... c 1`: letters at random, each with its value, fillers between
-some; the last value is the answer. It can be read from the prompt, or from the response if that has it.
+Prompt: `a=3 f=0 c=1 ...`, a token each. Response: `f 0 um a 3 ... c 1`: letters at random, each with its value,
+fillers between some; the last value is the answer. The prompt has it, and the response where it was asked before.
 """
 
 import random
