@@ -1,7 +1,8 @@
 """Values that letters were given, asked again and again: the answer depends on few tokens.
 
-Prompt: `a=3 f=0 c=1 ...`, a token each. Response: `f 0 um a 3 ... c 1`: letters at random, each with its value,
-fillers between some; the last value is the answer. The prompt has it, and the response where it was asked before.
+Prompt: `a=3 f=0 c=1 ...`, a token each. Response: `f 0 um a 3 ... c 1`: letters at random, each with its
+value, fillers between some. The last value is the answer: the prompt has it, and so does the response where
+its letter was asked before.
 """
 
 import random
