@@ -146,7 +146,7 @@ class Batcher:
                     "score files with `flowtracer score`",
                     413,
                 )
-        check_vocabulary(rows, self.scorer.vocabulary)
+        check_vocabulary(rows, self.scorer.vocabulary, self.scorer.picture_tokens)
 
     def _patience(self) -> int:
         """Seconds until the queue is probably done, between 1 and 60."""

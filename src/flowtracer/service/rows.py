@@ -4,7 +4,7 @@ A client and the scorer check their arguments by the same function, so that both
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,13 +113,19 @@ def read_rows(
     return Rows(ids, lengths, masks, chosen)
 
 
-def check_vocabulary(rows: Rows, vocabulary: int) -> None:
-    """Raise ValueError for a token id that the model does not have."""
+def check_vocabulary(rows: Rows, vocabulary: int, pictures: Collection[int] = ()) -> None:
+    """Raise ValueError for a token id that the model does not have, or that stands for a picture."""
     for i, row in enumerate(rows.input_ids):
         if row and not (min(row) >= 0 and max(row) < vocabulary):
             wrong = next(token for token in row if not 0 <= token < vocabulary)
             raise ValueError(
                 f"input_ids[{i}] holds {wrong}, which is not in the model's vocabulary of {vocabulary:,}"
+            )
+        held = sorted(set(row).intersection(pictures))
+        if held:
+            raise ValueError(
+                f"input_ids[{i}] holds {held[0]}, which stands for a picture; pictures cannot be sent, score "
+                "the row with `sequence_credit` and its `model_inputs`"
             )
 
 

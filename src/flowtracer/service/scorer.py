@@ -15,6 +15,7 @@ from flowtracer.credit.rules import parse_rules
 from flowtracer.models import EMBEDDED, Loaded, ModelError, load
 from flowtracer.models.decoder import find_decoder
 from flowtracer.models.padding import pad_rows
+from flowtracer.models.pictures import picture_tokens
 from flowtracer.service.checkpoints import Checkpoint, Watcher, step_of
 from flowtracer.service.rows import (
     EMPTY,
@@ -114,6 +115,11 @@ class Scorer:
         """Token ids are below this number."""
         return int(find_decoder(self._loaded.model).config.get_text_config().vocab_size)
 
+    @property
+    def picture_tokens(self) -> frozenset[int]:
+        """Token ids that stand for pictures, which are not read here."""
+        return frozenset(picture_tokens(self._loaded.model).values())
+
     def weights(
         self,
         input_ids: Sequence[Any],
@@ -138,7 +144,7 @@ class Scorer:
         rows = read_rows(
             input_ids, prompt_lengths, response_masks=response_masks, row_mask=row_mask
         )
-        check_vocabulary(rows, self.vocabulary)
+        check_vocabulary(rows, self.vocabulary, self.picture_tokens)
         self.refresh_if_newer()
         return self.score(rows)
 
