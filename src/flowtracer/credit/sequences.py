@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from flowtracer.credit.credit import Credit, TokenCredit, token_credit
 from flowtracer.credit.packing import packing_of
 from flowtracer.models.pictures import BY_TOKEN, ModelInputs, as_model_inputs
+from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.responses import sequence_batch, structural_vocabulary
 
 
@@ -51,16 +52,10 @@ def sequence_credit(
     """
     credit = Credit() if credit is None else credit
     credit.check_token_ids()
-    if response_mask.shape != input_ids.shape:
-        raise ValueError(
-            f"response_mask has shape {tuple(response_mask.shape)} but input_ids has "
-            f"{tuple(input_ids.shape)}"
-        )
-    if delimiters is None and credit.needs_structure:
-        delimiters = structural_vocabulary(tokenizer)
-    real = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
+    real = attention_mask
     packing = None
     if cu_seq_lens is not None or position_ids is not None:
+        check_shape(response_mask, input_ids)
         packing = packing_of(
             input_ids,
             cu_seq_lens=cu_seq_lens,
@@ -68,20 +63,15 @@ def sequence_credit(
             attention_mask=attention_mask,
         )
         input_ids, response_mask = packing.unpack(input_ids), packing.unpack(response_mask)
-        real = packing.real.long()
+        real = packing.real
         if isinstance(model_inputs, Mapping):  # the rest follows from the ids
             model_inputs = {k: v for k, v in model_inputs.items() if k not in BY_TOKEN}
-    response_mask = response_mask.bool() & real.bool()
-    prompt = (response_mask.long().cumsum(1) == 0) & real.bool()
-    batch = sequence_batch(
+    batch = batch_of_sequences(
         tokenizer,
-        input_ids=input_ids,
+        input_ids,
+        response_mask,
+        credit,
         attention_mask=real,
-        question=prompt,
-        completion_mask=real * ~prompt,
-        response_mask=response_mask,
-        answer=credit.answer,
-        steps=credit.steps,
         delimiters=delimiters,
         model_inputs=as_model_inputs(model, model_inputs, input_ids),
     )
@@ -94,3 +84,43 @@ def sequence_credit(
         scores=packing.pack(result.scores),
         chosen=packing.pack(result.chosen),
     )
+
+
+def batch_of_sequences(
+    tokenizer: PreTrainedTokenizerBase,
+    input_ids: Tensor,
+    response_mask: Tensor,
+    credit: Credit,
+    *,
+    attention_mask: Tensor | None = None,
+    delimiters: Tensor | None = None,
+    model_inputs: ModelInputs | None = None,
+) -> ScoreBatch:
+    """What `sequence_credit` scores, of sequences that are padded on either side; arguments as there."""
+    check_shape(response_mask, input_ids)
+    if delimiters is None and credit.needs_structure:
+        delimiters = structural_vocabulary(tokenizer)
+    real = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
+    response_mask = response_mask.bool() & real.bool()
+    prompt = (response_mask.long().cumsum(1) == 0) & real.bool()
+    return sequence_batch(
+        tokenizer,
+        input_ids=input_ids,
+        attention_mask=real,
+        question=prompt,
+        completion_mask=real * ~prompt,
+        response_mask=response_mask,
+        answer=credit.answer,
+        steps=credit.steps,
+        delimiters=delimiters,
+        model_inputs=model_inputs,
+    )
+
+
+def check_shape(response_mask: Tensor, input_ids: Tensor) -> None:
+    """Raise ValueError for a mask of another shape than the tokens'."""
+    if response_mask.shape != input_ids.shape:
+        raise ValueError(
+            f"response_mask has shape {tuple(response_mask.shape)} but input_ids has "
+            f"{tuple(input_ids.shape)}"
+        )
