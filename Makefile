@@ -6,13 +6,15 @@ WORKERS ?= 2
 TORCH := $(shell sed -n 's/^torch==//p' requirements-dev.txt)
 VERL_VENV ?= .venv-verl
 SKYRL_VENV ?= .venv-skyrl
+SWIFT_VENV ?= .venv-swift
 SLIME ?= build/slime
 DOCS_VENV ?= .venv-docs
 VERL_TORCH := $(shell sed -n "s/^torch==//p" requirements-verl.txt)
 SKYRL_TORCH := $(shell sed -n "s/^torch==//p" requirements-skyrl.txt)
+SWIFT_TORCH := $(shell sed -n "s/^torch==//p" requirements-swift.txt)
 CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test test-slow test-verl test-skyrl test-slime test-recipes test-docs check bench gpu docs wheel clean
+.PHONY: help demo test test-slow test-verl test-skyrl test-slime test-recipes test-swift test-docs check bench gpu docs wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | sort | awk '{name = $$1; $$1 = ""; printf "make %-10s%s\n", name, $$0}'
@@ -70,6 +72,17 @@ test-skyrl: $(SKYRL_VENV)/ready ## test the plug-in for SkyRL in an environment 
 test-recipes: $(SKYRL_VENV)/ready ## run the recipes of docs/engines.md on data of their engines
 	OMP_NUM_THREADS=1 $(SKYRL_VENV)/bin/python -m pytest tests_recipes
 
+$(SWIFT_VENV)/ready: requirements-swift.txt pyproject.toml
+	$(PYTHON) -m venv $(SWIFT_VENV)
+	$(SWIFT_VENV)/bin/pip install --quiet --no-deps "torch==$(SWIFT_TORCH)+cpu" \
+	  || $(SWIFT_VENV)/bin/pip install --quiet --no-deps --index-url $(CPU_TORCH_INDEX) "torch==$(SWIFT_TORCH)"
+	$(SWIFT_VENV)/bin/pip install --quiet --no-deps --requirement requirements-swift.txt
+	$(SWIFT_VENV)/bin/pip install --quiet --no-deps --editable .
+	touch $@
+
+test-swift: $(SWIFT_VENV)/ready ## test the plug-in for ms-swift in an environment of its own (.venv-swift)
+	OMP_NUM_THREADS=1 $(SWIFT_VENV)/bin/python -m pytest tests_swift
+
 build/slime:
 	git clone --quiet --depth 1 --branch v0.3.1 https://github.com/THUDM/slime $@
 
@@ -106,4 +119,4 @@ wheel: $(VENV)/dev ## build the wheel and check it
 	$(BIN)/twine check --strict dist/*
 
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(VERL_VENV) $(SKYRL_VENV) $(DOCS_VENV) dist build *.egg-info
+	rm -rf $(VENV) $(VERL_VENV) $(SKYRL_VENV) $(SWIFT_VENV) $(DOCS_VENV) dist build *.egg-info
