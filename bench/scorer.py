@@ -49,16 +49,21 @@ def main() -> None:
 def _measure(scorer: Scorer, client: ScorerClient, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of both on the same rows, in turn; which goes first changes."""
     seconds: dict[str, list[float]] = {"in_process": [], "service": []}
+    outside: list[float] = []
     equal = True
     for repeat in range(options.repeats + 1):  # the first warms both up
         rows = _rows(scorer, options.rows, options.tokens, seed=repeat)
         turns = [("in_process", scorer), ("service", client)]
         results = []
         for name, one in turns[:: 1 if repeat % 2 else -1]:
+            before = client.info()["totals"]["seconds"]
             began = time.perf_counter()
             results.append(one.weights(*rows))
+            took = time.perf_counter() - began
             if repeat:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(took)
+            if repeat and name == "service":
+                outside.append(took - (client.info()["totals"]["seconds"] - before))
         equal = equal and results[0] == results[1]
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratios = [a / b for a, b in zip(seconds["in_process"], seconds["service"], strict=True)]
@@ -68,6 +73,7 @@ def _measure(scorer: Scorer, client: ScorerClient, options: argparse.Namespace) 
         "rows": options.rows,
         "tokens_at_most": options.tokens,
         "median_seconds": medians,
+        "median_seconds_of_service_outside_the_scorer": statistics.median(outside),
         "rows_per_second": {name: options.rows / value for name, value in medians.items()},
         "rate_of_service_to_in_process": {
             "of_medians": medians["in_process"] / medians["service"],
