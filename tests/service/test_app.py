@@ -128,6 +128,7 @@ class Slow:
     def __init__(self, scorer):
         self.go, self.asked, self._scorer = threading.Event(), [], scorer
         self.vocabulary, self.max_tokens = scorer.vocabulary, scorer.max_tokens
+        self.picture_tokens = scorer.picture_tokens
 
     def score(self, rows):
         self.asked.append(len(rows))
