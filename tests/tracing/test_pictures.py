@@ -10,7 +10,9 @@ from helpers.processors import PROCESSORS, picture, small_model
 
 from flowtracer import AttentionCaptureError, load_trace, mean_attention, trace
 from flowtracer.flow.targeted import answer_flow
+from flowtracer.models.pictures import model_inputs
 from flowtracer.tracing.file import TraceFileError
+from flowtracer.tracing.pictures import ask_with_pictures
 
 QUESTION = "what colour is this ?"
 RESPONSE = "the square is green . the answer is red"
@@ -57,6 +59,33 @@ def test_pictures_have_grids_and_thumbnails_and_their_tokens_are_the_users(trace
     assert "user" in {
         made.roles[i] for i, text in enumerate(made.tokens) if text.strip() == "colour"
     }
+
+
+def test_the_graph_has_no_edges_for_what_a_picture_looks_ahead(traced):
+    _, model, processor, images, made = traced
+    pictured = ask_with_pictures(processor, QUESTION, images)
+    assert list(pictured.text.ids) == list(made.ids[: made.response_start])
+    ids = torch.tensor([made.ids])
+    inputs = model_inputs(model, pictured.processed, ids)
+    attention = mean_attention(model, ids, model_inputs=inputs)
+    question = torch.arange(ids.shape[1])[None] < made.response_start
+    answer = torch.tensor([made.answer_weights])
+    as_read = answer_flow(attention, question, answer).inflow
+    assert torch.equal(as_read, answer_flow(attention.tril(), question, answer).inflow)
+    for one in made.pictures:
+        later = attention[0, one.first : one.last + 1].triu(one.first + 1).sum(1)
+        assert one.dropped == pytest.approx(float(later.mean()), rel=1e-3)
+    assert all(edge.source < edge.target for edge in made.edges)
+
+
+def test_long_texts_are_read_in_tiles_where_they_can(traced):
+    _, model, processor, images, made = traced
+    tiled = trace(
+        model, processor, QUESTION, RESPONSE, images=images, answer="last-line", tile_above=4,
+        by_layer=False,
+    )  # fmt: skip
+    assert tiled.throughput == pytest.approx(made.throughput, abs=1e-5)
+    assert [one.dropped for one in tiled.pictures] == [one.dropped for one in made.pictures]
 
 
 def test_the_file_keeps_them_and_older_files_have_none(traced, tmp_path):
