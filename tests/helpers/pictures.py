@@ -5,6 +5,7 @@ from transformers import (
     AutoModelForImageTextToText,
     CLIPVisionConfig,
     Gemma3Config,
+    Gemma4Config,
     Idefics3Config,
     InternVLConfig,
     LlamaConfig,
@@ -58,6 +59,15 @@ CONFIGS = {
                        "num_attention_heads": 2, "image_size": 16, "patch_size": 4},
         mm_tokens_per_image=4, image_token_id=90, boi_token_index=92, eoi_token_index=93,
     ),
+    "gemma4": Gemma4Config(
+        text_config={**SIZE, "head_dim": 16, "global_head_dim": 16, "sliding_window": 8,
+                     "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 97,
+                     "num_kv_shared_layers": 0, "use_bidirectional_attention": "vision"},
+        vision_config={"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+                       "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16,
+                       "patch_size": 4, "pooling_kernel_size": 2, "position_embedding_size": 16},
+        audio_config=None, image_token_id=90, video_token_id=91, boi_token_id=92, eoi_token_id=93,
+    ),
     "qwen3_vl_moe": Qwen3VLMoeConfig(
         text_config={**SIZE, "head_dim": 16, "rope_scaling": ROPE, **EXPERTS},
         vision_config={**GRID3, "deepstack_visual_indexes": [0, 1]}, **TOKENS,
@@ -106,19 +116,20 @@ def picture_model(name):
 def picture_rows(name, *, padding="left", grids=GRIDS):
     """Ids and mask (rows, LENGTH), and what a processor would give beside them."""
     generator = torch.Generator().manual_seed(1)
-    by_grid = name.startswith("qwen")
+    by_grid, padded = name.startswith("qwen"), name == "gemma4"
     ids = torch.randint(3, 80, (len(grids), LENGTH), generator=generator)
     mask = torch.ones_like(ids)
     pixels = [[] for _ in grids]
     for row, of_row in enumerate(grids):
         column = 7
         for t, h, w in of_row:
-            count = t * h * w // 4 if by_grid else 4
+            count = t * h * w // 4 if by_grid or padded else 4
             ids[row, column] = 92
             ids[row, column + 1 : column + 1 + count] = 90
             ids[row, column + 1 + count] = 93
             column += count + 3
             shape = (t * h * w, 3 * 2 * 4 * 4) if by_grid else (1, 3, 16, 16)
+            shape = (1, 40, 3 * 4 * 4) if padded else shape
             pixels[row].append(torch.randn(shape, generator=generator))
     if padding == "left":
         for row in range(len(grids)):
@@ -135,6 +146,13 @@ def picture_rows(name, *, padding="left", grids=GRIDS):
         processed["image_sizes"] = torch.tensor([[16, 16]] * len(processed["pixel_values"]))
     if by_grid:
         processed["image_grid_thw"] = torch.tensor([grid for of_row in grids for grid in of_row])
+        processed["mm_token_type_ids"] = (ids == 90).long()
+    if padded:
+        places = torch.full((len(processed["pixel_values"]), 40, 2), -1)
+        for number, (_, h, w) in enumerate(grid for of_row in grids for grid in of_row):
+            patch = torch.arange(h * w)
+            places[number, : h * w] = torch.stack([patch % w, patch // w], 1)
+        processed["image_position_ids"] = places
         processed["mm_token_type_ids"] = (ids == 90).long()
     if name == "gemma3":
         processed["token_type_ids"] = (ids == 90).long()

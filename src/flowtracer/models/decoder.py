@@ -23,8 +23,8 @@ OTHER_INPUTS = re.compile("vision|visual|image|img|video|audio|speech|multimodal
 
 # Models that are read with their pictures; each is tested against eager attention.
 WITH_PICTURES = frozenset({
-    "gemma3", "idefics3", "internvl", "llava", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_5", "qwen3_vl",
-    "qwen3_vl_moe", "smolvlm",
+    "gemma3", "gemma4", "idefics3", "internvl", "llava", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_5",
+    "qwen3_vl", "qwen3_vl_moe", "smolvlm",
 })  # fmt: skip
 
 

@@ -23,9 +23,8 @@ IMAGES = ("pixel_values", "pixel_attention_mask", "image_sizes", "image_grid_thw
           "image_position_ids", "spatial_shapes")  # fmt: skip
 VIDEOS = ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
 TYPES = BY_TOKEN[:2]  # 1 at tokens of pictures, 2 at those of videos
-IGNORED = ("input_ids", "attention_mask", "num_images", "num_tiles", "num_crops")
-# Models whose picture tokens attend to later ones of the same picture: only the mask says what they see.
-LOOKS_AHEAD = frozenset({"gemma3"})
+IGNORED = ("input_ids", "attention_mask", "num_images", "num_tiles", "num_crops",
+           "num_soft_tokens_per_image")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,9 @@ def model_inputs(
         if of_kind:
             own = input_ids.new_zeros(count) if token is None else (input_ids == token).sum(1)
             numbers = images if names is IMAGES else None
-            _split(of_kind, own.tolist(), rows, _merged(model), numbers, tiles)
+            grids = grids_of(model, of_kind)
+            each = None if grids is None else [height * width for height, width in grids]
+            _split(of_kind, own.tolist(), rows, each, numbers, tiles)
     if any(rows):
         tokens |= _types(model, input_ids, kinds, tokens)
     return ModelInputs(tuple(rows), tokens)
@@ -138,10 +139,10 @@ def as_model_inputs(
 
 
 def picture_tokens(model: nn.Module) -> dict[str, int]:
-    """Ids of the tokens that stand for parts of an "image" and of a "video", where the model has them."""
+    """Ids of the tokens that stand for parts of an "image", a "video" and "audio", as the model has them."""
     config = unwrapped(model).config
     found: dict[str, int] = {}
-    for kind in ("image", "video"):
+    for kind in ("image", "video", "audio"):
         for name in (f"{kind}_token_id", f"{kind}_token_index"):
             token = getattr(config, name, None)
             if isinstance(token, int):
@@ -175,8 +176,11 @@ def has_pictures(inputs: Mapping[str, Any]) -> bool:
 
 
 def looks_ahead(model: nn.Module) -> bool:
-    """Whether tokens of a picture attend to later ones of the same picture."""
-    return unwrapped(model).config.model_type in LOOKS_AHEAD
+    """Whether tokens of a picture attend to later ones of it: only the mask says what they see."""
+    config = unwrapped(model).config
+    if config.model_type == "gemma4":
+        return config.get_text_config().use_bidirectional_attention == "vision"
+    return config.model_type == "gemma3"
 
 
 @contextmanager
@@ -219,21 +223,31 @@ def _types(
     return dict.fromkeys(missing, types)
 
 
-def _merged(model: nn.Module) -> int:
-    """Patches of a grid that one token stands for."""
+def grids_of(model: nn.Module, values: Mapping[str, Any]) -> list[tuple[int, int]] | None:
+    """Rows and columns of each picture's tokens, steps of a video one below the other. None: not said."""
     vision: Any = getattr(unwrapped(model).config, "vision_config", None)
-    return int(getattr(vision, "spatial_merge_size", 1)) ** 2
+    for name in ("image_grid_thw", "video_grid_thw"):
+        if values.get(name) is not None:
+            side = int(getattr(vision, "spatial_merge_size", 1))
+            return [(t * (h // side), w // side) for t, h, w in values[name].tolist()]
+    if (
+        values.get("image_position_ids") is not None
+    ):  # Gemma 4: (x, y) of each patch, -1 where there is none
+        side = int(getattr(vision, "pooling_kernel_size", 1))
+        sizes = (values["image_position_ids"].amax(1) + 1) // side
+        return [(rows, columns) for columns, rows in sizes.tolist()]
+    return None
 
 
 def _split(
     values: Mapping[str, Tensor],
     tokens: Sequence[int],
     rows: list[dict[str, Tensor]],
-    merged: int,
+    each: Sequence[int] | None,
     numbers: Sequence[int] | None,
     tiles: Sequence[int] | None,
 ) -> None:
-    """Give each row its pictures. tokens: of each row, how many stand for pictures."""
+    """Give each row its pictures. tokens: of each row, how many stand for pictures. each: of each picture."""
     names = list(values)
     pixels = values[names[0]]
     grid = next((value for name, value in values.items() if name.endswith("_grid_thw")), None)
@@ -245,9 +259,7 @@ def _split(
                 rows[row] |= {name: value[row : row + 1] for name, value in values.items()}
         return
     sizes = [1] * len(pixels) if grid is None else grid.prod(-1).tolist()
-    counts = (
-        list(numbers) if numbers is not None else _pictures_of_rows(tokens, sizes, merged, grid)
-    )
+    counts = list(numbers) if numbers is not None else _pictures_of_rows(tokens, len(sizes), each)
     if tiles is None and (len(counts) != len(rows) or sum(counts) != len(sizes)):
         raise ValueError(
             f"{len(sizes)} pictures came with {len(rows)} rows that have {sum(counts)}; give `images`, the "
@@ -274,16 +286,16 @@ def _split(
 
 
 def _pictures_of_rows(
-    tokens: Sequence[int], sizes: Sequence[int], merged: int, grid: Tensor | None
+    tokens: Sequence[int], pictures: int, each: Sequence[int] | None
 ) -> list[int]:
     """How many pictures each row has, by the number of tokens that stand for them."""
-    if grid is None:
-        each = sum(tokens) / max(1, len(sizes))  # tokens of a picture, of all the same
-        counts = [count / each if each else 0.0 for count in tokens]
+    if each is None:  # all have the same
+        size = sum(tokens) / max(1, pictures)
+        counts = [count / size if size else 0.0 for count in tokens]
         fits = all(count == int(count) for count in counts)
         wanted = [int(count) for count in counts]
     else:
-        left, wanted, fits = [size // merged for size in sizes], [], True
+        left, wanted, fits = list(each), [], True
         for count in tokens:
             number = 0
             while count > 0 and left:
@@ -294,6 +306,6 @@ def _pictures_of_rows(
     if not fits:
         raise ValueError(
             f"the rows hold {list(tokens)} tokens that stand for pictures, which are not those of "
-            f"{len(sizes)} pictures; pass ids and pictures of the same call of the processor"
+            f"{pictures} pictures; pass ids and pictures of the same call of the processor"
         )
     return wanted

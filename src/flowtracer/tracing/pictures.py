@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.flow.solve import AttentionRows
-from flowtracer.models.pictures import picture_tokens, standing_for_pictures
+from flowtracer.models.pictures import grids_of, picture_tokens, standing_for_pictures
 from flowtracer.regions import Prompt, TokenizedText, decode_with_offsets
 from flowtracer.regions.prompts import Message, render_template
 from flowtracer.tracing.picture import Picture
@@ -114,7 +114,7 @@ def find_pictures(
     ids = torch.tensor(asked.text.ids)
     token = picture_tokens(model).get("image")
     inside = ids == token if token is not None else standing_for_pictures(model, ids)
-    grids = _grids(model, asked.processed)
+    grids = grids_of(model, asked.processed) or []
     runs = _runs(inside, [rows * columns for rows, columns in grids])
     known = len(runs) == len(asked.images)
     found = []
@@ -139,16 +139,6 @@ def thumbnail(image: "Image") -> str:
     written = io.BytesIO()
     small.quantize(64).save(written, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
-
-
-def _grids(model: nn.Module, processed: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Rows and columns of each picture's tokens, where the processor says them."""
-    grid = processed.get("image_grid_thw")
-    if grid is None:
-        return []
-    config: Any = model.config
-    merge = int(getattr(getattr(config, "vision_config", None), "spatial_merge_size", 1))
-    return [(t * h // merge, w // merge) for t, h, w in grid.tolist()]
 
 
 def _runs(inside: Tensor, sizes: Sequence[int]) -> list[tuple[int, int]]:
