@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.models.decoder import AttentionCaptureError, unwrapped
+from flowtracer.models.picture_rows import grids_of, split_pictures
 from flowtracer.models.swap import evaluating
 
 # Of transformers' models and processors: tensors with an entry for each token (the last two dimensions
@@ -118,7 +119,7 @@ def model_inputs(
             numbers = images if names is IMAGES else None
             grids = grids_of(model, of_kind)
             each = None if grids is None else [height * width for height, width in grids]
-            _split(of_kind, own.tolist(), rows, each, numbers, tiles)
+            split_pictures(of_kind, own.tolist(), rows, each, numbers, tiles)
     if any(rows):
         tokens |= _types(model, input_ids, kinds, tokens)
     return ModelInputs(tuple(rows), tokens)
@@ -221,91 +222,3 @@ def _types(
         if kind in kinds:
             types[input_ids == kinds[kind]] = number
     return dict.fromkeys(missing, types)
-
-
-def grids_of(model: nn.Module, values: Mapping[str, Any]) -> list[tuple[int, int]] | None:
-    """Rows and columns of each picture's tokens, steps of a video one below the other. None: not said."""
-    vision: Any = getattr(unwrapped(model).config, "vision_config", None)
-    for name in ("image_grid_thw", "video_grid_thw"):
-        if values.get(name) is not None:
-            side = int(getattr(vision, "spatial_merge_size", 1))
-            return [(t * (h // side), w // side) for t, h, w in values[name].tolist()]
-    if (
-        values.get("image_position_ids") is not None
-    ):  # Gemma 4: (x, y) of each patch, -1 where there is none
-        side = int(getattr(vision, "pooling_kernel_size", 1))
-        sizes = (values["image_position_ids"].amax(1) + 1) // side
-        return [(rows, columns) for columns, rows in sizes.tolist()]
-    return None
-
-
-def _split(
-    values: Mapping[str, Tensor],
-    tokens: Sequence[int],
-    rows: list[dict[str, Tensor]],
-    each: Sequence[int] | None,
-    numbers: Sequence[int] | None,
-    tiles: Sequence[int] | None,
-) -> None:
-    """Give each row its pictures. tokens: of each row, how many stand for pictures. each: of each picture."""
-    names = list(values)
-    pixels = values[names[0]]
-    grid = next((value for name, value in values.items() if name.endswith("_grid_thw")), None)
-    by_row = grid is None and pixels.ndim > 4 and len(pixels) == len(rows)
-    if by_row:  # of every row as many pictures as the row with the most, filled up with empty ones
-        pictures = [int(count > 0) for count in tokens]
-        for row, count in enumerate(pictures):
-            if count:
-                rows[row] |= {name: value[row : row + 1] for name, value in values.items()}
-        return
-    sizes = [1] * len(pixels) if grid is None else grid.prod(-1).tolist()
-    counts = list(numbers) if numbers is not None else _pictures_of_rows(tokens, len(sizes), each)
-    if tiles is None and (len(counts) != len(rows) or sum(counts) != len(sizes)):
-        raise ValueError(
-            f"{len(sizes)} pictures came with {len(rows)} rows that have {sum(counts)}; give `images`, the "
-            "pictures of each row, and `tiles` where a picture is cut into several"
-        )
-    start = begin = tile = 0
-    for row, count in enumerate(counts):
-        stop, end = start + count, begin + sum(sizes[start : start + count])
-        last = tile + (count if tiles is None else tiles[row])
-        for name, value in values.items():
-            if name == names[0] and grid is not None:
-                part = value[begin:end]
-            elif tiles is not None and name in (
-                "pixel_values",
-                "pixel_attention_mask",
-                "spatial_shapes",
-            ):
-                part = value[tile:last]
-            else:
-                part = value[start:stop]
-            if count:
-                rows[row][name] = part
-        start, begin, tile = stop, end, last
-
-
-def _pictures_of_rows(
-    tokens: Sequence[int], pictures: int, each: Sequence[int] | None
-) -> list[int]:
-    """How many pictures each row has, by the number of tokens that stand for them."""
-    if each is None:  # all have the same
-        size = sum(tokens) / max(1, pictures)
-        counts = [count / size if size else 0.0 for count in tokens]
-        fits = all(count == int(count) for count in counts)
-        wanted = [int(count) for count in counts]
-    else:
-        left, wanted, fits = list(each), [], True
-        for count in tokens:
-            number = 0
-            while count > 0 and left:
-                count -= left.pop(0)
-                number += 1
-            fits &= count == 0
-            wanted.append(number)
-    if not fits:
-        raise ValueError(
-            f"the rows hold {list(tokens)} tokens that stand for pictures, which are not those of "
-            f"{pictures} pictures; pass ids and pictures of the same call of the processor"
-        )
-    return wanted

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.flow.solve import AttentionRows
-from flowtracer.models.pictures import grids_of, picture_tokens, standing_for_pictures
+from flowtracer.models.picture_rows import grids_of
+from flowtracer.models.pictures import picture_tokens, standing_for_pictures
 from flowtracer.regions import Prompt, TokenizedText, decode_with_offsets
 from flowtracer.regions.prompts import Message, render_template
 from flowtracer.tracing.picture import Picture
