@@ -1,4 +1,4 @@
-"""Two processes on a CPU give what one gives: DDP through the trainer, FSDP2 and FSDP1 in the capture."""
+"""Two processes on a CPU give what one gives: DDP, FSDP2 and ZeRO-3 in the trainer, FSDP in the capture."""
 
 import os
 import subprocess
@@ -41,6 +41,21 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path, forward, passes):
     assert one["selected"] == pytest.approx(two["selected"])
     # The second process has nothing to score and keeps pace with the first.
     assert one["forwards"] == [passes] and two["forwards"] == [passes, passes]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["fsdp2", "zero3"])
+@pytest.mark.parametrize(("forward", "passes"), [("own", 3), ("ride", 0)])
+def test_a_sharded_model_trains_to_the_weights_of_one_process(tmp_path, forward, passes, sharding):
+    if sharding == "zero3":
+        pytest.importorskip("deepspeed", reason="DS_BUILD_OPS=0 pip install deepspeed")
+    launch("distributed_step.py", tmp_path / "one.pt", forward, processes=1)
+    launch("distributed_step.py", tmp_path / "two.pt", forward, sharding, processes=2)
+    one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
+    assert torch.equal(one["advantages"], two["advantages"])  # the credit, bit by bit
+    for name, weight in one["state"].items():
+        torch.testing.assert_close(two["state"][name], weight, rtol=0, atol=1e-6)
+    assert two["forwards"] == [passes, passes] and two["rollouts"] == one["rollouts"]
 
 
 def test_a_sharded_model_gives_the_same_credit(tmp_path):

@@ -1,6 +1,6 @@
 """Optimizer steps on fixed rollouts, to be run by one process or several; see test_distributed.py.
 
-torchrun --nproc_per_node 2 tests/helpers/distributed_step.py OUT.pt own
+torchrun --nproc_per_node 2 tests/helpers/distributed_step.py OUT.pt own [fsdp2 or zero3]
 """
 
 import os
@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from flowtracer.integrations.trl import FlowCreditMixin
 from flowtracer.models import load
+from flowtracer.models.decoder import is_sharded
 from flowtracer.watching.parts import part_path, read_part
 
 PROMPT = "<|user|>Make 33 from 3, 7, 18.<|end|><|assistant|>"
@@ -63,32 +66,79 @@ class Recorded(FlowCreditMixin, FixedRollouts):
         return loss
 
 
+class Fsdp2(Recorded):
+    """Sharded by FSDP2, which accelerate switches on for processes with GPUs only."""
+
+    def __init__(self, *args, **kwargs):
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        super().__init__(*args, **kwargs)
+        assert self.accelerator.is_fsdp2
+
+
+class Zero3(Recorded):
+    """Sharded by DeepSpeed's ZeRO-3."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        assert self.is_deepspeed_enabled
+
+
+FSDP2 = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+}
+ZERO3 = {
+    "zero_optimization": {
+        "stage": 3,
+        "stage3_param_persistence_threshold": 0,
+        "stage3_gather_16bit_weights_on_model_save": True,
+    },
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "zero_force_ds_cpu_optimizer": False,
+    "zero_allow_untested_optimizer": True,
+}
+KINDS = {"": Recorded, "fsdp2": Fsdp2, "zero3": Zero3}
+
+
 def main() -> None:
-    loaded = load("embedded")
+    sharding = sys.argv[3] if len(sys.argv) > 3 else ""
+    if sharding == "fsdp2":
+        os.environ |= FSDP2
+    if sharding == "zero3":
+        from deepspeed.ops import __compatible_ops__
+
+        __compatible_ops__.update(dict.fromkeys(__compatible_ops__, False))  # compile none
+    loaded = load("embedded")  # complete, even where DeepSpeed would begin with parts
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    trainer = Recorded(
+    arguments = GRPOConfig(
+        output_dir=sys.argv[1] + ".run",
+        per_device_train_batch_size=len(RESPONSES) // world,
+        num_generations=2,
+        max_completion_length=70,
+        loss_type="grpo",
+        beta=0.0,
+        learning_rate=1e-2,
+        optim="sgd",  # Adam would blow rounding up to the size of a step
+        max_grad_norm=0.0,
+        lr_scheduler_type="constant",
+        max_steps=3,
+        logging_steps=1,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        deepspeed=ZERO3 if sharding == "zero3" else None,
+    )
+    trainer = KINDS[sharding](
         model=loaded.model,
         processing_class=loaded.tokenizer,
         reward_funcs=lambda completions, **kwargs: [0.0] * len(completions),
-        args=GRPOConfig(
-            output_dir=sys.argv[1] + ".run",
-            per_device_train_batch_size=len(RESPONSES) // world,
-            num_generations=2,
-            max_completion_length=70,
-            loss_type="grpo",
-            beta=0.0,
-            learning_rate=1e-2,
-            optim="sgd",  # Adam would blow rounding up to the size of a step
-            max_grad_norm=0.0,
-            lr_scheduler_type="constant",
-            max_steps=3,
-            logging_steps=1,
-            use_cpu=True,
-            bf16=False,
-            report_to=[],
-            save_strategy="no",
-            disable_tqdm=True,
-        ),
+        args=arguments,
         train_dataset=Dataset.from_dict({"prompt": ["Make 33 from 3, 7, 18."] * 8}),
         credit_forward=sys.argv[2],
     )
@@ -98,9 +148,10 @@ def main() -> None:
         lambda module, args: None if torch.is_grad_enabled() else forwards.append(1)
     )
     trainer.train()
+    assert is_sharded(trainer.model) == bool(sharding)
     weights = trainer.accelerator.gather(torch.stack(trainer.seen, 1)).transpose(0, 1)
     counts = trainer.accelerator.gather(torch.tensor([len(forwards)]))
-    state = trainer.accelerator.get_state_dict(trainer.model)
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
         torch.save(
             {

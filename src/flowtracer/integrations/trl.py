@@ -59,8 +59,8 @@ class FlowCreditMixin:
         "ride": in the loss's own forward pass, the first time that a response is in it; the weights are
             kept for later updates on the same batch. What cannot be read this way (`why_not_ride`) takes
             a pass of its own, with one warning.
-        "auto", the default: "ride" where that is possible, except for models sharded by ZeRO-3. It is
-            the cheaper way on CPUs too (`bench/riding.py`).
+        "auto", the default: "ride" where that is possible. It is the cheaper way on CPUs too
+            (`bench/riding.py`).
 
     rollouts_every, rollouts_count: after how many steps rollouts are stored in the output folder, with each
     token's weight, score and advantage (0 for never), and how many of them. See docs/training.md.

@@ -88,7 +88,4 @@ def why_not_ride(trainer: Any, model: nn.Module, credit: Credit) -> str | None:
     in_advantages = trainer.weights_in == "advantages"
     if reason is None and in_advantages and not reads_advantages_late(trainer):
         reason = f"the loss of {type(trainer).__name__} reads advantages before log-probabilities"
-    in_parts = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
-    if reason is None and trainer.credit_forward == "auto" and in_parts:
-        reason = "the model is sharded by ZeRO-3"
     return reason
