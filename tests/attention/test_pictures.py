@@ -31,12 +31,14 @@ def test_attention_is_eager_attention_of_each_row_with_its_pictures(name, paddin
     torch.testing.assert_close(found, expected(model, ids, mask, processed), atol=2e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
 def test_videos_are_read_beside_pictures(name):
     model = picture_model(name)
     ids, mask, processed = picture_rows(name)
     generator = torch.Generator().manual_seed(3)
     ids[1, 10:18] = 91  # two steps in time of 4 by 4 patches
+    if name == "qwen3_vl":  # which has a time stamp between them
+        ids[1, 14:19] = torch.tensor([5, 91, 91, 91, 91])
     processed["pixel_values_videos"] = torch.randn(2 * 4 * 4, 96, generator=generator)
     processed["video_grid_thw"] = torch.tensor([[2, 4, 4]])
     processed["mm_token_type_ids"] = (ids == 90).long() + 2 * (ids == 91).long()
