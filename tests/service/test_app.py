@@ -10,7 +10,7 @@ from helpers.scoring import save_checkpoint, scoring_app, token_rows
 from flowtracer import Scorer
 from flowtracer.service import batching
 from flowtracer.service.rows import Rows
-from flowtracer.service.wire import decode_weights, encode_rows
+from flowtracer.service.wire import MOST_ROWS, decode_weights, encode_rows
 from flowtracer.storage import write_manifest
 from flowtracer.workbench.guard import LOOPBACK, Access
 
@@ -66,6 +66,8 @@ def test_both_forms_give_the_scorers_weights(client, scorer, embedded):
         ({"input_ids": "AAAAAA==", "prompt_lengths": [1]}, 400, "lengths must be a list"),
         ({"input_ids": [[1, 2]], "prompt_lengths": [1], "compact": 1}, 400, "compact must be"),
         ({"input_ids": [[1, 2]], "prompt_lengths": [1], "id": 5}, 400, "id must be a text"),
+        ({"input_ids": [[1, 2]], "lengths": [2], "prompt_lengths": [1]}, 400, "lengths has no effect"),
+        ({"input_ids": "", "lengths": [0] * 5000, "prompt_lengths": []}, 413, "has 5,000 rows"),
     ],
 )  # fmt: skip
 def test_what_is_malformed_gets_one_sentence(client, data, status, said):
@@ -107,7 +109,7 @@ def test_info_says_what_scores(client, embedded):
     ask(client, {"input_ids": [[1, 2]], "prompt_lengths": [1]})
     info = client.get("/api/info").json()
     assert (info["model"], info["rule"], info["step"]) == ("embedded", "flow", None)
-    assert info["limits"]["rows"] == batching.MOST_ROWS
+    assert info["limits"]["rows"] == MOST_ROWS
     assert info["totals"]["rows"] == 1 and info["waiting"] == 0
 
 
@@ -171,7 +173,23 @@ def test_a_full_queue_says_when_to_come_again(scorer, embedded):
         assert response.status_code == 503 and int(response.headers["retry-after"]) >= 1
         assert "2 requests wait already" in response.json()["error"]
         slow.go.set()
-        assert all(one.result(20) for one in waiting)
+        assert all(answer.result(20) for answer in waiting)
+
+
+def test_a_full_queue_after_requests_without_tokens(scorer):
+    slow = Slow(scorer)
+    slow.go.set()
+    batcher = batching.Batcher(slow, waiting=1, gather_seconds=0.0)
+    submit(batcher, [], []).result(20)
+    slow.go.clear()
+    submit(batcher, [[1, 2]], [1])
+    while slow.asked != [0, 1]:
+        pass
+    submit(batcher, [[1, 2]], [1])
+    with pytest.raises(batching.Refused, match="requests wait already"):
+        submit(batcher, [[1, 2]], [1])
+    batcher.close()
+    slow.go.set()
 
 
 def test_a_server_that_ends_answers_who_waits(scorer, embedded):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from helpers.scoring import scoring_server, token_rows
@@ -54,9 +55,7 @@ def test_both_say_the_same_of_a_mistake(server, scorer):
 
 def test_what_the_server_refuses_is_one_sentence(server):
     client = ScorerClient(server[0])
-    with pytest.raises(
-        ValueError, match=r"scorer at http.*: the request has 10,000 rows and at most"
-    ):
+    with pytest.raises(ValueError, match="the request has 10,000 rows and at most 4,096 are taken"):
         client.weights([[1, 2]] * 10_000, [1] * 10_000)
     for wrong in (9999, -5, 1 << 40):
         with pytest.raises(ValueError, match=f"input_ids.* holds {wrong}, which is") as caught:
@@ -66,6 +65,8 @@ def test_what_the_server_refuses_is_one_sentence(server):
     for token in ("", "wrong"):
         with pytest.raises(PermissionError, match="the token is missing or wrong"):
             ScorerClient(address, token=token).weights([[1, 2]], [1])
+            # A body that the server does not read to its end.
+            ScorerClient(address, token=token, patience=5).weights([[1] * 6_000_000], [1])
     with pytest.raises(ValueError, match="has no folder of checkpoints"):
         client.refresh()
 
@@ -79,10 +80,53 @@ def test_a_client_needs_the_standard_library_only():
     assert ended.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8642", "ftp://host", "", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8642", "ftp://host", "", "http://", "http://[::1", "http://host:99999", "http://a..b",
+        "http://host/a b", "http://höst", "http://host?a=1",
+    ],
+)  # fmt: skip
 def test_a_url_that_is_none(url):
     with pytest.raises(ValueError, match="give one such as"):
         ScorerClient(url)
+
+
+@pytest.mark.parametrize("token", ["ключ0123456789abc", "0123456789abcdef\n"])
+def test_a_token_that_cannot_be_sent_is_not_shown(token):
+    with pytest.raises(ValueError, match=r"^token must consist of plain ASCII characters$"):
+        ScorerClient("http://127.0.0.1:1", token=token)
+
+
+@pytest.mark.parametrize(
+    "status, body, error, said",
+    [
+        (200, b"<html>", RuntimeError, "is not the address of `flowtracer serve --score`"),
+        (200, b"\xff\xfe", RuntimeError, "is not the address of"),
+        (200, b"{}", RuntimeError, "the answer is not that of a scorer"),
+        (404, b"<html>", RuntimeError, "status 404"),
+        (302, b"", RuntimeError, "status 302"),
+        (502, b"<html>", ConnectionError, r"no answer within 0.2 s \(status 502\)"),
+    ],
+)
+def test_another_server_is_told_apart(status, body, error, said):
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        client = ScorerClient(f"http://127.0.0.1:{other.server_port}", patience=0.2)
+        with pytest.raises(error, match=said):
+            client.weights([[1, 2]], [1])
+        other.shutdown()
 
 
 def test_patience_ends():

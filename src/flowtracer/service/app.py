@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from flowtracer.models import ModelError
-from flowtracer.service.batching import BODY, MOST_ROWS, MOST_TOKENS, Answer, Batcher
-from flowtracer.service.wire import REQUEST_FIELDS
+from flowtracer.service.batching import BODY, Answer, Batcher
+from flowtracer.service.wire import MOST_ROWS, MOST_TOKENS, REQUEST_FIELDS
 from flowtracer.workbench.endpoints import EXCEPTION_HANDLERS, endpoint
 from flowtracer.workbench.fields import Refused, check_names, string
 from flowtracer.workbench.guard import Access, App, guarded

@@ -14,7 +14,7 @@ from typing import Any
 
 from flowtracer.service.rows import Rows, check_vocabulary
 from flowtracer.service.scorer import WINDOW_TOKENS, Scorer
-from flowtracer.service.wire import decode_rows, encode_weights, split
+from flowtracer.service.wire import decode_rows, encode_weights, split, too_large
 from flowtracer.workbench.fields import Refused, one_line, string
 
 GATHER_SECONDS = (
@@ -24,10 +24,6 @@ WAITING = 64  # requests in the queue, our choice
 WAITING_TOKENS = (
     1 << 24
 )  # of these, our choice: about a gigabyte as lists; a single request may have more
-MOST_ROWS = (
-    4096  # of a request, our choice: a training step's; more is a mistake or belongs into a file
-)
-MOST_TOKENS = 1 << 23  # of a request, our choice: 4,096 rows of 2,048 tokens
 BODY = 64_000_000  # bytes of a request, our choice: MOST_TOKENS in the compact form with masks
 KEPT = 64_000_000  # bytes of results that are kept for tries that come again, our choice
 KEPT_ENTRY = 500  # bytes that an entry takes beside its result, roughly
@@ -94,8 +90,12 @@ class Batcher:
         compact = data.get("compact", False)
         if not isinstance(compact, bool):
             raise Refused("compact must be true or false")
+        listed = data.get("lengths" if isinstance(data.get("input_ids"), str) else "input_ids")
+        if isinstance(listed, list):  # before anything is made of each of millions
+            _check_size(len(listed), 0)
         rows = decode_rows(data)
-        self._check(rows)
+        _check_size(len(rows), rows.tokens)
+        check_vocabulary(rows, self.scorer.vocabulary, self.scorer.picture_tokens)
         digest = _digest(data) if name else b""
         with self._changed:
             if self._closed:
@@ -135,24 +135,11 @@ class Batcher:
         for request in ended:
             _fail(request, Refused(SHUTTING_DOWN, 503, retry_after=1))
 
-    def _check(self, rows: Rows) -> None:
-        for count, most, what in (
-            (len(rows), MOST_ROWS, "rows"),
-            (rows.tokens, MOST_TOKENS, "tokens"),
-        ):
-            if count > most:
-                raise Refused(
-                    f"the request has {count:,} {what} and at most {most:,} are taken; send several, or "
-                    "score files with `flowtracer score`",
-                    413,
-                )
-        check_vocabulary(rows, self.scorer.vocabulary, self.scorer.picture_tokens)
-
     def _patience(self) -> int:
         """Seconds until the queue is probably done, between 1 and 60."""
         tokens = sum(request.rows.tokens for request in (*self._queue, *self._running))
-        rate = self.totals.tokens / self.totals.seconds if self.totals.seconds else math.inf
-        return int(min(max(1, math.ceil(tokens / rate)), 60))
+        seconds = tokens * self.totals.seconds / max(self.totals.tokens, 1)
+        return min(max(1, math.ceil(seconds)), 60)
 
     def _gather(self) -> Sequence[_Request]:
         """The next requests to score together; none at the end."""
@@ -267,6 +254,12 @@ def join(parts: Sequence[Rows]) -> Rows:
         masks,
         chosen,
     )
+
+
+def _check_size(rows: int, tokens: int) -> None:
+    refusal = too_large(rows, tokens)
+    if refusal is not None:
+        raise Refused(refusal, 413)
 
 
 def _digest(data: Mapping[str, Any]) -> bytes:

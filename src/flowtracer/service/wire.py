@@ -17,7 +17,22 @@ from flowtracer.service.rows import Rows, TokenWeights, read_rows
 REQUEST_FIELDS = (
     "id", "input_ids", "lengths", "prompt_lengths", "response_masks", "row_mask", "compact",
 )  # fmt: skip
+MOST_ROWS = (
+    4096  # of a request, our choice: a training step's; more is a mistake or belongs in a file
+)
+MOST_TOKENS = 1 << 23  # of a request, our choice: 4,096 rows of 2,048 tokens
 _ID_TYPE, _WEIGHT_TYPE, _MASK_TYPE = "i", "f", "b"
+
+
+def too_large(rows: int, tokens: int) -> str | None:
+    """Why a request of this size is refused, None for one that is taken."""
+    for count, most, what in ((rows, MOST_ROWS, "rows"), (tokens, MOST_TOKENS, "tokens")):
+        if count > most:
+            return (
+                f"the request has {count:,} {what} and at most {most:,} are taken; send several, or score "
+                "files with `flowtracer score`"
+            )
+    return None
 
 
 def encode_rows(rows: Rows, request: str) -> dict[str, Any]:
@@ -47,6 +62,8 @@ def decode_rows(data: Mapping[str, Any]) -> Rows:
         ids = _decode(ids, _ID_TYPE, lengths, "input_ids")
         if isinstance(masks, str):
             masks = _decode(masks, _MASK_TYPE, lengths, "response_masks")
+    elif "lengths" in data:
+        raise ValueError("lengths has no effect beside input_ids as lists; leave it out")
     return read_rows(
         ids,  # type: ignore[arg-type]  # which it checks
         data.get("prompt_lengths"),
