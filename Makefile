@@ -7,14 +7,16 @@ TORCH := $(shell sed -n 's/^torch==//p' requirements-dev.txt)
 VERL_VENV ?= .venv-verl
 SKYRL_VENV ?= .venv-skyrl
 SWIFT_VENV ?= .venv-swift
+AXOLOTL_VENV ?= .venv-axolotl
 SLIME ?= build/slime
 DOCS_VENV ?= .venv-docs
 VERL_TORCH := $(shell sed -n "s/^torch==//p" requirements-verl.txt)
 SKYRL_TORCH := $(shell sed -n "s/^torch==//p" requirements-skyrl.txt)
 SWIFT_TORCH := $(shell sed -n "s/^torch==//p" requirements-swift.txt)
+AXOLOTL_TORCH := $(shell sed -n "s/^torch==//p" requirements-axolotl.txt)
 CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test test-slow test-verl test-skyrl test-slime test-recipes test-swift test-docs check bench gpu docs wheel clean
+.PHONY: help demo test test-slow test-verl test-skyrl test-slime test-recipes test-swift test-axolotl test-docs check bench gpu docs wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | sort | awk '{name = $$1; $$1 = ""; printf "make %-10s%s\n", name, $$0}'
@@ -83,6 +85,17 @@ $(SWIFT_VENV)/ready: requirements-swift.txt pyproject.toml
 test-swift: $(SWIFT_VENV)/ready ## test the plug-in for ms-swift in an environment of its own (.venv-swift)
 	OMP_NUM_THREADS=1 $(SWIFT_VENV)/bin/python -m pytest tests_swift
 
+$(AXOLOTL_VENV)/ready: requirements-axolotl.txt pyproject.toml
+	$(PYTHON) -m venv $(AXOLOTL_VENV)
+	$(AXOLOTL_VENV)/bin/pip install --quiet --no-deps "torch==$(AXOLOTL_TORCH)+cpu" \
+	  || $(AXOLOTL_VENV)/bin/pip install --quiet --no-deps --index-url $(CPU_TORCH_INDEX) "torch==$(AXOLOTL_TORCH)"
+	$(AXOLOTL_VENV)/bin/pip install --quiet --no-deps --requirement requirements-axolotl.txt
+	$(AXOLOTL_VENV)/bin/pip install --quiet --no-deps --editable .
+	touch $@
+
+test-axolotl: $(AXOLOTL_VENV)/ready ## test the plug-in for Axolotl in an environment of its own (.venv-axolotl)
+	OMP_NUM_THREADS=1 $(AXOLOTL_VENV)/bin/python -m pytest tests_axolotl
+
 build/slime:
 	git clone --quiet --depth 1 --branch v0.3.1 https://github.com/THUDM/slime $@
 
@@ -119,4 +132,4 @@ wheel: $(VENV)/dev ## build the wheel and check it
 	$(BIN)/twine check --strict dist/*
 
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(VERL_VENV) $(SKYRL_VENV) $(SWIFT_VENV) $(DOCS_VENV) dist build *.egg-info
+	rm -rf $(VENV) $(VERL_VENV) $(SKYRL_VENV) $(SWIFT_VENV) $(AXOLOTL_VENV) $(DOCS_VENV) dist build *.egg-info

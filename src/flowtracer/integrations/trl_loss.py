@@ -36,7 +36,8 @@ def check_settings(trainer: Any) -> WeightsIn:
 
     Returns where the trainer's loss takes the weights of tokens.
     """
-    if getattr(trainer.args, "use_liger_loss", False) or hasattr(trainer, "liger_grpo_loss"):
+    fused = ("liger_grpo_loss", "liger_loss")  # of older and newer versions of TRL
+    if getattr(trainer.args, "use_liger_loss", False) or any(hasattr(trainer, n) for n in fused):
         raise ValueError(
             "the Liger GRPO loss takes one advantage per sequence; switch it off to use credit"
         )
