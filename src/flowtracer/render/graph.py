@@ -86,7 +86,9 @@ def _title(axes: Axes, trace: "Trace", most: int) -> None:
     )  # fmt: skip
     origin = trace.provenance
     name = one_line(origin.model).rstrip("/").rsplit("/", 1)[-1]
-    said = f", layers {origin.layers[0]} to {origin.layers[-1]}, {len(trace.ids):,} tokens"
+    first, last, count = origin.layers[0], origin.layers[-1], len(origin.layers)
+    layers = "layers" if last - first + 1 == count else f"{count} of layers"  # some were left out
+    said = f", {layers} {first} to {last}, {len(trace.ids):,} tokens"
     room = max(8, most - len(said))
     name = name if len(name) <= room else name[: room - 1] + "…"
     axes.text(
