@@ -53,7 +53,8 @@ def main() -> None:
         for name in (name for name in runs[0][0] if name != "right"):
             values = np.array([[run[number][name] for number in solved] for run in runs])
             interval = runs_interval(np.nan_to_num(values), bootstrap)
-            result[kind][name] = [round(float(one), 4) for one in interval]
+            ends = (interval.value, interval.low, interval.high)
+            result[kind][name] = [round(one, 4) for one in ends]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "figures.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
