@@ -136,7 +136,7 @@ def user_spans(
         ]
     except ValueError:  # no template, or one that does not take the conversation
         return []
-    return _moved(spans, rendered, text)
+    return _moved(spans, rendered, text, pictures=_has_pictures(messages))
 
 
 def _message_span(
@@ -150,8 +150,12 @@ def _message_span(
     return trimmed(rendered, len(before), len(rendered) - len(after))
 
 
-def _moved(spans: Iterable[Span], rendered: str, text: str) -> list[Span]:
+def _moved(
+    spans: Iterable[Span], rendered: str, text: str, *, pictures: bool = False
+) -> list[Span]:
     """Spans of the rendered conversation, found again in a text that is nearly the same.
+
+    pictures: whether it may have more inside of a span, where pictures are written out in tokens.
 
     Blanks do not count: some tokenizers decode with other ones around special tokens.
     """
@@ -167,7 +171,7 @@ def _moved(spans: Iterable[Span], rendered: str, text: str) -> list[Span]:
             shift = 0
         elif start >= same_end:
             shift = len(text) - len(rendered)
-        elif start <= same_start and stop >= same_end:  # a picture in it, written out
+        elif pictures and start <= same_start and stop >= same_end:
             moved.append(Span(targets[start], targets[stop + len(text) - len(rendered) - 1] + 1))
             continue
         elif text.count(surrounded) == 1:
@@ -176,6 +180,13 @@ def _moved(spans: Iterable[Span], rendered: str, text: str) -> list[Span]:
             continue
         moved.append(Span(targets[start + shift], targets[stop + shift - 1] + 1))
     return moved
+
+
+def _has_pictures(messages: Sequence[Message]) -> bool:
+    """Whether a message has parts that are no text, in whose place a processor writes many tokens."""
+    contents = [message.get("content") for message in messages]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return any(isinstance(part, dict) and part.get("type", "text") != "text" for part in parts)
 
 
 def _without_blanks(text: str) -> tuple[str, list[int]]:
