@@ -5,7 +5,6 @@ import torch
 from transformers import AutoModelForCausalLM, Lfm2Config
 
 from flowtracer import AnswerNotFound, TokenPositions, answer_flow, mean_attention, trace
-from flowtracer.attention import AttentionCaptureError
 from flowtracer.flow import smallest_edge_set
 
 PROMPT = "Make 33 from 3, 7, 18."
