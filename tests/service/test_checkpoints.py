@@ -3,11 +3,13 @@
 import json
 import shutil
 import time
+import warnings
 
 import pytest
 from helpers.scoring import save_checkpoint, token_rows
 
 from flowtracer import Scorer
+from flowtracer.models import ModelError
 from flowtracer.service.checkpoints import Watcher, find_checkpoints, weights_complete
 from flowtracer.storage import MANIFEST_FILE, write_manifest
 
@@ -122,7 +124,37 @@ def test_one_that_cannot_be_read_is_warned_of(saved, embedded, tmp_path):
     write_manifest(folder, folder.iterdir())
     with pytest.warns(UserWarning, match="the scorer keeps embedded: model .*checkpoint-10"):
         assert scorer.refresh_if_newer() is False
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # it is not read again as long as it is the same
+            assert scorer.refresh_if_newer() is False
     assert scorer.step is None
+    shutil.copy(saved / "config.json", folder)
+    (folder / MANIFEST_FILE).unlink()
+    assert [scorer.refresh_if_newer() for _ in range(2)] == [False, True]
+
+
+def test_a_folder_that_cannot_be_looked_into_does_not_end_a_step(
+    saved, embedded, tmp_path, monkeypatch
+):
+    scorer = Scorer(embedded, checkpoints=tmp_path)
+
+    def gone(folder):
+        raise OSError("Stale file handle")
+
+    monkeypatch.setattr("flowtracer.service.checkpoints.find_checkpoints", gone)
+    with pytest.warns(UserWarning, match="the scorer keeps embedded: Stale file handle"):
+        assert scorer.weights([[1, 2]], [1]).states == ["no answer"]
+
+
+def test_a_checkpoint_that_was_deleted_is_not_looked_up_on_the_hub(embedded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"no folder with a config\.json is there"):
+        Scorer(embedded).refresh("runs/checkpoint-5")
+
+
+def test_every_without_a_folder_is_refused(embedded):
+    with pytest.raises(ValueError, match="every is 5 without a folder of checkpoints"):
+        Scorer(embedded, every=5)
 
 
 def test_a_server_follows_the_folder(saved, tmp_path):

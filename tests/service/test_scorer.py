@@ -71,7 +71,7 @@ def test_masks_hold_tool_output_out(scorer, embedded):
     same = scorer.weights(ids, response_masks=masks)
     assert same == scorer.weights(ids, lengths)
     masks[0][lengths[0] + 3 : lengths[0] + 9] = [0] * 6
-    tool = scorer.weights([np.array(ids[0]), torch.tensor(ids[1])], response_masks=masks)
+    tool = scorer.weights([list(np.array(ids[0])), torch.tensor(ids[1])], response_masks=masks)
     assert tool.weights[0][lengths[0] + 3 : lengths[0] + 9] == [1.0] * 6
     assert tool.weights[1] == same.weights[1]
 

@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"[0-9]+$")
 _WEIGHTS = ("model.safetensors.index.json", "model.safetensors")  # as transformers names them
 LARGEST_HEADER = 100_000_000  # bytes, as the safetensors package takes them
 SETTLED_SECONDS = 1.0  # for which nothing in a folder changes, our choice
-Look = tuple[tuple[str, int, int], ...]  # name, size and time of each file
+Look = tuple[tuple[str, int, int], ...]  # path, size and time of each file
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ def find_checkpoints(folder: Path) -> list[Checkpoint]:
     """Folders inside of a folder whose name ends in a number, the highest first."""
     if not folder.is_dir():
         return []
-    found = [
+    checkpoints = [
         Checkpoint(path, step)
         for path in folder.iterdir()
         if (step := step_of(path)) is not None and path.is_dir() and not path.name.startswith(".")
     ]
-    return sorted(found, key=lambda one: one.step, reverse=True)
+    return sorted(checkpoints, key=lambda checkpoint: checkpoint.step, reverse=True)
 
 
 class Watcher:
@@ -58,6 +58,7 @@ class Watcher:
             raise ValueError(f"refresh every {every} steps is not possible; use 1 or more")
         self.folder, self.every = Path(folder), every
         self._looks: dict[Path, Look] = {}
+        self._skipped: dict[Path, Look] = {}  # damaged or refused, as they were then
 
     def newer(self, step: int | None) -> Checkpoint | None:
         """The newest complete checkpoint that is `every` steps ahead; None if there is none.
@@ -65,32 +66,39 @@ class Watcher:
         step: of the checkpoint in use; None if none was read yet, which counts as step 0.
         """
         looks: dict[Path, Look] = {}
-        found = None
+        newest = None
         for checkpoint in find_checkpoints(self.folder):
+            folder = checkpoint.folder
             if checkpoint.step < (step or 0) + self.every:
                 break
-            if self._complete(checkpoint.folder, looks):
-                found = checkpoint
+            if folder in self._skipped and self._skipped[folder] == _look(folder):
+                continue
+            if self._complete(folder, looks):
+                newest = checkpoint
                 break
         self._looks = looks
-        return found
+        return newest
+
+    def skip(self, checkpoint: Checkpoint) -> None:
+        """Let `newer` leave a checkpoint alone until one of its files changes: reading it takes time."""
+        self._skipped[checkpoint.folder] = _look(checkpoint.folder)
 
     def find(self, name: str) -> Checkpoint:
         """The checkpoint of this name. Raises ModelError if there is none, or if it is not complete."""
-        for one in find_checkpoints(self.folder):
-            if one.folder.name == name:
-                if not self._settled(one):
+        for checkpoint in find_checkpoints(self.folder):
+            if checkpoint.folder.name == name:
+                if not self._settled(checkpoint):
                     raise ModelError(f"checkpoint {name} is still being written, or damaged")
-                return one
+                return checkpoint
         raise ModelError(f"there is no checkpoint {name!r} in the folder of checkpoints")
 
     def newest(self, step: int | None) -> Checkpoint:
         """The newest complete checkpoint, however little it is ahead. Raises ModelError if there is none."""
-        for one in find_checkpoints(self.folder):
-            if one.step <= (step or 0):
+        for checkpoint in find_checkpoints(self.folder):
+            if checkpoint.step <= (step or 0):
                 break
-            if self._settled(one):
-                return one
+            if self._settled(checkpoint):
+                return checkpoint
         raise ModelError(f"there is no complete checkpoint after step {step or 0}")
 
     def _settled(self, checkpoint: Checkpoint) -> bool:
@@ -104,31 +112,43 @@ class Watcher:
         return False
 
     def _complete(self, folder: Path, looks: dict[Path, Look]) -> bool:
+        look = _look(folder)
         try:
             if (folder / MANIFEST_FILE).exists():
-                return damaged_file(folder) is None
+                complete = damaged_file(folder) is None
+                if not complete:
+                    self._skipped[folder] = look
+                return complete
             if not weights_complete(folder):
                 return False
-            looks[folder] = tuple(
-                (path.name, stat.st_size, stat.st_mtime_ns)
-                for path in sorted(folder.iterdir())
-                for stat in (path.stat(),)
-            )
         except OSError:  # it is being removed, say
             return False
-        return self._looks.get(folder) == looks[folder]
+        looks[folder] = look
+        return self._looks.get(folder) == look
+
+
+def _look(folder: Path) -> Look:
+    """What changes while a folder is written; () if it cannot be read."""
+    try:
+        return tuple(
+            (str(path), stat.st_size, stat.st_mtime_ns)
+            for path in sorted(folder.rglob("*"))
+            for stat in (path.stat(),)
+        )
+    except OSError:
+        return ()
 
 
 def weights_complete(folder: Path) -> bool:
     """Whether a folder has a config and safetensors files that are as long as their headers say."""
-    found = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if found is None or not (folder / "config.json").is_file():
+    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if weights is None or not (folder / "config.json").is_file():
         return False
     try:
-        if found.suffix == ".json":
-            names = set(json.loads(found.read_bytes())["weight_map"].values())
+        if weights.suffix == ".json":
+            names = set(json.loads(weights.read_bytes())["weight_map"].values())
             return bool(names) and all(_full_length(folder / name) for name in names)
-        return _full_length(found)
+        return _full_length(weights)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -142,5 +162,5 @@ def _full_length(path: Path) -> bool:
         if length >= min(size, LARGEST_HEADER):
             return False
         header: dict[str, Any] = json.loads(file.read(length))
-    ends = [one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"]
+    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
     return bool(ends) and size == 8 + length + max(ends)

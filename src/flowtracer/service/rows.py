@@ -97,9 +97,9 @@ def read_rows(
                     f"prompt_lengths[{i}] is {length}, and row {i} of input_ids has {len(row)} tokens"
                 )
     else:
-        given = _list(response_masks, "response_masks")
-        _check_count("response_masks", len(given), len(ids))
-        masks = [_mask(mask, f"response_masks[{i}]") for i, mask in enumerate(given)]
+        listed = _list(response_masks, "response_masks")
+        _check_count("response_masks", len(listed), len(ids))
+        masks = [_mask(mask, f"response_masks[{i}]") for i, mask in enumerate(listed)]
         for i, (mask, row) in enumerate(zip(masks, ids, strict=True)):
             if len(mask) != len(row):
                 raise ValueError(
@@ -121,39 +121,42 @@ def check_vocabulary(rows: Rows, vocabulary: int, pictures: Collection[int] = ()
             raise ValueError(
                 f"input_ids[{i}] holds {wrong}, which is not in the model's vocabulary of {vocabulary:,}"
             )
-        held = sorted(set(row).intersection(pictures))
-        if held:
+        seen = sorted(set(row).intersection(pictures))
+        if seen:
             raise ValueError(
-                f"input_ids[{i}] holds {held[0]}, which stands for a picture; pictures cannot be sent, score "
+                f"input_ids[{i}] holds {seen[0]}, which stands for a picture; pictures cannot be sent, score "
                 "the row with `sequence_credit` and its `model_inputs`"
             )
 
 
-def _list(value: Any, name: str) -> list[Any]:
+def _list(value: Any, name: str, entries: str = "with one entry a row") -> list[Any]:
     value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{name} is {_said(value)}; it must be a list with one entry a row")
+        raise ValueError(f"{name} is {_said(value)}; it must be a list {entries}")
     return list(value)
+
+
+def _numbers(value: Any, name: str, entries: str, types: set[type]) -> list[Any]:
+    """A list of numbers of these types; those of numpy and torch become Python's."""
+    numbers = _list(value, name, entries)
+    if set(map(type, numbers)) - types:
+        numbers = [number.item() if hasattr(number, "item") else number for number in numbers]
+        for number in numbers:
+            if type(number) not in types:
+                raise ValueError(f"{name} holds {_said(number)}; it must be a list {entries}")
+    return numbers
 
 
 def _integers(value: Any, name: str) -> list[int]:
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{name} is {_said(value)}; it must be a list of whole numbers")
-    if set(map(type, value)) - {int}:
-        wrong = next(one for one in value if type(one) is not int)
-        raise ValueError(f"{name} holds {_said(wrong)}; it must be a list of whole numbers")
-    return list(value)
+    return _numbers(value, name, "of whole numbers", {int})
 
 
 def _mask(value: Any, name: str) -> list[int]:
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if not isinstance(value, list | tuple) or set(map(type, value)) - {int, bool, float}:
-        raise ValueError(f"{name} must be a list of 0 and 1")
-    if set(value) - {0, 1}:
-        wrong = next(one for one in value if one not in (0, 1))
+    numbers = _numbers(value, name, "of 0 and 1", {int, bool, float})
+    if set(numbers) - {0, 1}:
+        wrong = next(number for number in numbers if number not in (0, 1))
         raise ValueError(f"{name} holds {_said(wrong)}; it must be a list of 0 and 1")
-    return list(map(int, value))
+    return list(map(int, numbers))
 
 
 def _check_count(name: str, count: int, rows: int) -> None:

@@ -43,8 +43,8 @@ class Scorer:
     """A frozen model that scores responses of any trainer.
 
         scorer = Scorer("Qwen/Qwen3-0.6B")
-        found = scorer.weights([[1, 2, 3, 4]], prompt_lengths=[2])
-        found.weights   # one list a row, one number a token
+        result = scorer.weights([[1, 2, 3, 4]], prompt_lengths=[2])
+        result.weights  # one list a row, one number a token
 
     It may be used by several threads; one at a time has the model.
     """
@@ -82,6 +82,10 @@ class Scorer:
         self.credit.check_token_ids()
         self.max_tokens, self.window_tokens = max_tokens, window_tokens
         self._trust = trust_remote_code
+        if checkpoints is None and every != 1:
+            raise ValueError(
+                f"every is {every} without a folder of checkpoints; name one, or leave it out"
+            )
         self._watcher = None if checkpoints is None else Watcher(Path(checkpoints), every=every)
         self.look_seconds = LOOK_SECONDS
         self._looked = float("-inf")
@@ -178,8 +182,8 @@ class Scorer:
                 "the scorer has no folder of checkpoints; start it with one (--checkpoints)"
             )
         with self._refreshing:
-            found = self._watcher.find(name) if name else self._watcher.newest(self.step)
-            self._take(found.folder, found.step)
+            checkpoint = self._watcher.find(name) if name else self._watcher.newest(self.step)
+            self._take(checkpoint.folder, checkpoint.step)
 
     @property
     def watches(self) -> bool:
@@ -197,12 +201,15 @@ class Scorer:
             if time.monotonic() - self._looked < self.look_seconds:
                 return False
             self._looked = time.monotonic()
-            newer: Checkpoint | None = self._watcher.newer(self.step)
-            if newer is None:
-                return False
+            newer: Checkpoint | None = None
             try:
+                newer = self._watcher.newer(self.step)
+                if newer is None:
+                    return False
                 self._take(newer.folder, newer.step)
-            except ModelError as error:
+            except (ModelError, OSError) as error:  # OSError: of the folder, on a network say
+                if newer is not None:
+                    self._watcher.skip(newer)
                 warnings.warn(f"the scorer keeps {self.revision}: {error}", stacklevel=3)
                 return False
             return True
@@ -210,6 +217,9 @@ class Scorer:
             self._refreshing.release()
 
     def _take(self, folder: Path, step: int | None) -> None:
+        folder = (
+            folder.absolute()
+        )  # never a name on the hub, also if the folder was deleted meanwhile
         new = load(folder, dtype="auto", device="cpu", trust_remote_code=self._trust).model
         values, old = new.state_dict(), self._loaded.model.state_dict()
         if {name: v.shape for name, v in values.items()} != {n: v.shape for n, v in old.items()}:
