@@ -4,16 +4,8 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 WORKERS ?= 2
 TORCH := $(shell sed -n 's/^torch==//p' requirements-dev.txt)
-VERL_VENV ?= .venv-verl
-SKYRL_VENV ?= .venv-skyrl
-SWIFT_VENV ?= .venv-swift
-AXOLOTL_VENV ?= .venv-axolotl
 SLIME ?= build/slime
 DOCS_VENV ?= .venv-docs
-VERL_TORCH := $(shell sed -n "s/^torch==//p" requirements-verl.txt)
-SKYRL_TORCH := $(shell sed -n "s/^torch==//p" requirements-skyrl.txt)
-SWIFT_TORCH := $(shell sed -n "s/^torch==//p" requirements-swift.txt)
-AXOLOTL_TORCH := $(shell sed -n "s/^torch==//p" requirements-axolotl.txt)
 CPU_TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .PHONY: help demo test test-slow test-verl test-skyrl test-slime test-recipes test-swift test-axolotl test-docs check bench gpu docs wheel clean
@@ -48,59 +40,38 @@ test: $(VENV)/dev ## run the fast tests
 test-slow: $(VENV)/dev ## run all tests
 	$(BIN)/python -m pytest
 
-# Without dependencies: verl's pins and this project's disagree, the list is complete by itself.
-$(VERL_VENV)/ready: requirements-verl.txt pyproject.toml
-	$(PYTHON) -m venv $(VERL_VENV)
-	$(VERL_VENV)/bin/pip install --quiet --no-deps "torch==$(VERL_TORCH)+cpu" \
-	  || $(VERL_VENV)/bin/pip install --quiet --no-deps --index-url $(CPU_TORCH_INDEX) "torch==$(VERL_TORCH)"
-	$(VERL_VENV)/bin/pip install --quiet --no-deps --requirement requirements-verl.txt
-	$(VERL_VENV)/bin/pip install --quiet --no-deps --editable .
+# A framework's pins and this project's disagree, so each plug-in is tested in an environment of its own, from a
+# list that is complete by itself. Few of its modules are ever imported: those are compiled then.
+PLUG_INS := verl skyrl swift axolotl
+$(PLUG_INS:%=.venv-%/ready): .venv-%/ready: requirements-%.txt pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	torch=$$(sed -n "s/^torch==//p" $<); \
+	  .venv-$*/bin/pip install --quiet --no-deps --no-compile "torch==$$torch+cpu" \
+	  || .venv-$*/bin/pip install --quiet --no-deps --no-compile --index-url $(CPU_TORCH_INDEX) "torch==$$torch"
+	.venv-$*/bin/pip install --quiet --no-deps --no-compile --requirement $<
+	.venv-$*/bin/pip install --quiet --no-deps --editable .
 	touch $@
 
-test-verl: $(VERL_VENV)/ready ## test the plug-in for verl in an environment of its own (.venv-verl)
-	OMP_NUM_THREADS=1 $(VERL_VENV)/bin/python -m pytest tests_verl
+test-verl: .venv-verl/ready ## test the plug-in for verl in an environment of its own (.venv-verl)
+	OMP_NUM_THREADS=1 .venv-verl/bin/python -m pytest tests_verl
 
-$(SKYRL_VENV)/ready: requirements-skyrl.txt pyproject.toml
-	$(PYTHON) -m venv $(SKYRL_VENV)
-	$(SKYRL_VENV)/bin/pip install --quiet --no-deps "torch==$(SKYRL_TORCH)+cpu" \
-	  || $(SKYRL_VENV)/bin/pip install --quiet --no-deps --index-url $(CPU_TORCH_INDEX) "torch==$(SKYRL_TORCH)"
-	$(SKYRL_VENV)/bin/pip install --quiet --no-deps --requirement requirements-skyrl.txt
-	$(SKYRL_VENV)/bin/pip install --quiet --no-deps --editable .
-	touch $@
+test-skyrl: .venv-skyrl/ready ## test the plug-in for SkyRL in an environment of its own (.venv-skyrl)
+	OMP_NUM_THREADS=1 .venv-skyrl/bin/python -m pytest tests_skyrl
 
-test-skyrl: $(SKYRL_VENV)/ready ## test the plug-in for SkyRL in an environment of its own (.venv-skyrl)
-	OMP_NUM_THREADS=1 $(SKYRL_VENV)/bin/python -m pytest tests_skyrl
+test-recipes: .venv-skyrl/ready ## run the recipes of docs/engines.md on data of their engines
+	OMP_NUM_THREADS=1 .venv-skyrl/bin/python -m pytest tests_recipes
 
-test-recipes: $(SKYRL_VENV)/ready ## run the recipes of docs/engines.md on data of their engines
-	OMP_NUM_THREADS=1 $(SKYRL_VENV)/bin/python -m pytest tests_recipes
+test-swift: .venv-swift/ready ## test the plug-in for ms-swift in an environment of its own (.venv-swift)
+	OMP_NUM_THREADS=1 .venv-swift/bin/python -m pytest tests_swift
 
-$(SWIFT_VENV)/ready: requirements-swift.txt pyproject.toml
-	$(PYTHON) -m venv $(SWIFT_VENV)
-	$(SWIFT_VENV)/bin/pip install --quiet --no-deps "torch==$(SWIFT_TORCH)+cpu" \
-	  || $(SWIFT_VENV)/bin/pip install --quiet --no-deps --index-url $(CPU_TORCH_INDEX) "torch==$(SWIFT_TORCH)"
-	$(SWIFT_VENV)/bin/pip install --quiet --no-deps --requirement requirements-swift.txt
-	$(SWIFT_VENV)/bin/pip install --quiet --no-deps --editable .
-	touch $@
-
-test-swift: $(SWIFT_VENV)/ready ## test the plug-in for ms-swift in an environment of its own (.venv-swift)
-	OMP_NUM_THREADS=1 $(SWIFT_VENV)/bin/python -m pytest tests_swift
-
-$(AXOLOTL_VENV)/ready: requirements-axolotl.txt pyproject.toml
-	$(PYTHON) -m venv $(AXOLOTL_VENV)
-	$(AXOLOTL_VENV)/bin/pip install --quiet --no-deps "torch==$(AXOLOTL_TORCH)+cpu" \
-	  || $(AXOLOTL_VENV)/bin/pip install --quiet --no-deps --index-url $(CPU_TORCH_INDEX) "torch==$(AXOLOTL_TORCH)"
-	$(AXOLOTL_VENV)/bin/pip install --quiet --no-deps --requirement requirements-axolotl.txt
-	$(AXOLOTL_VENV)/bin/pip install --quiet --no-deps --editable .
-	touch $@
-
-test-axolotl: $(AXOLOTL_VENV)/ready ## test the plug-in for Axolotl in an environment of its own (.venv-axolotl)
-	OMP_NUM_THREADS=1 $(AXOLOTL_VENV)/bin/python -m pytest tests_axolotl
+test-axolotl: .venv-axolotl/ready ## test the plug-in for Axolotl in an environment of its own (.venv-axolotl)
+	OMP_NUM_THREADS=1 .venv-axolotl/bin/python -m pytest tests_axolotl
 
 build/slime:
 	git clone --quiet --depth 1 --branch v0.3.1 https://github.com/THUDM/slime $@
 
-test-slime: $(SKYRL_VENV)/ready $(SLIME) ## test the plug-in for slime against its source (SLIME=FOLDER)
-	OMP_NUM_THREADS=1 PYTHONPATH=$(abspath $(SLIME)) $(SKYRL_VENV)/bin/python -m pytest tests_slime
+test-slime: .venv-skyrl/ready $(SLIME) ## test the plug-in for slime against its source (SLIME=FOLDER)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(abspath $(SLIME)) .venv-skyrl/bin/python -m pytest tests_slime
 
 test-docs: $(VENV)/dev ## run the commands of the tutorials and the examples
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest tests/documentation
@@ -132,4 +103,4 @@ wheel: $(VENV)/dev ## build the wheel and check it
 	$(BIN)/twine check --strict dist/*
 
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(VERL_VENV) $(SKYRL_VENV) $(SWIFT_VENV) $(AXOLOTL_VENV) $(DOCS_VENV) dist build *.egg-info
+	rm -rf $(VENV) $(PLUG_INS:%=.venv-%) $(DOCS_VENV) dist build *.egg-info

@@ -27,7 +27,9 @@ def launch(script, out, *arguments, processes):
     assert ended.returncode == 0, ended.stderr[-3000:]
 
 
-@pytest.mark.parametrize(("forward", "passes"), [("own", 3), ("ride", 0)])
+@pytest.mark.parametrize(
+    ("forward", "passes"), [("own", 3), pytest.param("ride", 0, marks=pytest.mark.slow)]
+)
 def test_two_processes_train_to_the_weights_of_one(tmp_path, forward, passes):
     launch("distributed_step.py", tmp_path / "one.pt", forward, processes=1)
     launch("distributed_step.py", tmp_path / "two.pt", forward, processes=2)
