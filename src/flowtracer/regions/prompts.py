@@ -38,21 +38,7 @@ def render_prompt(
 
     Raises ValueError for an empty prompt, a malformed conversation, or one without a template.
     """
-    if isinstance(prompt, str):
-        if not prompt.strip():
-            raise ValueError("the prompt is empty; give the problem's text")
-        messages: list[Message] = [{"role": "user", "content": prompt}]
-    else:
-        messages = list(prompt)
-        if not messages or not all(
-            isinstance(message, dict)
-            and "role" in message
-            and (isinstance(message.get("content"), str | list) or message.get("tool_calls"))
-            for message in messages
-        ):
-            raise ValueError(
-                "the prompt must be a text or a list of {'role': ..., 'content': ...} messages"
-            )
+    messages = as_messages(prompt)
     template = bool(getattr(tokenizer, "chat_template", None))
     if isinstance(prompt, str) and (chat is False or not template):
         if chat:
@@ -61,6 +47,37 @@ def render_prompt(
     if not template:
         raise ValueError("this tokenizer has no chat template; pass the prompt as one text")
     return Prompt(render_template(tokenizer, messages), tuple(messages), has_template=True)
+
+
+def as_messages(prompt: str | Sequence[Message]) -> list[Message]:
+    """A conversation, of one message of the user for a text.
+
+    Raises ValueError for an empty prompt or a malformed conversation.
+    """
+    if isinstance(prompt, str):
+        if not prompt.strip():
+            raise ValueError("the prompt is empty; give the problem's text")
+        return [{"role": "user", "content": prompt}]
+    messages = list(prompt)
+    if not messages or not all(
+        isinstance(message, dict)
+        and "role" in message
+        and (isinstance(message.get("content"), str | list) or message.get("tool_calls"))
+        for message in messages
+    ):
+        raise ValueError(
+            "the prompt must be a text or a list of {'role': ..., 'content': ...} messages"
+        )
+    return messages
+
+
+def holds_pictures(conversation: Any) -> bool:
+    """Whether a conversation has parts that are pictures or videos."""
+    turns = conversation if isinstance(conversation, Sequence) else ()
+    contents = [turn.get("content") for turn in turns if isinstance(turn, Mapping)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    kinds = [part.get("type") for part in parts if isinstance(part, Mapping)]
+    return any(kind in ("image", "image_url", "video", "video_url") for kind in kinds)
 
 
 def render_template(
@@ -136,7 +153,7 @@ def user_spans(
         ]
     except ValueError:  # no template, or one that does not take the conversation
         return []
-    return _moved(spans, rendered, text, pictures=_has_pictures(messages))
+    return _moved(spans, rendered, text, pictures=holds_pictures(messages))
 
 
 def _message_span(
@@ -180,13 +197,6 @@ def _moved(
             continue
         moved.append(Span(targets[start + shift], targets[stop + shift - 1] + 1))
     return moved
-
-
-def _has_pictures(messages: Sequence[Message]) -> bool:
-    """Whether a message has parts that are no text, in whose place a processor writes many tokens."""
-    contents = [message.get("content") for message in messages]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return any(isinstance(part, dict) and part.get("type", "text") != "text" for part in parts)
 
 
 def _without_blanks(text: str) -> tuple[str, list[int]]:

@@ -15,6 +15,7 @@ from flowtracer.regions import (
     render_prompt,
     tokenize_prompt,
 )
+from flowtracer.regions.prompts import holds_pictures
 
 LARGEST = torch.finfo(torch.float32).max  # advantages are multiplied in float32
 LIKELY_CHARACTERS = 8  # of a token, our choice: few texts have more
@@ -66,7 +67,7 @@ def read_rollout(
     if (
         record.get("image")
         or record.get("images")
-        or _has_pictures(first_field(record, PROMPT_FIELDS))
+        or holds_pictures(first_field(record, PROMPT_FIELDS))
     ):
         raise ValueError(
             "has pictures, which are not read from files; score it in Python, `token_credit` takes them as "
@@ -133,15 +134,6 @@ def _prompt(
         raise ValueError(f"has no prompt; one of {', '.join(PROMPT_FIELDS)} is needed")
     _check_length(tokenizer, text, limits)
     return tuple(tokenize_prompt(tokenizer, render_prompt(tokenizer, prompt, chat=chat)).ids)
-
-
-def _has_pictures(prompt: Any) -> bool:
-    """Whether a conversation has parts that are pictures or videos."""
-    turns = prompt if isinstance(prompt, list) else []
-    contents = [turn.get("content") for turn in turns if isinstance(turn, Mapping)]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    kinds = [part.get("type") for part in parts if isinstance(part, Mapping)]
-    return any(kind in ("image", "image_url", "video", "video_url") for kind in kinds)
 
 
 def _check_length(tokenizer: PreTrainedTokenizerBase, text: str, limits: Limits) -> None:
