@@ -1,6 +1,7 @@
 """`flowtracer trace --image`, with a tiny model and its processor in a folder."""
 
 import pytest
+from helpers.architectures import tiny_config
 from helpers.commands import call
 
 from flowtracer import load_trace
@@ -47,6 +48,13 @@ def test_what_is_no_picture_is_told_before_the_model_is_loaded(folder, image, mo
     done = call("trace", "--model", model, *TEXT, "--image", image, "--out", "bad", cwd=folder)
     assert done.returncode == 1 and message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_model_of_text_is_refused_before_it_is_loaded(folder):
+    tiny_config("qwen2").save_pretrained(folder / "text")  # without weights
+    PROCESSORS["gemma3"]().tokenizer.save_pretrained(folder / "text")
+    done = call("trace", "--model", "./text", *TEXT, "--image", "one.png", cwd=folder)
+    assert done.returncode == 1 and "takes no pictures; choose another" in done.stderr
 
 
 def test_rows_with_pictures_are_not_scored_without_them(folder):

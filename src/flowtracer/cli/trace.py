@@ -119,6 +119,7 @@ def trace(
         row=row,
     )
     images = trace_input.opened_pictures(image or (), model=model)
+    processor = trace_input.processor_of(model, images, trust_remote_code=trust_remote_code)
     # A bad folder, and one that is taken or in use, is told before the long work.
     names = ("trace.json",) if text.response else ("trace.json", ROW_FILE)
     folder = context.with_resource(
@@ -132,7 +133,7 @@ def trace(
         try:
             result = trace_text(
                 loaded.model,
-                trace_input.words_of(loaded, images, trust_remote_code=trust_remote_code),
+                processor or loaded.tokenizer,
                 text.prompt,
                 text.response,
                 **graph,

@@ -93,11 +93,9 @@ def opened_pictures(paths: Sequence[Path], *, model: str) -> list[Any]:
     return [open_picture(path) for path in paths]
 
 
-def words_of(loaded: Loaded, images: Sequence[Any], *, trust_remote_code: bool) -> Any:
-    """The model's tokenizer, or its processor where there are pictures. Raises ModelError."""
-    if not images:
-        return loaded.tokenizer
-    return load_processor(loaded.name, trust_remote_code=trust_remote_code)
+def processor_of(model: str, images: Sequence[Any], *, trust_remote_code: bool) -> Any:
+    """The model's processor if there are pictures, else None. Raises ModelError, also for a model of text."""
+    return load_processor(model, trust_remote_code=trust_remote_code) if images else None
 
 
 def check_vocabulary(loaded: Loaded, traced: TracedText) -> None:
