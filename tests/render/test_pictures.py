@@ -75,6 +75,17 @@ def test_patches_are_where_they_are_in_the_picture(pictured, browser, theme, tmp
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("width, height", [(20, 20_000), (20_000, 20)])
+def test_narrow_pictures_keep_patches_that_can_be_clicked(
+    pictured, browser, tmp_path, width, height
+):
+    narrow = replace(pictured.pictures[0], width=width, height=height)
+    open_page(browser, replace(pictured, pictures=(narrow, *pictured.pictures[1:])), tmp_path)
+    size = browser.find_element("class name", "tv-map").size
+    assert min(size.values()) >= 40 and max(size.values()) <= 370
+
+
+@pytest.mark.browser
 def test_a_patch_is_selected_and_linked_as_any_token(pictured, browser, tmp_path):
     open_page(browser, pictured, tmp_path)
     patch = pictured.pictures[0].first + 9

@@ -80,18 +80,18 @@ def _pictures(trace: "Trace", unit_of: list[int]) -> list[dict[str, Any]]:
     """Units, grid, size, thumbnail and ratio of the flow of each picture."""
     return [
         {
-            "first": unit_of[one.first],
-            "last": unit_of[one.last],
-            "rows": one.rows,
-            "columns": one.columns,
-            "width": one.width,
-            "height": one.height,
-            "thumbnail": one.thumbnail,
+            "first": unit_of[picture.first],
+            "last": unit_of[picture.last],
+            "rows": picture.rows,
+            "columns": picture.columns,
+            "width": picture.width,
+            "height": picture.height,
+            "thumbnail": picture.thumbnail,
             "flow": _short(ratio),
-            "tokens": one.last - one.first + 1,
-            "dropped": one.dropped,
+            "tokens": picture.last - picture.first + 1,
+            "dropped": picture.dropped,
         }
-        for one, ratio in zip(trace.pictures, picture_ratios(trace), strict=True)
+        for picture, ratio in zip(trace.pictures, picture_ratios(trace), strict=True)
     ]
 
 
@@ -99,7 +99,9 @@ def regions(trace: "Trace") -> list[dict[str, Any]]:
     """Name, ratio of the throughput and tokens of each region, the answer left out."""
     carried = {"template": 0.0, "user": 0.0, "picture": 0.0, "response": 0.0}
     tokens = dict.fromkeys(carried, 0)
-    inside = {token for one in trace.pictures for token in range(one.first, one.last + 1)}
+    inside = {
+        token for picture in trace.pictures for token in range(picture.first, picture.last + 1)
+    }
     for token, (role, throughput) in enumerate(zip(trace.roles, trace.throughput, strict=True)):
         if role != "answer":
             name = "picture" if token in inside else role

@@ -10,7 +10,10 @@ def picture_ratios(trace: "Trace") -> list[float]:
     """Each picture's ratio of the throughput of all tokens, the answer left out as in `regions`."""
     pairs = zip(trace.roles, trace.throughput, strict=True)
     total = sum(value for role, value in pairs if role != "answer") or 1.0
-    return [sum(trace.throughput[one.first : one.last + 1]) / total for one in trace.pictures]
+    return [
+        sum(trace.throughput[picture.first : picture.last + 1]) / total
+        for picture in trace.pictures
+    ]
 
 
 def items(trace: "Trace") -> list["Unit"]:
@@ -19,11 +22,15 @@ def items(trace: "Trace") -> list["Unit"]:
     ratios = picture_ratios(trace)
     for number in reversed(range(len(trace.pictures))):
         picture = trace.pictures[number]
-        inside = [i for i, unit in enumerate(units) if picture.first <= unit.first <= picture.last]
+        inside = [
+            number_of_unit
+            for number_of_unit, unit in enumerate(units)
+            if unit.first <= picture.last and picture.first <= unit.last
+        ]
         name = "picture" if len(ratios) == 1 else f"picture {number + 1}"
         text = f"[{name}: {percent(ratios[number])} of the flow]"
-        one = units[inside[0]]._replace(last=units[inside[-1]].last, text=text)
-        units[inside[0] : inside[-1] + 1] = [one]
+        joined = units[inside[0]]._replace(last=units[inside[-1]].last, text=text)
+        units[inside[0] : inside[-1] + 1] = [joined]
     return units
 
 

@@ -1,7 +1,7 @@
 "use strict";
 // A picture of the prompt: a map of its patches, each a piece of the text, over the picture in grey.
 flowtracer.picture = (view, picture, number) => {
-  const { make, percent, counted } = flowtracer.dom;
+  const { make, percent } = flowtracer.dom;
   const { data } = view.model;
   const name = data.pictures.length === 1 ? "Picture" : `Picture ${number + 1}`;
   const all = data.regions.reduce((sum, region) => sum + region.tokens, 0) || 1;
@@ -12,8 +12,10 @@ flowtracer.picture = (view, picture, number) => {
   map.style.gridTemplateColumns = `repeat(${picture.columns}, minmax(0, 1fr))`;
   map.style.gridTemplateRows = `repeat(${picture.rows}, minmax(0, 1fr))`;
   const known = picture.width > 0 && picture.height > 0 && picture.rows > 1;
-  map.style.aspectRatio = known ? `${picture.width} / ${picture.height}` : `${picture.columns} / ${Math.max(picture.rows, picture.columns / 24)}`;
-  if (known) map.style.width = `min(100%, ${Math.round(360 * Math.min(1, picture.width / picture.height))}px)`;
+  // Very narrow pictures are stretched, or their patches could neither be seen nor clicked.
+  const aspect = known ? Math.min(8, Math.max(1 / 8, picture.width / picture.height)) : picture.columns / Math.max(picture.rows, picture.columns / 24);
+  map.style.aspectRatio = `${aspect}`;
+  if (known) map.style.width = `min(100%, ${Math.round(360 * Math.min(1, aspect))}px)`;
   const image = (className, alt) => {
     const node = make("img", className);
     node.src = picture.thumbnail;
