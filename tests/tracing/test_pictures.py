@@ -102,6 +102,7 @@ def test_the_file_keeps_them_and_older_files_have_none(traced, tmp_path):
     "change, message",
     [
         ({"rows": 7}, "tokens that are not its grid's"),
+        ({"rows": -2, "columns": -2}, "tokens that are not its grid's"),
         ({"thumbnail": "data:image/png;base64,x);color:red"}, "a thumbnail that is no PNG"),
         ({"first": 10**6, "last": 10**6, "rows": 1, "columns": 1}, "not in the prompt"),
         ({"width": "wide"}, "'wide' is not of type int"),
@@ -146,7 +147,7 @@ def test_places_in_a_conversation_are_kept(traced):
         answer="last-line",
     )  # fmt: skip
     assert one.text.index("what is in") < one.offsets[one.pictures[0].first][0]
-    with pytest.raises(ValueError, match="places for 1 pictures, and there are 2"):
+    with pytest.raises(ValueError, match="2 pictures came with a conversation that has 1 image"):
         trace(model, processor, [{"role": "user", "content": content}], RESPONSE, images=images)
 
 

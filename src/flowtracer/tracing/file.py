@@ -140,8 +140,10 @@ def _check(trace: Trace) -> None:
     answered = [role in ("response", "answer") for role in trace.roles]
     if answered != sorted(answered):
         raise TraceFileError("is damaged: a token of the prompt is behind the response")
-    bounds = [bound for picture in trace.pictures for bound in (picture.first, picture.last)]
-    if bounds != sorted(bounds) or any(bound >= trace.response_start for bound in bounds):
+    starts = [picture.first for picture in trace.pictures] + [trace.response_start]
+    if any(
+        picture.last >= start for picture, start in zip(trace.pictures, starts[1:], strict=True)
+    ):
         raise TraceFileError(
             "is damaged: it has pictures that are not in the prompt, one after another"
         )

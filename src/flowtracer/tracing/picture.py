@@ -27,6 +27,7 @@ class Picture:
     def __post_init__(self) -> None:
         if (
             not 0 <= self.first <= self.last
+            or self.rows < 1
             or self.rows * self.columns != self.last - self.first + 1
         ):
             raise ValueError(f"picture at token {self.first} has tokens that are not its grid's")

@@ -15,7 +15,7 @@ from flowtracer.flow.solve import AttentionRows
 from flowtracer.models.picture_rows import grids_of
 from flowtracer.models.pictures import picture_tokens, standing_for_pictures
 from flowtracer.regions import Prompt, TokenizedText, decode_with_offsets
-from flowtracer.regions.prompts import Message, render_template
+from flowtracer.regions.prompts import Message, as_messages, render_template
 from flowtracer.tracing.picture import Picture
 
 if TYPE_CHECKING:
@@ -35,12 +35,15 @@ class Asked:
 
 
 def ask_with_pictures(
-    processor: Any, prompt: str | Sequence[Message], images: Sequence[Any]
+    processor: Any,
+    prompt: str | Sequence[Message],
+    images: Sequence[Any],
+    chat: bool | None = None,
 ) -> Asked:
     """The conversation with its pictures, up to where the model is to answer.
 
     images: pictures of PIL, or paths. They come in front of the first message of the user, unless the
-    messages have places for them ({"type": "image"}), in which case there must be as many.
+    messages have parts for them ({"type": "image"}), in which case there must be as many.
 
     Raises ValueError, in one sentence, for whatever cannot be asked so.
     """
@@ -49,8 +52,12 @@ def ask_with_pictures(
             f"{type(processor).__name__} is no processor of pictures; pass the model's processor "
             "(AutoProcessor.from_pretrained) in place of its tokenizer"
         )
+    if chat is False:
+        raise ValueError("pictures are asked about through the chat template; leave chat=False out")
+    if isinstance(images, str) or not isinstance(images, Sequence):
+        raise ValueError("images must be a list of paths or of pictures of PIL")
     opened = tuple(map(open_picture, images))
-    messages = with_places(prompt, len(opened))
+    messages = with_image_parts(prompt, len(opened))
     rendered = render_template(processor, messages)
     try:
         made = dict(processor(text=[rendered], images=list(opened), return_tensors="pt"))
@@ -62,48 +69,49 @@ def ask_with_pictures(
 
 
 def open_picture(image: Any) -> "Image":
-    """A picture of PIL in RGB. Raises ValueError for a file that is none, ImportError without Pillow."""
+    """A picture of PIL in RGB, turned as its EXIF data say, as transformers opens it.
+
+    Raises ValueError for a file that is none, ImportError without Pillow.
+    """
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as error:
         raise ImportError(
             "pictures need the package Pillow; install it with `pip install 'flowtracer[vision]'`"
         ) from error
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return ImageOps.exif_transpose(image).convert("RGB")
     if not isinstance(image, str | os.PathLike):
         raise ValueError(f"images holds a {type(image).__name__}; give paths or pictures of PIL")
     try:
         with Image.open(image) as opened:
-            return opened.convert("RGB")
+            return ImageOps.exif_transpose(opened).convert("RGB")
     except UnidentifiedImageError:
         raise ValueError(f"{image}: is not a picture") from None
-    except (OSError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{image}: cannot be read: {getattr(error, 'strerror', None) or error}"
         ) from None
 
 
-def with_places(prompt: str | Sequence[Message], count: int) -> list[Message]:
-    """Messages whose content is lists of parts, with a place for each of `count` pictures."""
-    if isinstance(prompt, str):
-        prompt = [{"role": "user", "content": prompt}]
-    messages = [{**message} for message in prompt]
+def with_image_parts(prompt: str | Sequence[Message], count: int) -> list[Message]:
+    """Messages whose content is lists of parts, with an image part for each of `count` pictures."""
+    messages = [{**message} for message in as_messages(prompt)]
     for message in messages:
         if isinstance(message.get("content"), str):
             message["content"] = [{"type": "text", "text": message["content"]}]
     parts = [part for message in messages for part in message.get("content") or ()]
-    places = sum(part.get("type") == "image" for part in parts if isinstance(part, dict))
-    if places == 0:
+    image_parts = sum(part.get("type") == "image" for part in parts if isinstance(part, dict))
+    if image_parts == 0:
         users = [message for message in messages if message.get("role") == "user"]
         if not users:
             raise ValueError(
-                "the conversation has no message of the user, where pictures would stand"
+                "the conversation has no message of the user to put the pictures in; add one"
             )
-        users[0]["content"] = [*[{"type": "image"}] * count, *users[0]["content"]]
-    elif places != count:
+        users[0]["content"] = [*[{"type": "image"}] * count, *(users[0].get("content") or ())]
+    elif image_parts != count:
         raise ValueError(
-            f"the conversation has places for {places} pictures, and there are {count}"
+            f"{count} pictures came with a conversation that has {image_parts} image parts; give as many"
         )
     return messages
 
@@ -117,8 +125,13 @@ def find_pictures(
     inside = ids == token if token is not None else standing_for_pictures(model, ids)
     grids = grids_of(model, asked.processed) or []
     runs = _runs(inside, [rows * columns for rows, columns in grids])
+    if len(runs) > len(asked.images):
+        joined = _joined_rows(runs, asked.text.ids)
+        if len(joined) == len(asked.images):
+            runs = [(first, last) for first, last, _ in joined]
+            grids = [(rows, (last - first + 1) // rows) for first, last, rows in joined]
     known = len(runs) == len(asked.images)
-    found = []
+    pictures = []
     for number, (first, last) in enumerate(runs):
         count = last - first + 1
         side = math.isqrt(count)
@@ -129,14 +142,15 @@ def find_pictures(
         width, height = image.size if image else (0, 0)
         small = thumbnail(image) if image else ""
         dropped = _dropped(attention, first, last)
-        found.append(Picture(first, last, rows, columns, width, height, small, dropped))
-    return tuple(found)
+        pictures.append(Picture(first, last, rows, columns, width, height, small, dropped))
+    return tuple(pictures)
 
 
 def thumbnail(image: "Image") -> str:
     """A small PNG of a picture as a data URI."""
     small = image.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL))
+    small.info.clear()  # EXIF data (where a photograph was taken), colour profiles, transparency
     written = io.BytesIO()
     small.quantize(64).save(written, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
@@ -158,6 +172,26 @@ def _runs(inside: Tensor, sizes: Sequence[int]) -> list[tuple[int, int]]:
         else:
             runs.append((number, number))
     return runs
+
+
+def _joined_rows(runs: Sequence[tuple[int, int]], ids: Sequence[int]) -> list[tuple[int, int, int]]:
+    """First and last token and rows of pictures whose rows end in a token of their own (Mistral 3).
+
+    That token counts as the last column. After the last row stands another one, which ends the picture.
+    """
+    pictures: list[list[tuple[int, int]]] = []
+    for first, last in runs:
+        rows = pictures[-1] if pictures else [(-1, -1)]
+        above = rows[-1]
+        follows = first == above[1] + 2 and last - first == above[1] - above[0]
+        if pictures and follows and ids[above[1] + 1] == ids[rows[0][1] + 1]:
+            rows.append((first, last))
+        else:
+            pictures.append([(first, last)])
+    return [
+        (rows[0][0], rows[-1][1] + 1 if len(rows) > 1 else rows[0][1], len(rows))
+        for rows in pictures
+    ]
 
 
 def _dropped(attention: Tensor | AttentionRows, first: int, last: int) -> float:

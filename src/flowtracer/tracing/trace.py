@@ -122,7 +122,7 @@ def trace(
     warn_of_unseen(model)
     processor: Any = tokenizer
     words: PreTrainedTokenizerBase = getattr(processor, "tokenizer", processor)
-    pictured = ask_with_pictures(processor, prompt, images) if images else None
+    pictured = ask_with_pictures(processor, prompt, images, chat) if images else None
     if pictured is None:
         rendered = render_prompt(words, prompt, chat=chat)
         asked = tokenize_prompt(words, rendered)
