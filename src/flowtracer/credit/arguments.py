@@ -3,7 +3,7 @@
 Importing this loads nothing heavy, so that the command line can print its help at once.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from flowtracer.regions.answers import ANSWER_RULES
@@ -49,6 +49,7 @@ class CreditArguments:
         from flowtracer.credit.weighting import Weighting
         from flowtracer.scorers.scorer import ScoreOptions
 
+        _check_types(self)
         named: Any = self  # names of choices, which the classes below check
         return Credit(
             scorer=named.scorer,
@@ -65,3 +66,19 @@ class CreditArguments:
             answer=named.answer,
             question=named.question,
         )
+
+
+def _check_types(arguments: CreditArguments) -> None:
+    """Raise ValueError for a value of another type, such as the text "no" for a flag, which is true."""
+    kinds: dict[type, tuple[set[type], str]] = {
+        str: ({str}, "a text"),
+        bool: ({bool}, "true or false"),
+        float: ({float, int}, "a number"),
+        int: ({int}, "a whole number"),
+        type(None): ({int, type(None)}, "a whole number"),  # tile_above
+    }
+    for option_field in fields(CreditArguments):
+        value = getattr(arguments, option_field.name)
+        types, words = kinds[type(option_field.default)]
+        if type(value) not in types:
+            raise ValueError(f"{option_field.name} is {value!r}; it must be {words}")

@@ -75,17 +75,24 @@ def read_settings(options: Mapping[str, Any] | None) -> ScorerSettings:
                 f"{KEY}.{others[0]} has no effect beside {KEY}.url: give the server its rule when it starts"
             )
         settings = ScorerSettings(url=str(named["url"]), token=str(named.get("token") or ""))
-        ScorerClient(settings.url)  # refuses what is no address
+        ScorerClient(settings.url, token=settings.token)  # refuses what cannot be sent
         return settings
     own = {name: named.pop(name) for name in ("model", "checkpoints", "every") if name in named}
     try:
         credit = CreditArguments(**named).credit()
-    except TypeError as error:  # an unknown name, or a value of another type
-        raise ValueError(f"{KEY}: {error}; docs/frameworks.md has the names") from error
+    except TypeError as error:  # an unknown name
+        raise ValueError(f"{KEY}: {error}; docs/slime.md has the names") from error
     credit.check_token_ids()
+    for name in ("model", "checkpoints"):
+        if not isinstance(own.get(name, ""), str):
+            raise ValueError(f"{KEY}.{name} is {own[name]!r}; give a name or a folder")
     every = own.get("every", 1)
     if type(every) is not int or every < 1:
         raise ValueError(f"{KEY}.every is {every!r}; give a whole number of steps, 1 or more")
+    if every > 1 and not own.get("checkpoints"):
+        raise ValueError(
+            f"{KEY}.every has no effect without {KEY}.checkpoints, the folder to look in"
+        )
     return ScorerSettings(credit=credit, **own)
 
 
@@ -96,7 +103,9 @@ def own_scorer(settings: ScorerSettings) -> Weighs:
     Raises ModelError or ValueError for a model that cannot be loaded or read.
     """
     if settings.url:
-        return ScorerClient(settings.url, token=settings.token, patience=PATIENCE)
+        return ScorerClient(
+            settings.url, token=settings.token, patience=PATIENCE, answer_seconds=PATIENCE
+        )
     return Scorer(
         settings.model,
         rule=settings.credit,
@@ -108,7 +117,12 @@ def own_scorer(settings: ScorerSettings) -> Weighs:
 def check_server(settings: ScorerSettings) -> None:
     """Ask a server whether it is there. Raises ConnectionError or PermissionError where it is not."""
     if settings.url:
-        ScorerClient(settings.url, token=settings.token, patience=START_SECONDS).info()
+        ScorerClient(
+            settings.url,
+            token=settings.token,
+            patience=START_SECONDS,
+            answer_seconds=START_SECONDS,
+        ).info()
 
 
 @dataclass(frozen=True)
@@ -145,7 +159,8 @@ def response_weights(
         part = rows[start : start + PART]
         ids = [input_ids[row].tolist() for row in part]
         full = [
-            [0] * (len(one) - sizes[row]) + masks[row] for one, row in zip(ids, part, strict=True)
+            [0] * (len(tokens) - sizes[row]) + masks[row]
+            for tokens, row in zip(ids, part, strict=True)
         ]
         for row, (values, state) in zip(part, _ask(scorer, ids, full), strict=True):
             states[row] = state
@@ -159,8 +174,8 @@ def _ask(
 ) -> list[tuple[list[float], str]]:
     """Weights and state of each row; one that the scorer refuses, for an unknown id say, has weight 1."""
     try:
-        found = scorer.weights(ids, response_masks=masks)
-        return list(zip(found.weights, found.states, strict=True))
+        result = scorer.weights(ids, response_masks=masks)
+        return list(zip(result.weights, result.states, strict=True))
     except ValueError as error:
         if len(ids) == 1:
             warnings.warn(f"a response has weight 1: {error}", stacklevel=2)
@@ -175,14 +190,14 @@ def weighted(advantages: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
 
 
 def weight_figures(
-    found: ResponseWeights, response_masks: Sequence[Tensor]
+    result: ResponseWeights, response_masks: Sequence[Tensor]
 ) -> dict[str, list[float]]:
     """Per response: mean weight and ratio of tokens with another weight than 1; 1 where it failed."""
     inside = [
-        row[mask.bool().cpu()] for row, mask in zip(found.weights, response_masks, strict=True)
+        row[mask.bool().cpu()] for row, mask in zip(result.weights, response_masks, strict=True)
     ]
     return {
         "mean_weight": [float(row.mean()) if len(row) else 1.0 for row in inside],
         "selected": [float((row != 1).float().mean()) if len(row) else 0.0 for row in inside],
-        "not_weighted": list(map(float, found.failed)),
+        "not_weighted": list(map(float, result.failed)),
     }
