@@ -28,9 +28,9 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     read, refused = [], []
     for name in READ:
-        found = outcome(name)
-        read.append(found.cells)
-        print(*found.cells, *found.reasons.values(), sep=" | ", flush=True)
+        measured = outcome(name)
+        read.append(measured.cells)
+        print(*measured.cells, *measured.reasons.values(), sep=" | ", flush=True)
     for name in REFUSED:
         model = tiny_model(name)
         try:

@@ -98,15 +98,15 @@ def dense_difference(model):
         eager = eager_layers(model, ids, mask)
         for choice in (*choices, [max(eager)]):
             expected = mean_of(eager, model_layers(model, choice), mask)
-            found = mean_attention(model, ids, mask, layers=choice)
-            largest = max(largest, float((found - expected).abs().max()))
+            mean = mean_attention(model, ids, mask, layers=choice)
+            largest = max(largest, float((mean - expected).abs().max()))
     return largest
 
 
 def by_layer_difference(model):
     ids, mask = texts("none", length=LENGTH)
     eager, shown = eager_layers(model, ids, mask), {}
-    mean = attention_by_layer(model, ids, lambda n, one: shown.update({n: one.clone()}))
+    mean = attention_by_layer(model, ids, lambda n, layer: shown.update({n: layer.clone()}))
     layers = model_layers(model, "middle")
     differences = [(shown[n] - mean_of(eager, [n], mask)).abs().max() for n in layers]
     return float(max(*differences, (mean - mean_of(eager, layers, mask)).abs().max()))
@@ -143,10 +143,10 @@ def riding_difference(model):
 def credit_difference(model):
     """Weights of padded rows, against those of the same responses one by one; responses end in an answer."""
     ids, mask = texts("right", length=LENGTH)
-    place = torch.arange(LENGTH)[None]
+    position = torch.arange(LENGTH)[None]
     ends = mask.sum(1, keepdim=True)
-    answer = ((place >= ends - 5) & (place < ends - 2)).float()
-    question = (place < SHARED).expand_as(mask)
+    answer = ((position >= ends - 5) & (position < ends - 2)).float()
+    question = (position < SHARED).expand_as(mask)
     batch = ScoreBatch(ids, mask, question, (mask > 0) & ~question, answer)
     together = token_credit(model, batch, Credit()).scores
     alone = [
@@ -163,11 +163,11 @@ def generation_differs(model, tokens=8):
     plain = {"max_new_tokens": tokens, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
     expected = model.generate(input_ids=ids, attention_mask=mask, **plain)
     own = decode_rows if can_decode(model) else None
-    found = model.generate(input_ids=ids, attention_mask=mask, custom_generate=own, **plain)
+    answers = model.generate(input_ids=ids, attention_mask=mask, custom_generate=own, **plain)
     choose = sampled(0.0, torch.Generator())
     prefix = read_prefix(model, ids[0].tolist())
     new = continue_prefixes(model, [prefix], copies=2, limits=[tokens], ends=(), choose=choose)
-    return float(not torch.equal(found, expected) or new != [expected[0, 12:].tolist()] * 2)
+    return float(not torch.equal(answers, expected) or new != [expected[0, 12:].tolist()] * 2)
 
 
 def knockout_difference(model, hidden=5):
@@ -178,12 +178,12 @@ def knockout_difference(model, hidden=5):
     conditions = torch.zeros(1, 24, dtype=torch.bool)
     conditions[0, hidden] = True
     with attention_knockout(model) as knockout:
-        one, other = (prefill(model, knockout, text, conditions) for text in (first, second))
-        both = decode(model, knockout, [one, other], limits=[4, 4], ends=())
+        left, right = (prefill(model, knockout, text, conditions) for text in (first, second))
+        both = decode(model, knockout, [left, right], limits=[4, 4], ends=())
         open_ = [prefill(model, knockout, t, conditions & False) for t in (first, second)]
     assert both[0] == both[1]
     assert float((open_[0].logits - open_[1].logits).abs().max()) > 1e-3
-    return float((one.logits - other.logits).abs().max())
+    return float((left.logits - right.logits).abs().max())
 
 
 WAYS = {
@@ -212,11 +212,11 @@ def outcome(name):
     difference, reasons = dense_difference(model), {}
     for way, measure in WAYS.items():
         try:
-            found = measure(model)
+            difference_of_way = measure(model)
         except ValueError as error:  # AttentionCaptureError is one
             reasons[way] = str(error)
         else:
-            assert found <= TOLERANCE, f"{way}: {found}"
+            assert difference_of_way <= TOLERANCE, f"{way}: {difference_of_way}"
     cells = [
         f"`{name}`",
         type(model).__name__,

@@ -47,14 +47,16 @@ def test_the_flow_is_that_of_the_processors_own_inputs(traced):
 
 def test_pictures_have_grids_and_thumbnails_and_their_tokens_are_the_users(traced):
     name, _, _, images, made = traced
-    assert [(one.rows, one.columns) for one in made.pictures] == GRIDS[name]
-    assert [(one.width, one.height) for one in made.pictures] == [image.size for image in images]
-    for one in made.pictures:
-        assert one.thumbnail.startswith("data:image/png;base64,")
-        inside = range(one.first, one.last + 1)
+    assert [(shown.rows, shown.columns) for shown in made.pictures] == GRIDS[name]
+    assert [(shown.width, shown.height) for shown in made.pictures] == [
+        image.size for image in images
+    ]
+    for shown in made.pictures:
+        assert shown.thumbnail.startswith("data:image/png;base64,")
+        inside = range(shown.first, shown.last + 1)
         assert {made.ids[token] for token in inside} == {7}
         assert {made.roles[token] for token in inside} == {"user"}
-        assert one.dropped > 0.05 if name == "gemma3" else one.dropped == 0
+        assert shown.dropped > 0.05 if name == "gemma3" else shown.dropped == 0
     assert made.text.count("what colour") == 1
     assert "user" in {
         made.roles[i] for i, text in enumerate(made.tokens) if text.strip() == "colour"
@@ -72,9 +74,9 @@ def test_the_graph_has_no_edges_for_what_a_picture_looks_ahead(traced):
     answer = torch.tensor([made.answer_weights])
     as_read = answer_flow(attention, question, answer).inflow
     assert torch.equal(as_read, answer_flow(attention.tril(), question, answer).inflow)
-    for one in made.pictures:
-        later = attention[0, one.first : one.last + 1].triu(one.first + 1).sum(1)
-        assert one.dropped == pytest.approx(float(later.mean()), rel=1e-3)
+    for shown in made.pictures:
+        later = attention[0, shown.first : shown.last + 1].triu(shown.first + 1).sum(1)
+        assert shown.dropped == pytest.approx(float(later.mean()), rel=1e-3)
     assert all(edge.source < edge.target for edge in made.edges)
 
 
@@ -85,7 +87,7 @@ def test_long_texts_are_read_in_tiles_where_they_can(traced):
         by_layer=False,
     )  # fmt: skip
     assert tiled.throughput == pytest.approx(made.throughput, abs=1e-5)
-    assert [one.dropped for one in tiled.pictures] == [one.dropped for one in made.pictures]
+    assert [shown.dropped for shown in tiled.pictures] == [shown.dropped for shown in made.pictures]
 
 
 def test_the_file_keeps_them_and_older_files_have_none(traced, tmp_path):
@@ -142,11 +144,11 @@ def test_places_in_a_conversation_are_kept(traced):
         {"type": "image"},
         {"type": "text", "text": "?"},
     ]
-    one = trace(
+    shown = trace(
         model, processor, [{"role": "user", "content": content}], RESPONSE, images=images[:1],
         answer="last-line",
     )  # fmt: skip
-    assert one.text.index("what is in") < one.offsets[one.pictures[0].first][0]
+    assert shown.text.index("what is in") < shown.offsets[shown.pictures[0].first][0]
     with pytest.raises(ValueError, match="2 pictures came with a conversation that has 1 image"):
         trace(model, processor, [{"role": "user", "content": content}], RESPONSE, images=images)
 

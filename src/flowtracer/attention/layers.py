@@ -19,11 +19,11 @@ def select_layers(
     Accepts "middle" (the default everywhere: floor(L/3) up to, not including, floor(2L/3); section
     3.3 of the paper), "early" (before the middle), "late" (after it), "all", one number, "10-20"
     (both ends included), "3,5,8", a range, or any iterable of numbers. Negative numbers count from
-    the end. A model with two layers has one middle layer, with one layer that one (our choice).
+    the end. Of two layers the first is the middle, and so is a single layer (our choice).
 
     softmax: layers with softmax attention, where some have none. A name then means those of them that
-    lie in its third, by depth; if none does, the nearest ones, of which there are two where the third
-    lies in the midst of them (our choice: the paper has no hybrid models). Numbers stay what they are.
+    lie in its third, by depth; if none does, the nearest, which are two if they are equally far on
+    either side (our choice: the paper has no hybrid models). Numbers stay strict.
 
     Raises ValueError if nothing is chosen, or a layer does not exist or has no softmax attention.
     """

@@ -21,10 +21,10 @@ def pictures_of(model: nn.Module, inputs: Mapping[str, Any]) -> ModelInputs | No
     if inputs.get("pixel_values") is None:
         return None
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
-    given = {name: inputs.get(name) for name in (*IMAGES, *TYPES)}
+    processed = {name: inputs.get(name) for name in (*IMAGES, *TYPES)}
     images, tiles = (inputs.get(name) for name in COUNTS)
     try:
-        return model_inputs(model, given, ids, images=images, tiles=tiles)
+        return model_inputs(model, processed, ids, images=images, tiles=tiles)
     except ValueError as error:  # nothing about a batch ends training
         warnings.warn(f"the pictures of a batch cannot be read: {error}", stacklevel=2)
         return None

@@ -126,29 +126,29 @@ def model_inputs(
 
 
 def as_model_inputs(
-    model: nn.Module, given: "ModelInputs | Mapping[str, Any] | None", input_ids: Tensor
+    model: nn.Module, inputs: "ModelInputs | Mapping[str, Any] | None", input_ids: Tensor
 ) -> ModelInputs | None:
-    """What was given, by rows; None where no picture was. Raises ValueError as `model_inputs`."""
-    if given is None:
+    """A processor's output by rows; None without a picture. Raises ValueError as `model_inputs`."""
+    if inputs is None:
         return None
-    made = given if isinstance(given, ModelInputs) else model_inputs(model, given, input_ids)
-    if len(made.rows) != len(input_ids):
+    by_rows = inputs if isinstance(inputs, ModelInputs) else model_inputs(model, inputs, input_ids)
+    if len(by_rows.rows) != len(input_ids):
         raise ValueError(
-            f"model_inputs are of {len(made.rows)} rows but input_ids has {len(input_ids)}"
+            f"model_inputs are of {len(by_rows.rows)} rows but input_ids has {len(input_ids)}"
         )
-    return made if any(made.rows) else None
+    return by_rows if any(by_rows.rows) else None
 
 
 def picture_tokens(model: nn.Module) -> dict[str, int]:
     """Ids of the tokens that stand for parts of an "image", a "video" and "audio", as the model has them."""
     config = unwrapped(model).config
-    found: dict[str, int] = {}
+    tokens: dict[str, int] = {}
     for kind in ("image", "video", "audio"):
         for name in (f"{kind}_token_id", f"{kind}_token_index"):
             token = getattr(config, name, None)
             if isinstance(token, int):
-                found.setdefault(kind, token)
-    return found
+                tokens.setdefault(kind, token)
+    return tokens
 
 
 def standing_for_pictures(model: nn.Module, input_ids: Tensor) -> Tensor:

@@ -134,11 +134,11 @@ def trace(
         mean_attention(model, torch.tensor([asked.ids[-2:]]), layers=layers, edges=edges)
         told = progress and partial(_count_tokens, progress, max_new_tokens)
         sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-        given = (
+        inputs = (
             model_inputs(model, pictured.processed, torch.tensor([asked.ids])) if pictured else None
         )
-        shown = given.arguments(model.device) if given else None
-        response = respond(model, words, asked.ids, **sampling, progress=told, pictures=shown)  # type: ignore[arg-type]
+        pictures = inputs.arguments(model.device) if inputs else None
+        response = respond(model, words, asked.ids, **sampling, progress=told, pictures=pictures)  # type: ignore[arg-type]
         cut_off = len(response) == max_new_tokens  # the end-of-text token is not part of it
         if keep_response is not None:
             said = decode_with_offsets(words, response).text

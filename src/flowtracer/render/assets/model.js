@@ -14,7 +14,7 @@ flowtracer.model = (data) => {
   };
   const position = (i) => (data.first[i] === data.last[i] ? `${data.first[i]}` : `${data.first[i]} to ${data.last[i]}`);
 
-  const inPicture = new Set((data.pictures ?? []).flatMap((one) => Array.from({ length: one.last - one.first + 1 }, (_, n) => one.first + n)));
+  const inPicture = new Set((data.pictures ?? []).flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, n) => first + n)));
   const total = group.reduce((sum, name, i) => sum + (name === "answer" ? 0 : data.scorers.flow.score[i]), 0) || 1;
   const share = (i) => data.scorers.flow.score[i] / total; // of the flow, the answer left out
 

@@ -31,8 +31,8 @@ flowtracer.text = (view) => {
   };
   const reveal = (i) => { if (blockOf[i].lines.hidden) fold(blockOf[i], false); };
 
-  const pictures = (data.pictures ?? []).map((one, n) => ({ ...one, ...flowtracer.picture(view, one, n) }));
-  const pictureOf = (i) => (view.model.inPicture.has(i) ? pictures.find((one) => one.first <= i && i <= one.last) : null);
+  const pictures = (data.pictures ?? []).map((picture, n) => ({ ...picture, ...flowtracer.picture(view, picture, n) }));
+  const pictureOf = (i) => (view.model.inPicture.has(i) ? pictures.find((picture) => picture.first <= i && i <= picture.last) : null);
 
   // Lines are blocks of their own so that the browser lays out only what is in view.
   const build = () => {
