@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowtracer.credit import Credit, sequence_credit
-from flowtracer.integrations.trl_loss import check_settings, find_place
+from flowtracer.integrations.trl_loss import check_settings, where_weights_go
 
 
 def weights_of(model, tokenizer, inputs, credit):
@@ -31,10 +31,10 @@ def by_hand(loss):
     old = loss.inputs.get("old_per_token_logps")
     for row in range(len(mask)):
         kept = 0.0
-        for place in mask[row].nonzero()[:, 0].tolist():
-            new = loss.logps[row, place]
-            ratio = 1.0 if old is None else float((new - old[row, place]).exp())
-            advantage = float(loss.inputs["advantages"][row, place])
+        for token in mask[row].nonzero()[:, 0].tolist():
+            new = loss.logps[row, token]
+            ratio = 1.0 if old is None else float((new - old[row, token]).exp())
+            advantage = float(loss.inputs["advantages"][row, token])
             kept += min(ratio * advantage, min(max(ratio, 0.8), 1.2) * advantage)
         total += kept / int(mask[row].sum())
     return -total / len(mask) / 2  # two micro-batches accumulate
@@ -57,6 +57,9 @@ def test_weights_are_those_of_token_credit_and_the_loss_is_by_hand(train, embedd
             torch.testing.assert_close(values, values[:1].expand_as(values), rtol=1e-4, atol=1e-6)
             some += int(bool((weights[row] != 1).any()) and bool((values != 0).any()))
         assert loss.value == pytest.approx(by_hand(loss), rel=1e-4, abs=1e-6), number
+        if number >= 2:  # the second update is off policy
+            moved = (loss.logps - loss.inputs["old_per_token_logps"])[mask]
+            assert moved.abs().max() > 1e-3
     assert some >= 2
     logged = run.logs[0]
     assert 0.35 < logged["credit/selected"] < 0.5
@@ -80,7 +83,7 @@ def test_losses_of_its_trl_take_weights_in_advantages_or_are_refused(trainer):
     for name in ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"):
         probe = copy.copy(trainer)
         probe.loss_type = name
-        assert find_place(probe) == "advantages", name
+        assert where_weights_go(probe) == "advantages", name
     probe = copy.copy(trainer)
     probe.liger_loss = object()
     with pytest.raises(ValueError, match="Liger"):

@@ -28,10 +28,10 @@ def by_hand(loss):
     mask = batch.completion_mask
     for row in range(len(mask)):
         kept = 0.0
-        for place in mask[row].nonzero()[:, 0].tolist():
-            new = float(loss.logps[row, place - mask.shape[1]])
-            ratio = torch.tensor(new - float(batch.old_per_token_logps[row, place])).exp().item()
-            advantage = float(batch.advantages[row, place])
+        for token in mask[row].nonzero()[:, 0].tolist():
+            new = float(loss.logps[row, token - mask.shape[1]])
+            ratio = torch.tensor(new - float(batch.old_per_token_logps[row, token])).exp().item()
+            advantage = float(batch.advantages[row, token])
             kept += min(ratio * advantage, min(max(ratio, 0.8), 1.2) * advantage)
         total += kept / int(mask[row].sum())
     return -total / len(mask)

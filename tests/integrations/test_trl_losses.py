@@ -23,7 +23,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from flowtracer.credit import Calibrated, Credit
 from flowtracer.integrations.trl import FlowCreditMixin, FlowGRPOTrainer, FlowRLOOTrainer
 from flowtracer.integrations.trl_gradients import METHOD, WEIGHTS
-from flowtracer.integrations.trl_loss import METHODS, check_settings, find_place
+from flowtracer.integrations.trl_loss import METHODS, check_settings, where_weights_go
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")
@@ -77,7 +77,7 @@ def configured(trainer, settings):
     trainer.use_vllm = trainer.vllm_importance_sampling_correction = settings.vllm
     trainer.args.delta = None if settings.delta == float("inf") else settings.delta
     trainer.args.use_bias_correction_kl = settings.use_bias_correction_kl
-    trainer.weights_in = find_place(trainer)
+    trainer.weights_in = where_weights_go(trainer)
     return trainer
 
 

@@ -46,16 +46,16 @@ def check_settings(trainer: Any) -> WeightsIn:
         raise ValueError(
             "question is 'user', but an environment adds to what the user wrote; use 'prompt'"
         )
-    place = find_place(trainer)
-    if place == "gradients" and trainer.credit.rule is not None:
+    weights_in = where_weights_go(trainer)
+    if weights_in == "gradients" and trainer.credit.rule is not None:
         raise ValueError(
             f"Calibrated compares gradients of token-level losses, and {type(trainer).__name__} has one "
             "ratio per sequence; use one rule, or importance_sampling_level='token'"
         )
-    return place
+    return weights_in
 
 
-def find_place(trainer: Any) -> WeightsIn:
+def where_weights_go(trainer: Any) -> WeightsIn:
     """Where a factor on a token is that factor on its gradient: in its advantage, or in its gradient.
 
     Raises ValueError where it is in neither. A loss that cannot be tried, because it needs more than
@@ -92,7 +92,7 @@ def find_place(trainer: Any) -> WeightsIn:
 
 def check_loss(trainer: Any) -> None:
     """Raise ValueError unless a factor on a token's advantage is that factor on its gradient."""
-    if find_place(trainer) != "advantages":
+    if where_weights_go(trainer) != "advantages":
         raise ValueError(
             f"{type(trainer).__name__} with importance_sampling_level "
             f"{getattr(trainer, 'importance_sampling_level', 'sequence')!r} takes one advantage per "
