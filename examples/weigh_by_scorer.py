@@ -27,9 +27,9 @@ def main() -> None:
     rows = [prompt + tokenizer(text, add_special_tokens=False)["input_ids"] for text in RESPONSES]
 
     scorer = ScorerClient(options.url) if options.url else Scorer("embedded")
-    found = scorer.weights(rows, prompt_lengths=[len(prompt)] * len(rows))
+    result = scorer.weights(rows, prompt_lengths=[len(prompt)] * len(rows))
     for row, state, advantage in zip(
-        found.responses, found.states, RESPONSES.values(), strict=True
+        result.responses, result.states, RESPONSES.values(), strict=True
     ):
         advantages = [advantage * weight for weight in row]
         more = sum(weight > 1 for weight in row)

@@ -69,7 +69,7 @@ def test_the_function_that_weighs_is_named_where_none_was():
         assert args.rollout_data_postprocess_path == FUNCTIONS + "weigh_advantages"
         assert args.custom_advantage_function_path == taken["custom_advantage_function_path"]
     assert with_credit(make_args()) == make_args()  # as it was named
-    with pytest.raises(ValueError, match="rollout_data_postprocess_path is taken"):
+    with pytest.raises(ValueError, match="rollout_data_postprocess_path is in use"):
         with_credit(
             make_args(custom_advantage_function_path="m.f", rollout_data_postprocess_path="m.g")
         )

@@ -192,6 +192,8 @@ def test_a_calibrated_credit_names_its_rules_once():
     rules = credit.candidates()
     assert list(rules) == list(RULES)
     assert all(one.answer == "gsm8k" and one.question == "user" for one in rules.values())
+    function = Credit(rule=Calibrated(RULES), answer=str.split)
+    assert all(credit.answer is str.split for credit in function.candidates().values())
     assert Credit(rule=Calibrated(("delimiters",))).needs_structure
     with pytest.raises(ValueError, match="rule is in the place of scorer"):
         Credit(scorer="position", rule=Calibrated())

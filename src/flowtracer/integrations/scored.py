@@ -77,23 +77,23 @@ def read_settings(options: Mapping[str, Any] | None) -> ScorerSettings:
         settings = ScorerSettings(url=str(named["url"]), token=str(named.get("token") or ""))
         ScorerClient(settings.url, token=settings.token)  # refuses what cannot be sent
         return settings
-    own = {name: named.pop(name) for name in ("model", "checkpoints", "every") if name in named}
+    scorer = {name: named.pop(name) for name in ("model", "checkpoints", "every") if name in named}
     try:
         credit = CreditArguments(**named).credit()
     except TypeError as error:  # an unknown name
         raise ValueError(f"{KEY}: {error}; docs/slime.md has the names") from error
     credit.check_token_ids()
     for name in ("model", "checkpoints"):
-        if not isinstance(own.get(name, ""), str):
-            raise ValueError(f"{KEY}.{name} is {own[name]!r}; give a name or a folder")
-    every = own.get("every", 1)
+        if not isinstance(scorer.get(name, ""), str):
+            raise ValueError(f"{KEY}.{name} is {scorer[name]!r}; give a name or a folder")
+    every = scorer.get("every", 1)
     if type(every) is not int or every < 1:
         raise ValueError(f"{KEY}.every is {every!r}; give a whole number of steps, 1 or more")
-    if every > 1 and not own.get("checkpoints"):
+    if every > 1 and not scorer.get("checkpoints"):
         raise ValueError(
             f"{KEY}.every has no effect without {KEY}.checkpoints, the folder to look in"
         )
-    return ScorerSettings(credit=credit, **own)
+    return ScorerSettings(credit=credit, **scorer)
 
 
 @cache
@@ -154,7 +154,7 @@ def response_weights(
     weights = [torch.ones(size) for size in sizes]
     states = [SKIPPED] * len(sizes)
     masks = [mask.bool().long().tolist() for mask in response_masks]
-    rows = [row for row, some in enumerate(informative) if some and any(masks[row])]
+    rows = [row for row, learned in enumerate(informative) if learned and any(masks[row])]
     for start in range(0, len(rows), PART):
         part = rows[start : start + PART]
         ids = [input_ids[row].tolist() for row in part]

@@ -91,7 +91,7 @@ class FlowCreditMixin:
         advantages, written = data["advantages"], data["loss_mask"] > 0
         inside = data["response_mask"].bool()
         masks = [mask[real] for mask, real in zip(written, inside, strict=True)]
-        found = response_weights(
+        result = response_weights(
             own_scorer(self.credit_settings),
             [
                 row[real]
@@ -101,13 +101,13 @@ class FlowCreditMixin:
             (advantages.abs() * written).sum(1).gt(0).tolist(),
         )
         weights = torch.ones_like(advantages)
-        for row, values in enumerate(found.weights):
+        for row, values in enumerate(result.weights):
             weights[row, inside[row]] = values.to(weights)
         data["advantages"] = apply_credit(advantages, weights, written)
         real = [
             row for row, mask in enumerate(masks) if bool(mask.any())
         ]  # and no padding of the batch
-        for name, figures in weight_figures(found, masks).items():
+        for name, figures in weight_figures(result, masks).items():
             total = sum(figures[row] for row in real)
             self.all_metrics[f"credit/{name}"] = total / max(len(real), 1)
         self.all_metrics["credit/seconds"] = time.perf_counter() - start
@@ -132,7 +132,7 @@ def run_experiment(cfg: FlowTrainConfig) -> None:
 
 def main() -> None:
     """SkyRL's own `main` with `flow_credit`; what is wrong with it ends the run before Ray is started."""
-    options = [one for one in sys.argv[1:] if not one.startswith(ENTRYPOINT)]
+    options = [option for option in sys.argv[1:] if not option.startswith(ENTRYPOINT)]
     cfg = FlowTrainConfig.from_cli_overrides(options)
     settings = check_settings(cfg)
     validate_cfg(cfg)

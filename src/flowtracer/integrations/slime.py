@@ -65,7 +65,7 @@ def check_settings(args: Namespace) -> ScorerSettings:
         raise ValueError(
             "normalize_advantages whitens the advantages after they were weighed; leave it out, or weigh "
             "them later by --rollout-data-postprocess-path flowtracer.integrations.slime.weigh_advantages "
-            "in the place of --custom-advantage-function-path"
+            "instead of --custom-advantage-function-path"
         )
     if args.multimodal_keys:
         raise ValueError(
@@ -88,8 +88,8 @@ def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:
 
     settings = check_settings(args)
     # The penalty of distillation is added by the caller, afterwards and once.
-    own = {**vars(args), "custom_advantage_function_path": None, "use_opd": False}
-    compute_advantages_and_returns(Namespace(**own), rollout_data)
+    unhooked = {**vars(args), "custom_advantage_function_path": None, "use_opd": False}
+    compute_advantages_and_returns(Namespace(**unhooked), rollout_data)
     _weigh(args, settings, rollout_data)
 
 
@@ -107,16 +107,22 @@ def _weigh(args: Namespace, settings: ScorerSettings, rollout_data: dict[str, An
         return
     masks: list[Tensor] = rollout_data["loss_masks"]
     informative = informative_rows(args, rollout_data["rewards"])
-    found = shared_weights(settings, rollout_data["tokens"], masks, informative)
+    result = shared_weights(settings, rollout_data["tokens"], masks, informative)
     rows = zip(
-        rollout_data["advantages"], found.weights, masks, rollout_data["total_lengths"], strict=True
+        rollout_data["advantages"],
+        result.weights,
+        masks,
+        rollout_data["total_lengths"],
+        strict=True,
     )
     rollout_data["advantages"] = [
         # Of each response a rank of context parallelism has two slices, one after the other.
-        weighted(advantage, *(slice_log_prob_with_cp(one, total, len(mask)) for one in (row, mask)))
+        weighted(
+            advantage, *(slice_log_prob_with_cp(full, total, len(mask)) for full in (row, mask))
+        )
         for advantage, row, mask, total in rows
     ]
-    for name, values in weight_figures(found, masks).items():
+    for name, values in weight_figures(result, masks).items():
         rollout_data[f"credit/{name}"] = values  # slime logs the mean of each list
 
 
@@ -142,24 +148,24 @@ def shared_weights(
     from megatron.core import mpu
 
     group = mpu.get_tensor_and_context_parallel_group()
-    found: list[Any] = [None]
+    shared: list[Any] = [None]
     if dist.get_rank(group) == 0:
         try:
-            found = [response_weights(own_scorer(settings), tokens, masks, informative)]
+            shared = [response_weights(own_scorer(settings), tokens, masks, informative)]
         except Exception as error:  # the others wait for an answer
-            found = [f"{type(error).__name__}: {error}"]
+            shared = [f"{type(error).__name__}: {error}"]
     if dist.get_world_size(group) > 1:
-        dist.broadcast_object_list(found, src=dist.get_process_group_ranks(group)[0], group=group)
-    if isinstance(found[0], str):
-        raise RuntimeError(f"the scorer of {KEY} failed: {found[0]}")
-    result: ResponseWeights = found[0]
+        dist.broadcast_object_list(shared, src=dist.get_process_group_ranks(group)[0], group=group)
+    if isinstance(shared[0], str):
+        raise RuntimeError(f"the scorer of {KEY} failed: {shared[0]}")
+    result: ResponseWeights = shared[0]
     return result
 
 
 def with_credit(args: Namespace) -> Namespace:
     """slime's arguments, checked, with the function that weighs where none was named.
 
-    That is the later one if advantages are whitened, or if the place of the first is taken.
+    The later hook is chosen if advantages are whitened or the first hook is in use.
     """
     paths = (args.custom_advantage_function_path, args.rollout_data_postprocess_path)
     if not any(path is not None and path.startswith(HERE) for path in paths):
@@ -169,8 +175,8 @@ def with_credit(args: Namespace) -> Namespace:
             args.rollout_data_postprocess_path = f"{HERE}.weigh_advantages"
         else:
             raise ValueError(
-                "rollout_data_postprocess_path is taken, and so is the place of "
-                f"custom_advantage_function_path; call {HERE}.weigh_advantages in your own function"
+                "rollout_data_postprocess_path is in use, and custom_advantage_function_path is too or "
+                f"comes before the whitening; call {HERE}.weigh_advantages in your own function"
             )
     check_start(args)
     return args
@@ -183,7 +189,7 @@ def main() -> None:
     from slime.utils import arguments
 
     parse = arguments.parse_args
-    arguments.parse_args = lambda *given, **named: with_credit(parse(*given, **named))
+    arguments.parse_args = lambda *args, **kwargs: with_credit(parse(*args, **kwargs))
     del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")
 

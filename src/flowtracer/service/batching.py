@@ -247,7 +247,7 @@ def join(parts: Sequence[Rows]) -> Rows:
         masks = [mask for part in parts for mask in part.masks()]
     chosen = None
     if any(part.row_mask is not None for part in parts):
-        chosen = [one for part in parts for one in part.row_mask or [True] * len(part)]
+        chosen = [flag for part in parts for flag in part.row_mask or [True] * len(part)]
     return Rows(
         [row for part in parts for row in part.input_ids],
         [length for part in parts for length in part.prompt_lengths],

@@ -91,12 +91,12 @@ def decode_weights(data: Mapping[str, Any], rows: Rows) -> TokenWeights:
         lengths = [len(row) for row in rows.input_ids]
         weights = _decode(data["weights"], _WEIGHT_TYPE, lengths, "weights")
         states = list(map(str, data["states"]))
-        found = TokenWeights(weights, states, rows.prompt_lengths, data["revision"], data["step"])
+        result = TokenWeights(weights, states, rows.prompt_lengths, data["revision"], data["step"])
     except (KeyError, TypeError, AttributeError):
         raise ValueError("the answer is not that of a scorer") from None
     if len(states) != len(rows):
         raise ValueError(f"the answer has {len(states)} states for {len(rows)} rows")
-    return found
+    return result
 
 
 def split(result: TokenWeights, sizes: Sequence[int]) -> list[TokenWeights]:
