@@ -7,6 +7,7 @@ pytest.importorskip("PIL", reason="needs the extra flowtracer[vision]")
 from helpers.processors import PROCESSORS, picture, small_model
 
 from flowtracer.credit import Credit, sequence_credit
+from flowtracer.models.pictures import model_inputs
 
 RESPONSES = ("the answer is red", "is blue , is 3", "the square is green . 2")
 PICTURES = ([picture(0)], [], [picture(1, 16, 16), picture(2, 16, 32)])
@@ -82,3 +83,23 @@ def test_the_processors_own_output_is_all_that_is_needed(name):
         attention_mask=made["attention_mask"], model_inputs=typed,
     )  # fmt: skip
     assert torch.equal(own.weights, full.weights)
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_a_picture_token_that_the_policy_wrote_costs_its_own_row_alone(name):
+    model, processor = small_model(name), PROCESSORS[name]()
+    made, response = sequences(processor)
+    inputs = model_inputs(model, made, made["input_ids"])
+    arguments = {
+        "credit": Credit(answer=last_word),
+        "attention_mask": made["attention_mask"],
+        "model_inputs": inputs,
+    }
+    ids = made["input_ids"].clone()
+    before = sequence_credit(model, processor.tokenizer, ids, response, **arguments)
+    ids[0, -3] = 7
+    with pytest.warns(UserWarning, match="1 responses have tokens that stand for pictures"):
+        after = sequence_credit(model, processor.tokenizer, ids, response, **arguments)
+    assert after.scored.tolist() == [False, True, True]
+    assert (after.weights[0] == 1).all()
+    torch.testing.assert_close(after.weights[1:], before.weights[1:])

@@ -21,7 +21,7 @@ from flowtracer.credit.weighting import Weighting, weigh
 from flowtracer.models import unsloth
 from flowtracer.models.decoder import device_of, find_decoder
 from flowtracer.models.layer_kinds import warn_of_unseen
-from flowtracer.models.pictures import standing_for_pictures
+from flowtracer.models.pictures import lacking_pictures
 from flowtracer.regions import AnswerRule, find_answer
 from flowtracer.regions.prompts import Question
 from flowtracer.scorers import ScoreOptions, score_tokens
@@ -272,13 +272,11 @@ def concentration(scores: Tensor, candidates: Tensor) -> Tensor:
 
 def _unpictured(model: nn.Module, batch: ScoreBatch) -> Tensor:
     """Rows with tokens that stand for pictures which are not there, (B,) bool; warned of."""
-    holds = standing_for_pictures(model, batch.input_ids) & (batch.attention_mask > 0)
-    missing = holds.any(1)
-    if batch.model_inputs is not None:
-        missing &= ~batch.model_inputs.pictured.to(missing.device)
+    real_ids = batch.input_ids.where(batch.attention_mask > 0, -1)
+    missing = lacking_pictures(model, real_ids, batch.model_inputs)
     if bool(missing.any()):
         warnings.warn(
-            f"{int(missing.sum())} responses have tokens that stand for pictures which were not given as "
+            f"{int(missing.sum())} responses have tokens that stand for pictures which are not in "
             "`model_inputs`; they get no credit",
             stacklevel=4,
         )

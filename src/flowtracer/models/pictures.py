@@ -159,6 +159,35 @@ def standing_for_pictures(model: nn.Module, input_ids: Tensor) -> Tensor:
     return inside
 
 
+def lacking_pictures(model: nn.Module, input_ids: Tensor, inputs: ModelInputs | None) -> Tensor:
+    """Rows with other numbers of picture tokens than their pictures have, (B,) bool.
+
+    A policy may write such a token itself. Where the processor does not say how many tokens a picture
+    has, rows without any picture are found.
+    """
+    if inputs is None:
+        return standing_for_pictures(model, input_ids).any(1)
+    kinds = picture_tokens(model)
+    lacking = torch.zeros(len(input_ids), dtype=torch.bool)
+    for number, (ids, row) in enumerate(zip(input_ids, inputs.rows, strict=True)):
+        for names, kind in ((IMAGES, "image"), (VIDEOS, "video")):
+            count = int((ids == kinds[kind]).sum()) if kind in kinds else 0
+            expected = _tokens_of(model, {name: row[name] for name in names if name in row})
+            lacking[number] |= count != (count if expected is None else expected)
+    return lacking.to(input_ids.device)
+
+
+def _tokens_of(model: nn.Module, pictures: Mapping[str, Tensor]) -> int | None:
+    """How many tokens stand for some pictures of a row. None: not known."""
+    if not pictures:
+        return 0
+    grids = grids_of(model, pictures)
+    if grids is not None:
+        return sum(height * width for height, width in grids)
+    of_each = getattr(unwrapped(model).config, "mm_tokens_per_image", None)  # Gemma 3
+    return None if of_each is None else of_each * len(next(iter(pictures.values())))
+
+
 def check_pictured(model: nn.Module, input_ids: Tensor | None, inputs: Mapping[str, Any]) -> None:
     """Raise AttentionCaptureError if tokens stand for pictures that are not among the model's inputs."""
     if input_ids is None or has_pictures(inputs):
