@@ -118,8 +118,9 @@ def trace(
         jsonl=jsonl,
         row=row,
     )
-    images = trace_input.opened_pictures(image or (), model=model)
-    processor = trace_input.processor_of(model, images, trust_remote_code=trust_remote_code)
+    images, processor = trace_input.open_pictures(
+        image or (), model=model, trust_remote_code=trust_remote_code
+    )
     # A bad folder, and one that is taken or in use, is told before the long work.
     names = ("trace.json",) if text.response else ("trace.json", ROW_FILE)
     folder = context.with_resource(
@@ -155,13 +156,14 @@ def trace(
             command = command_to_reuse(folder, given_options(context, REUSED), answer="last-line")
             kept = f"the response is kept in {folder / TEXT_FILE}, and is traced by: {command}"
             raise ValueError(f"{error}; {kept}") from None
-    if result.cut_off:
-        tell_cut_off(max_new_tokens)
+    tell_if_cut_off(result, max_new_tokens)
     show_trace(text.graded(result), folder, figures=figures, word_cloud=word_cloud)
 
 
-def tell_cut_off(max_new_tokens: int) -> None:
+def tell_if_cut_off(result: "Trace", max_new_tokens: int) -> None:
     """Say that the response was not complete."""
+    if not result.cut_off:
+        return
     limit = f"{max_new_tokens} tokens (--max-new-tokens)"
     typer.echo(f"flowtracer: the response was cut off at {limit}", err=True)
 

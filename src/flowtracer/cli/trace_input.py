@@ -84,18 +84,22 @@ def text_to_trace(
     return TracedText(SAMPLE_PROBLEM)
 
 
-def opened_pictures(paths: Sequence[Path], *, model: str) -> list[Any]:
-    """Pictures of PIL. Raises ValueError for files that are none, before a model is loaded."""
-    if paths and model == EMBEDDED:
+def open_pictures(
+    paths: Sequence[Path], *, model: str, trust_remote_code: bool
+) -> tuple[list[Any], Any]:
+    """Pictures of PIL and the model's processor; none of either without paths.
+
+    Raises ValueError for files that are no pictures, before a model is loaded, and ModelError for a model
+    that takes none.
+    """
+    if not paths:
+        return [], None
+    if model == EMBEDDED:
         raise ValueError("the embedded model takes no pictures; choose another model with --model")
     from flowtracer.tracing.pictures import open_picture
 
-    return [open_picture(path) for path in paths]
-
-
-def processor_of(model: str, images: Sequence[Any], *, trust_remote_code: bool) -> Any:
-    """The model's processor if there are pictures, else None. Raises ModelError, also for a model of text."""
-    return load_processor(model, trust_remote_code=trust_remote_code) if images else None
+    images = [open_picture(path) for path in paths]
+    return images, load_processor(model, trust_remote_code=trust_remote_code)
 
 
 def check_vocabulary(loaded: Loaded, traced: TracedText) -> None:
