@@ -153,11 +153,15 @@ def trace(
         except AnswerNotFound as error:
             if text.response is not None:
                 raise
-            command = command_to_reuse(folder, given_options(context, REUSED), answer="last-line")
-            kept = f"the response is kept in {folder / TEXT_FILE}, and is traced by: {command}"
-            raise ValueError(f"{error}; {kept}") from None
+            raise ValueError(f"{error}; {how_to_reuse(context, folder)}") from None
     tell_if_cut_off(result, max_new_tokens)
     show_trace(text.graded(result), folder, figures=figures, word_cloud=word_cloud)
+
+
+def how_to_reuse(context: typer.Context, folder: Path) -> str:
+    """Where a response without an answer is, and the command that traces it."""
+    command = command_to_reuse(folder, given_options(context, REUSED), answer="last-line")
+    return f"the response is kept in {folder / TEXT_FILE}, and is traced by: {command}"
 
 
 def tell_if_cut_off(result: "Trace", max_new_tokens: int) -> None:
