@@ -168,12 +168,15 @@ def lacking_pictures(model: nn.Module, input_ids: Tensor, inputs: ModelInputs | 
     if inputs is None:
         return standing_for_pictures(model, input_ids).any(1)
     kinds = picture_tokens(model)
-    lacking = torch.zeros(len(input_ids), dtype=torch.bool)
-    for number, (ids, row) in enumerate(zip(input_ids, inputs.rows, strict=True)):
-        for names, kind in ((IMAGES, "image"), (VIDEOS, "video")):
-            count = int((ids == kinds[kind]).sum()) if kind in kinds else 0
-            expected = _tokens_of(model, {name: row[name] for name in names if name in row})
-            lacking[number] |= count != (count if expected is None else expected)
+    lacking = standing_for_pictures(model, input_ids).any(1).cpu() & ~inputs.pictured
+    for names, kind in ((IMAGES, "image"), (VIDEOS, "video")):
+        of_rows = [{name: row[name] for name in names if name in row} for row in inputs.rows]
+        if kind not in kinds or not any(of_rows):
+            continue  # the model takes such tokens for text
+        counts = (input_ids == kinds[kind]).sum(1).tolist()
+        for number, (count, pictures) in enumerate(zip(counts, of_rows, strict=True)):
+            expected = _tokens_of(model, pictures)
+            lacking[number] |= expected is not None and count != expected
     return lacking.to(input_ids.device)
 
 
