@@ -85,9 +85,6 @@ def measure(model: PreTrainedModel, problem: Example) -> Figures:
             hidden[part], replaced[part]
         )
         figures[f"rank correlation of hiding, {side}"] = spearman(hidden[part], replaced[part])
-    figures["effect of hiding over effect of replacing"] = float(
-        hidden.clamp(min=0).sum() / replaced.clamp(min=0).sum().clamp(min=1e-6)
-    )
     return figures
 
 
