@@ -1,5 +1,7 @@
 """`flowtracer trace --image`, with a tiny model and its processor in a folder."""
 
+import json
+
 import pytest
 from helpers.architectures import tiny_config
 from helpers.commands import call
@@ -58,8 +60,17 @@ def test_a_model_of_text_is_refused_before_it_is_loaded(folder):
 
 
 def test_rows_with_pictures_are_not_scored_without_them(folder):
-    row = '{"prompt": "what ?", "response": "red", "images": ["one.png"]}\n'
-    (folder / "rows.jsonl").write_text(row)
+    fields = (
+        {"images": ["one.png"]},
+        {"video": "x.mp4"},
+        {"multi_modal_data": {"image": ["one.png"]}},
+    )
+    rows = [{"prompt": "what ?", "response": "red", **field} for field in fields]
+    rows += [
+        {"prompt": [{"role": "user", "content": [{"type": "input_image"}]}], "response": "red"}
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = call("score", "rows.jsonl", "--model", "./model", "--out", "scored", cwd=folder)
     assert done.returncode == 3
-    assert "has pictures, which are not read" in (folder / "scored" / "errors.jsonl").read_text()
+    errors = (folder / "scored" / "errors.jsonl").read_text()
+    assert errors.count("has pictures, which are not read") == len(rows)

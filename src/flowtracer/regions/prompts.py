@@ -77,7 +77,8 @@ def holds_pictures(conversation: Any) -> bool:
     contents = [turn.get("content") for turn in turns if isinstance(turn, Mapping)]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     kinds = [part.get("type") for part in parts if isinstance(part, Mapping)]
-    return any(kind in ("image", "image_url", "video", "video_url") for kind in kinds)
+    pictures = ("image", "image_url", "input_image", "video", "video_url")
+    return any(kind in pictures for kind in kinds)
 
 
 def render_template(

@@ -18,6 +18,8 @@ from flowtracer.regions import (
 from flowtracer.regions.prompts import holds_pictures
 
 LARGEST = torch.finfo(torch.float32).max  # advantages are multiplied in float32
+# As datasets of TRL, verl and vLLM call them.
+PICTURE_FIELDS = ("image", "images", "video", "videos", "multi_modal_data")
 LIKELY_CHARACTERS = 8  # of a token, our choice: few texts have more
 PROMPTS = 16  # kept, our choice: enough for groups in turn, little memory if they are long
 
@@ -64,11 +66,8 @@ def read_rollout(
 
     Raises ValueError with what is wrong.
     """
-    if (
-        record.get("image")
-        or record.get("images")
-        or holds_pictures(first_field(record, PROMPT_FIELDS))
-    ):
+    pictured = any(record.get(name) for name in PICTURE_FIELDS)
+    if pictured or holds_pictures(first_field(record, PROMPT_FIELDS)):
         raise ValueError(
             "has pictures, which are not read from files; score it in Python, `token_credit` takes them as "
             "`model_inputs`"
