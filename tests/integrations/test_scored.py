@@ -1,4 +1,4 @@
-"""Weights from a scorer of its own, for frameworks whose models show no attention."""
+"""Weights from a separate scorer, for frameworks whose models show no attention."""
 
 import pytest
 import torch

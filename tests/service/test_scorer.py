@@ -19,7 +19,7 @@ def scorer():
 
 @pytest.fixture
 def fresh():
-    """A scorer of its own, whose weights a test may change."""
+    """A scorer for one test, whose weights a test may change."""
     return Scorer("embedded")
 
 

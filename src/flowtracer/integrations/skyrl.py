@@ -4,7 +4,7 @@
       flow_credit.url=http://HOST:8642 ...
 
 SkyRL's trainer holds tensors, its workers the models, with Megatron or packed for flash attention. The
-weights come from a scorer of its own (`scored`).
+weights come from a separate scorer (`scored`).
 """
 
 import sys

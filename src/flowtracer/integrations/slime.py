@@ -4,7 +4,7 @@
 
 with `flow_credit: {url: http://HOST:8642, token: ...}` in that YAML file.
 
-slime trains Megatron models, whose attention cannot be read, so the weights come from a scorer of its own
+slime trains Megatron models, whose attention cannot be read, so the weights come from a separate scorer
 (`scored`). The advantages are slime's, by whichever of its estimators is chosen.
 """
 
