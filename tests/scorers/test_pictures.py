@@ -1,5 +1,7 @@
 """Every scorer reads a response with its pictures, or says that it does not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.pictures import picture_model, picture_rows
@@ -55,7 +57,7 @@ def test_scores_depend_on_the_picture(pictured, name):
     model, batch = pictured
     rows = [dict(row) for row in batch.model_inputs.rows]
     rows[0]["pixel_values"] = -rows[0]["pixel_values"]
-    other = type(batch.model_inputs)(tuple(rows), batch.model_inputs.tokens)
+    other = replace(batch.model_inputs, rows=tuple(rows))
     changed = ScoreBatch(**{**vars(batch), "model_inputs": other})
     before, after = (score_tokens(model, one, [name])[name] for one in (batch, changed))
     assert not torch.allclose(before[0], after[0], rtol=1e-3)

@@ -6,7 +6,7 @@ every row has its own, so that rows can be taken out of a batch, repeated and pu
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -34,10 +34,12 @@ class ModelInputs:
 
     rows: of each row its own tensors, by the names of the model's arguments; empty for text alone.
     tokens: tensors with an entry for each token, (..., B, T).
+    in_pictures: which tokens are parts of pictures or videos, (B, T) bool.
     """
 
     rows: tuple[Mapping[str, Tensor], ...]
-    tokens: Mapping[str, Tensor] = field(default_factory=dict)
+    tokens: Mapping[str, Tensor]
+    in_pictures: Tensor
 
     def take(self, rows: Tensor | slice, columns: slice = slice(None)) -> "ModelInputs":
         """Some rows (indices, bool or a slice) and a range of columns."""
@@ -47,22 +49,19 @@ class ModelInputs:
             name: value[..., numbers.to(value.device), :][..., columns]
             for name, value in self.tokens.items()
         }
-        return ModelInputs(own, tokens)
+        inside = self.in_pictures[numbers.to(self.in_pictures.device)][:, columns]
+        return ModelInputs(own, tokens, inside)
 
     def to(self, device: torch.device) -> "ModelInputs":
         """The same on a device."""
         rows = tuple({name: value.to(device) for name, value in row.items()} for row in self.rows)
-        return ModelInputs(rows, {name: value.to(device) for name, value in self.tokens.items()})
+        tokens = {name: value.to(device) for name, value in self.tokens.items()}
+        return ModelInputs(rows, tokens, self.in_pictures.to(device))
 
     @property
     def pictured(self) -> Tensor:
         """Which rows have pictures or videos, (B,) bool."""
         return torch.tensor([bool(row) for row in self.rows])
-
-    @property
-    def in_pictures(self) -> Tensor:
-        """Which tokens are parts of pictures or videos, (B, T) bool, by the types of the tokens."""
-        return torch.stack([self.tokens[name] > 0 for name in TYPES if name in self.tokens]).any(0)
 
     def arguments(self, device: torch.device) -> dict[str, Tensor]:
         """What the model is called with beside ids and mask; nothing if no row has a picture."""
@@ -122,7 +121,7 @@ def model_inputs(
             split_pictures(of_kind, own.tolist(), rows, each, numbers, tiles)
     if any(rows):
         tokens |= _types(model, input_ids, kinds, tokens)
-    return ModelInputs(tuple(rows), tokens)
+    return ModelInputs(tuple(rows), tokens, standing_for_pictures(model, input_ids))
 
 
 def as_model_inputs(
