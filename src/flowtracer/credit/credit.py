@@ -21,7 +21,7 @@ from flowtracer.credit.weighting import Weighting, weigh
 from flowtracer.models import unsloth
 from flowtracer.models.decoder import device_of, find_decoder
 from flowtracer.models.layer_kinds import warn_of_unseen
-from flowtracer.models.pictures import lacking_pictures
+from flowtracer.models.pictures import lacking_pictures, picture_tokens
 from flowtracer.regions import AnswerRule, find_answer
 from flowtracer.regions.prompts import Question
 from flowtracer.scorers import ScoreOptions, score_tokens
@@ -206,7 +206,8 @@ def token_scores(
     attention_only = all(scorer.needs == {"attention"} for scorer in scorers)
     on_gpu = attention_only and maskless(model)
     pictures = batch.model_inputs is not None
-    rows = rows & ~_unpictured(model, batch)
+    if picture_tokens(model):
+        rows = rows & ~_unpictured(model, batch)
     parts = chunks(
         batch,
         rows.nonzero()[:, 0],

@@ -15,9 +15,8 @@ def grids_of(model: nn.Module, values: Mapping[str, Any]) -> list[tuple[int, int
         if values.get(name) is not None:
             side = int(getattr(vision, "spatial_merge_size", 1))
             return [(t * (h // side), w // side) for t, h, w in values[name].tolist()]
-    if (
-        values.get("image_position_ids") is not None
-    ):  # Gemma 4: (x, y) of each patch, -1 where there is none
+    # Of Gemma 4: (x, y) of each patch, -1 where there is none.
+    if values.get("image_position_ids") is not None:
         side = int(getattr(vision, "pooling_kernel_size", 1))
         sizes = (values["image_position_ids"].amax(1) + 1) // side
         return [(rows, columns) for columns, rows in sizes.tolist()]
@@ -38,8 +37,7 @@ def split_pictures(
     grid = next((value for name, value in values.items() if name.endswith("_grid_thw")), None)
     by_row = grid is None and pixels.ndim > 4 and len(pixels) == len(rows)
     if by_row:  # of every row as many pictures as the row with the most, filled up with empty ones
-        pictures = [int(count > 0) for count in tokens]
-        for row, count in enumerate(pictures):
+        for row, count in enumerate(tokens):
             if count:
                 rows[row] |= {name: value[row : row + 1] for name, value in values.items()}
         return
@@ -75,22 +73,21 @@ def _pictures_of_rows(
 ) -> list[int]:
     """How many pictures each row has, by the number of tokens that stand for them."""
     if each is None:  # all have the same
-        size = sum(tokens) / max(1, pictures)
-        counts = [count / size if size else 0.0 for count in tokens]
-        fits = all(count == int(count) for count in counts)
-        wanted = [int(count) for count in counts]
+        total = max(1, sum(tokens))
+        counts = [count * pictures // total for count in tokens]
+        fits = all(count * pictures % total == 0 for count in tokens)
     else:
-        left, wanted, fits = list(each), [], True
+        left, counts, fits = list(each), [], True
         for count in tokens:
             number = 0
             while count > 0 and left:
                 count -= left.pop(0)
                 number += 1
             fits &= count == 0
-            wanted.append(number)
+            counts.append(number)
     if not fits:
         raise ValueError(
             f"the rows hold {list(tokens)} tokens that stand for pictures, which are not those of "
             f"{pictures} pictures; pass ids and pictures of the same call of the processor"
         )
-    return wanted
+    return counts

@@ -192,7 +192,7 @@ def _tokens_of(model: nn.Module, pictures: Mapping[str, Tensor]) -> int | None:
 
 def check_pictured(model: nn.Module, input_ids: Tensor | None, inputs: Mapping[str, Any]) -> None:
     """Raise AttentionCaptureError if tokens stand for pictures that are not among the model's inputs."""
-    if input_ids is None or has_pictures(inputs):
+    if input_ids is None or has_pictures(inputs) or not picture_tokens(model):
         return
     count = int(standing_for_pictures(model, input_ids).sum())
     if count:
