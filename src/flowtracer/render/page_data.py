@@ -1,5 +1,6 @@
 """The data of the page: a trace in units (pieces of text) instead of tokens."""
 
+from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -79,17 +80,12 @@ def page_data(trace: "Trace") -> dict[str, Any]:
 def _pictures(trace: "Trace", unit_of: list[int]) -> list[dict[str, Any]]:
     """Units, grid, size, thumbnail and ratio of the flow of each picture."""
     return [
-        {
+        asdict(picture)
+        | {
             "first": unit_of[picture.first],
             "last": unit_of[picture.last],
-            "rows": picture.rows,
-            "columns": picture.columns,
-            "width": picture.width,
-            "height": picture.height,
-            "thumbnail": picture.thumbnail,
             "flow": _short(ratio),
             "tokens": picture.last - picture.first + 1,
-            "dropped": picture.dropped,
         }
         for picture, ratio in zip(trace.pictures, picture_ratios(trace), strict=True)
     ]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from flowtracer.flow.solve import AttentionRows
 from flowtracer.models.picture_rows import grids_of
-from flowtracer.models.pictures import picture_tokens, standing_for_pictures
+from flowtracer.models.pictures import picture_tokens
 from flowtracer.regions import Prompt, TokenizedText, decode_with_offsets
 from flowtracer.regions.prompts import Message, as_messages, render_template
 from flowtracer.tracing.picture import Picture
@@ -120,9 +120,7 @@ def find_pictures(
     model: nn.Module, asked: Asked, attention: Tensor | AttentionRows
 ) -> tuple[Picture, ...]:
     """The pictures of a traced prompt. attention: (1, T, T), of which nothing is read if it is in tiles."""
-    ids = torch.tensor(asked.text.ids)
-    token = picture_tokens(model).get("image")
-    inside = ids == token if token is not None else standing_for_pictures(model, ids)
+    inside = torch.tensor(asked.text.ids) == picture_tokens(model)["image"]
     grids = grids_of(model, asked.processed) or []
     runs = _runs(inside, [rows * columns for rows, columns in grids])
     if len(runs) > len(asked.images):
