@@ -92,7 +92,7 @@ def test_a_patch_is_selected_and_linked_as_any_token(pictured, browser, tmp_path
     browser.execute_script(f"document.querySelector('[data-i=\"{patch}\"]').click()")
     assert selected(browser) == patch
     panel = browser.find_element("class name", "tv-detail").text
-    assert "patch 1:3,2" in panel and "share of flow" in panel
+    assert "patch 1:3,2" in panel and "ratio of flow" in panel
     assert browser.execute_script("return document.querySelectorAll('.tv-links path').length") > 0
     strongest = browser.execute_script(
         "return [...document.querySelectorAll('.patch')].some((one) => one.style.background !== '')"

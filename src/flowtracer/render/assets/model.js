@@ -16,7 +16,7 @@ flowtracer.model = (data) => {
 
   const inPicture = new Set((data.pictures ?? []).flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, n) => first + n)));
   const total = group.reduce((sum, name, i) => sum + (name === "answer" ? 0 : data.scorers.flow.score[i]), 0) || 1;
-  const share = (i) => data.scorers.flow.score[i] / total; // of the flow, the answer left out
+  const ratio = (i) => data.scorers.flow.score[i] / total; // of the flow, the answer left out
 
   const edges = []; // strongest first
   const incoming = Array.from({ length: count }, () => []);
@@ -72,5 +72,5 @@ flowtracer.model = (data) => {
   };
   // The strongest edges out of a piece, apart from those into the answer.
   const onward = (i) => outgoing[i].filter((edge) => group[edge.target] !== "answer");
-  return { data, inPicture, share, count, group, members, roleNames, shown, label, position, edges, incoming, outgoing, onward, scorers, measured };
+  return { data, inPicture, ratio, count, group, members, roleNames, shown, label, position, edges, incoming, outgoing, onward, scorers, measured };
 };

@@ -9,7 +9,7 @@ flowtracer.goButton = (view, i) => {
 
 flowtracer.detail = (view) => {
   const { make, number, percent } = flowtracer.dom;
-  const { data, inPicture, share, group, roleNames, label, position, incoming, outgoing, onward } = view.model;
+  const { data, inPicture, ratio, group, roleNames, label, position, incoming, outgoing, onward } = view.model;
   const box = view.find(".tv-detail");
   const table = (edges, other, className) => {
     const node = make("table");
@@ -30,7 +30,7 @@ flowtracer.detail = (view) => {
     if (measure.name !== "flow") rows.push([measure.name, number(measure.score[i])]);
     rows.push(["rank", measure.rankText(i)], ["potential", number(data.potential[i])]);
     const marks = [measure.chosen(view.end).has(i) && `${view.end} 40%`, data.hubs.includes(i) && "hub"].filter(Boolean);
-    if (inPicture.has(i)) rows.push(["share of flow", percent(share(i))]);
+    if (inPicture.has(i)) rows.push(["ratio of flow", percent(ratio(i))]);
     if (marks.length) rows.push(["marks", marks.join(", ")]);
     for (const [name, value] of rows) list.append(make("dt", "", name), make("dd", "", value));
     return list;

@@ -5,10 +5,10 @@ flowtracer.picture = (view, picture, number) => {
   const { data } = view.model;
   const name = data.pictures.length === 1 ? "Picture" : `Picture ${number + 1}`;
   const all = data.regions.reduce((sum, region) => sum + region.tokens, 0) || 1;
-  const share = `${percent(picture.flow)} of the flow on ${percent(picture.tokens / all)} of the tokens`;
+  const ratios = `${percent(picture.flow)} of the flow on ${percent(picture.tokens / all)} of the tokens`;
   const box = make("div", "tv-picture"), map = make("div", "tv-map");
   box.setAttribute("role", "group");
-  box.setAttribute("aria-label", `${name}: ${share}`);
+  box.setAttribute("aria-label", `${name}: ${ratios}`);
   map.style.gridTemplateColumns = `repeat(${picture.columns}, minmax(0, 1fr))`;
   map.style.gridTemplateRows = `repeat(${picture.rows}, minmax(0, 1fr))`;
   const known = picture.width > 0 && picture.height > 0 && picture.rows > 1;
@@ -23,7 +23,7 @@ flowtracer.picture = (view, picture, number) => {
     return node;
   };
   const note = make("p");
-  note.append(make("b", "", name), `, ${picture.rows} by ${picture.columns} patches: ${share}.`);
+  note.append(make("b", "", name), `, ${picture.rows} by ${picture.columns} patches: ${ratios}.`);
   if (picture.dropped) note.append(` ${percent(picture.dropped)} of its tokens' attention goes to later ones of the picture and is not part of the flow.`);
   box.append(map);
   if (picture.thumbnail) {

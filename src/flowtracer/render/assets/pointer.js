@@ -2,7 +2,7 @@
 // Mouse and touch over the text: hover tells, a click selects or marks, a drag reports a span.
 flowtracer.pointer = (view) => {
   const { make, number, percent } = flowtracer.dom;
-  const { data, inPicture, share, roleNames, label, position } = view.model;
+  const { data, inPicture, ratio, roleNames, label, position } = view.model;
   const { box } = view.text;
   const tip = make("div", "tv-tip");
   tip.setAttribute("role", "tooltip");
@@ -19,7 +19,7 @@ flowtracer.pointer = (view) => {
     tip.hidden = i < 0;
     if (i < 0) return;
     const measure = view.measure, name = measure.name === "flow" ? "throughput" : measure.name;
-    const part = inPicture.has(i) ? `\n${percent(share(i))} of the flow` : "";
+    const part = inPicture.has(i) ? `\n${percent(ratio(i))} of the flow` : "";
     tip.textContent = `${label(i)}   ${roleNames[data.roles[i]]}\nposition ${position(i)}   id ${data.ids[i].join(" ")}\n${name} ${number(measure.score[i])}   rank ${measure.rankText(i)}${part}`;
     tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8))}px`;
     tip.style.top = `${Math.min(event.clientY + 18, innerHeight - tip.offsetHeight - 8)}px`;
