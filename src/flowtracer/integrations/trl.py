@@ -10,6 +10,7 @@ import time
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ from flowtracer.credit import (
     token_credit,
 )
 from flowtracer.credit.riding import RiddenCredit, fits
-from flowtracer.credit.summary import credit_metrics, credit_sums, warn_without_answers
+from flowtracer.credit.summary import credit_sums
+from flowtracer.integrations.accelerated import log_credit, max_over_processes, policy_of
 from flowtracer.integrations.trl_calibrated import Calibration
 from flowtracer.integrations.trl_gradients import WEIGHTS, gradients_weighed
 from flowtracer.integrations.trl_loss import WeightsIn, check_methods, check_settings
@@ -40,7 +42,6 @@ from flowtracer.integrations.trl_riding import (
 )
 from flowtracer.integrations.trl_rollouts import COUNT, EVERY, RolloutLog
 from flowtracer.models import unsloth
-from flowtracer.models.decoder import is_sharded
 from flowtracer.scorers.batch import ScoreBatch
 
 RELIED_ON = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
@@ -131,9 +132,9 @@ class FlowCreditMixin:
     def _compute_loss(self: Any, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
         batch = pop_batch(inputs)
         if batch is not None:
-            batch = replace(batch, model_inputs=pictures_of(self._policy, inputs))
+            batch = replace(batch, model_inputs=pictures_of(policy_of(self), inputs))
             ridden = RiddenCredit(
-                self._policy,
+                policy_of(self),
                 batch,
                 self.credit,
                 row_mask=informative_rows(inputs["advantages"]),
@@ -164,22 +165,19 @@ class FlowCreditMixin:
             self._end_ride(ride)
         return outputs
 
-    @property
-    def _policy(self: Any) -> nn.Module:
-        model: nn.Module = self.model
-        return model if is_sharded(model) else self.accelerator.unwrap_model(model)
-
     def _can_ride(self: Any, batch: ScoreBatch) -> bool:
         """Whether the loss's forward passes on this batch can be ridden on, in all processes."""
         if self.credit_forward == "own":
             return False
         if self._rides is None:
-            self._stop_riding(why_not_ride(self, self._policy, self.credit))
+            self._stop_riding(why_not_ride(self, policy_of(self), self.credit))
         if not self._rides:
             return False
         rows, length = batch.input_ids.shape
         rows = -(-rows // self.args.steps_per_generation)
-        return not self._all_reduce_max(int(not fits(self._policy, self.credit, rows, length)))
+        return not max_over_processes(
+            self.accelerator, int(not fits(policy_of(self), self.credit, rows, length))
+        )
 
     def _stop_riding(self: Any, reason: str | None) -> None:
         self._rides = reason is None
@@ -192,7 +190,7 @@ class FlowCreditMixin:
     def _end_ride(self: Any, ride: Ride) -> None:
         """Weigh the advantages of a loss whose rows have all gone through the policy."""
         ridden, start = ride.ridden, time.perf_counter()
-        if self._all_reduce_max(int(not ridden.complete)):
+        if max_over_processes(self.accelerator, int(not ridden.complete)):
             self._stop_riding("its forward pass did not show the attention of every row")
             result = self._own_credit(ridden.batch, ride.inputs["advantages"])
         else:
@@ -203,11 +201,11 @@ class FlowCreditMixin:
         """Credit by a pass of its own."""
         with self.accelerator.autocast():
             return token_credit(
-                self._policy,
+                policy_of(self),
                 batch,
                 self.credit,
                 row_mask=informative_rows(advantages),
-                all_reduce_max=self._all_reduce_max,
+                all_reduce_max=partial(max_over_processes, self.accelerator),
             )
 
     def _give_credit(
@@ -230,7 +228,9 @@ class FlowCreditMixin:
             inputs |= {"advantages": advantages, WEIGHTS: apply_credit(ones, weights, mask)}
         self._rows_without_credit -= len(advantages)
         if self._rows_without_credit <= 0:
-            self._log_credit()
+            log_credit(
+                self, self._credit_sums, self._credit_seconds, option="credit=Credit(answer=...)"
+            )
 
     def _credit_batch(
         self: Any, inputs: list[dict[str, Any]], output: dict[str, Any]
@@ -256,25 +256,8 @@ class FlowCreditMixin:
             steps=self.credit.steps,
             conversations=conversations,
             delimiters=self._delimiters,
-            model_inputs=pictures_of(self._policy, output),
+            model_inputs=pictures_of(policy_of(self), output),
         )
-
-    def _all_reduce_max(self: Any, forwards: int) -> int:
-        if self.accelerator.num_processes == 1:
-            return forwards
-        count = torch.tensor([forwards], device=self.accelerator.device)
-        return int(self.accelerator.gather(count).max())
-
-    def _log_credit(self: Any) -> None:
-        """Means over all processes' responses; sums are gathered, so unequal parts weigh right."""
-        sums = self.accelerator.gather(self._credit_sums[None]).sum(0)
-        metrics = credit_metrics(sums) | {"seconds": self._credit_seconds}
-        for name, value in metrics.items():
-            self._metrics["train"][f"credit/{name}"].append(value)
-        if not self._warned and self.accelerator.is_main_process:
-            self._warned = warn_without_answers(
-                metrics["no_answer"], self.credit.answer, option="credit=Credit(answer=...)"
-            )
 
 
 class FlowGRPOTrainer(FlowCreditMixin, GRPOTrainer):

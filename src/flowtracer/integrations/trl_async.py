@@ -7,6 +7,7 @@ beside it while samples wait in the queue. What is relied on is listed in `RELIE
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 from trl.experimental.async_grpo import AsyncGRPOTrainer
 
 from flowtracer.credit import Credit, sequence_credit, structural_vocabulary
+from flowtracer.integrations.accelerated import max_over_processes, policy_of
 from flowtracer.integrations.scored import Weighs
 from flowtracer.integrations.trl_queue import ScoredQueue, weights_of
-from flowtracer.models.decoder import is_sharded
 from flowtracer.models.padding import pad_rows
 
 WEIGHTS = "credit_weights"  # (rows, tokens), in the order of the loss's tokens
@@ -114,28 +115,21 @@ class FlowAsyncCreditMixin:
         own = kinds == TRAINED
         informative = torch.zeros(own.shape, device=own.device)
         informative[own] = advantages.abs()
-        policy = self.model if is_sharded(self.model) else self.accelerator.unwrap_model(self.model)
         with self.accelerator.autocast():
             found = sequence_credit(
-                policy,
+                policy_of(self),
                 self.processing_class,
                 ids,
                 own,
                 credit=self.credit,
                 attention_mask=(kinds != PADDING).long(),
                 row_mask=informative.any(1),
-                all_reduce_max=self._all_reduce_max,
+                all_reduce_max=partial(max_over_processes, self.accelerator),
                 delimiters=self._delimiters,
             )
         failed = informative.any(1) & ~(found.answered & found.scored)
         self._log_rate("not_scored", failed.sum(), informative.any(1).sum())
         return found.weights[own]
-
-    def _all_reduce_max(self: Any, forwards: int) -> int:
-        if self.accelerator.num_processes == 1:
-            return forwards
-        count = torch.tensor([forwards], device=self.accelerator.device)
-        return int(self.accelerator.gather(count).max())
 
     def _log_weights(self: Any, weights: Tensor) -> None:
         ones = torch.tensor(weights.numel(), device=weights.device)

@@ -6,18 +6,19 @@ after it. The weights come from a pass of their own of that model.
 """
 
 import time
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from swift.rlhf_trainers import GRPOTrainer
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowtracer.credit import Credit, apply_credit, structural_vocabulary, token_credit
 from flowtracer.credit.sequences import batch_of_sequences
-from flowtracer.credit.summary import credit_metrics, credit_sums, warn_without_answers
+from flowtracer.credit.summary import credit_sums
+from flowtracer.integrations.accelerated import log_credit, max_over_processes, policy_of
 from flowtracer.integrations.swift.rows import last_columns, rows_of
 from flowtracer.integrations.swift.settings import check_settings
-from flowtracer.models.decoder import is_sharded
 
 
 class FlowCreditMixin:
@@ -44,12 +45,12 @@ class FlowCreditMixin:
         if self.credit.needs_structure and self._delimiters is None:
             self._delimiters = structural_vocabulary(self.template.tokenizer)
         sums = torch.stack([self._give_credit(**batch) for batch in batches]).sum(0)
-        self._log_credit(sums, time.perf_counter() - start)
+        log_credit(self, sums, time.perf_counter() - start, option="the option answer")
 
     def _give_credit(
         self: Any, model_inputs: dict[str, Any], grpo_batch: Any, **others: Any
     ) -> Tensor:
-        """Weigh the advantages of a micro-batch; the sums (8,) of `flowtracer.credit.summary`."""
+        """Weigh the advantages of a micro-batch; the sums (10,) of `flowtracer.credit.summary`."""
         advantages, mask = grpo_batch.advantages, grpo_batch.completion_mask
         rows = rows_of(model_inputs, mask, padding_free=self.template.padding_free)
         informative = (advantages * mask).abs().sum(1) > 0
@@ -63,36 +64,15 @@ class FlowCreditMixin:
         )
         with self.accelerator.autocast():
             result = token_credit(
-                self._policy,
+                policy_of(self),
                 batch,
                 self.credit,
                 row_mask=informative,
-                all_reduce_max=self._all_reduce_max,
+                all_reduce_max=partial(max_over_processes, self.accelerator),
             )
         weights = last_columns(result.weights, mask.shape[1], fill=1.0)
         grpo_batch.advantages = apply_credit(advantages, weights, mask)
         return credit_sums(batch, result, informative).sum(0)
-
-    @property
-    def _policy(self: Any) -> nn.Module:
-        model: nn.Module = self.model
-        return model if is_sharded(model) else self.accelerator.unwrap_model(model)
-
-    def _all_reduce_max(self: Any, forwards: int) -> int:
-        if self.accelerator.num_processes == 1:
-            return forwards
-        count = torch.tensor([forwards], device=self.accelerator.device)
-        return int(self.accelerator.gather(count).max())
-
-    def _log_credit(self: Any, sums: Tensor, seconds: float) -> None:
-        """Means over all processes' responses."""
-        metrics = credit_metrics(self.accelerator.gather(sums[None]).sum(0)) | {"seconds": seconds}
-        for name, value in metrics.items():
-            self._metrics["train"][f"credit/{name}"].append(value)
-        if not self._warned and self.accelerator.is_main_process:
-            self._warned = warn_without_answers(
-                metrics["no_answer"], self.credit.answer, option="the option answer"
-            )
 
 
 class FlowGRPOTrainer(FlowCreditMixin, GRPOTrainer):

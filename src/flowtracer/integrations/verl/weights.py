@@ -35,7 +35,7 @@ def response_weights(
     all_reduce_max: Callable[[int], int] = lambda forwards: forwards,
     delimiters: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Weights of the response tokens, jagged like `data["responses"]`, and sums per response (B, 8).
+    """Weights of the response tokens, jagged like `data["responses"]`, and sums per response (B, 10).
 
     Tool output (`response_mask` 0) and everything that cannot be scored has weight 1. The sums are
     those of `flowtracer.credit.summary`.
@@ -65,7 +65,7 @@ def response_weights(
 def of_responses(
     data: dict[str, Tensor], batch: ScoreBatch, result: TokenCredit, row_mask: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Weights of the response tokens, jagged, and sums per response (B, 8), of a padded batch's credit."""
+    """Weights of the response tokens, jagged, and sums per response (B, 10), of a padded batch's credit."""
     lengths = [len(row) for row in data["responses"].unbind()]
     start = batch.input_ids.shape[1] - max(lengths)
     return jagged(result.weights[:, start:], lengths), credit_sums(batch, result, row_mask)

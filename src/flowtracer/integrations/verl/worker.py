@@ -51,7 +51,7 @@ class FlowActorWorker(ActorRolloutRefWorker):
 
     @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
     def compute_flow_weights(self, data: TensorDict) -> TensorDict:
-        """Fields `flow_weights` (jagged, response tokens) and `flow_sums` (B, 8) of these rows.
+        """Fields `flow_weights` (jagged, response tokens) and `flow_sums` (B, 10) of these rows.
 
         data: the tensors of `weights.FIELDS` and the settings under `flow_credit`.
         """
