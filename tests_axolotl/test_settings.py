@@ -9,7 +9,7 @@ from axolotl.cli.config import load_cfg
 from conftest import HERE
 
 from flowtracer.credit import Credit, ScoreOptions, Selection, Weighting
-from flowtracer.integrations.axolotl import TRAINER, read_credit
+from flowtracer.integrations.axolotl import TRAINER, check_settings
 
 
 def test_the_plug_in_chooses_the_trainer(config):
@@ -26,8 +26,9 @@ def test_the_key_has_the_options_of_credit(config):
         "ratio": 0.6,
         "weighting": "sigmoid",
     }
-    cfg = load_cfg(config(flow_credit=options))
-    assert read_credit(cfg.flow_credit) == Credit(
+    credit, forward = check_settings(load_cfg(config(flow_credit=options)))
+    assert forward == "auto"
+    assert credit == Credit(
         answer="gsm8k",
         options=ScoreOptions(layers="1-3"),
         selection=Selection(by="mass", ratio=0.6),

@@ -3,6 +3,7 @@
 Importing this loads nothing heavy, so that the command line can print its help at once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,19 @@ class CreditArguments:
         )
 
 
+def read_credit(options: Mapping[str, Any], *, key: str, page: str) -> "Credit":
+    """The credit of options by name, as a framework's settings have them.
+
+    key: where they are, page: which page of the documentation lists them, both for the error.
+
+    Raises ValueError, in one sentence, for an unknown name or a wrong value.
+    """
+    try:
+        return CreditArguments(**options).credit()
+    except TypeError as error:  # an unknown name
+        raise ValueError(f"{key}: {error}; {page} has the names") from error
+
+
 def _check_types(arguments: CreditArguments) -> None:
     """Raise ValueError for a value of another type, such as the text "no" for a flag, which is true."""
     kinds: dict[type, tuple[set[type], str]] = {
@@ -80,7 +94,6 @@ def _check_types(arguments: CreditArguments) -> None:
     for option_field in fields(CreditArguments):
         value = getattr(arguments, option_field.name)
         types, words = kinds[type(option_field.default)]
-        if (
-            option_field.name != "answer" and type(value) not in types
-        ):  # an answer may be a function
+        # An answer may be a function.
+        if option_field.name != "answer" and type(value) not in types:
             raise ValueError(f"{option_field.name} is {value!r}; it must be {words}")

@@ -9,15 +9,16 @@ configuration, and puts the trainer into `trainer_cls`.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from axolotl.core.trainers.grpo.trainer import AxolotlGRPOTrainer
 from axolotl.integrations.base import BasePlugin, PluginManager
 from pydantic import BaseModel, model_validator
 
 from flowtracer.credit import Credit
-from flowtracer.credit.arguments import CreditArguments
+from flowtracer.credit.arguments import read_credit
 from flowtracer.integrations.trl import FlowCreditMixin
+from flowtracer.integrations.trl_riding import CreditForward
 
 KEY = "flow_credit"
 FORWARD = "credit_forward"
@@ -63,32 +64,25 @@ class FlowGRPOTrainer(FlowCreditMixin, AxolotlGRPOTrainer):
                 f"trainer_cls is {TRAINER}, but the key {KEY} is dropped without its plug-in; add "
                 f"{PLUGIN} to plugins"
             )
-        check_settings(config)
-        options = dict(config.get(KEY) or {})
-        forward = options.pop(FORWARD, "auto")
-        super().__init__(*args, credit=read_credit(options), credit_forward=forward, **kwargs)
+        credit, forward = check_settings(config)
+        super().__init__(*args, credit=credit, credit_forward=forward, **kwargs)
 
 
-def read_credit(options: Mapping[str, Any]) -> Credit:
-    """The credit of these options. Raises ValueError in one sentence."""
-    try:
-        return CreditArguments(**options).credit()
-    except TypeError as error:  # an unknown name, or a value of another type
-        raise ValueError(f"{KEY}: {error}; docs/axolotl.md has the names") from error
+def check_settings(config: Mapping[str, Any]) -> tuple[Credit, CreditForward]:
+    """The credit that a configuration requests, and where its attention is read.
 
-
-def check_settings(config: Mapping[str, Any]) -> None:
-    """Raise ValueError for a configuration under which credit is not given."""
+    Raises ValueError for a configuration under which credit is not given.
+    """
     options = config.get(KEY) or {}
     if not isinstance(options, Mapping):
         raise ValueError(
             f"{KEY} is {options!r}; write options such as {{answer: gsm8k, ratio: 0.4}}"
         )
     options = dict(options)
-    forward = options.pop(FORWARD, "auto")
-    if forward not in ("auto", "own", "ride"):
+    forward: CreditForward = options.pop(FORWARD, "auto")
+    if forward not in get_args(CreditForward):
         raise ValueError(f"{KEY}.{FORWARD} is {forward!r}; use auto, own or ride")
-    read_credit(options)
+    credit = read_credit(options, key=KEY, page="docs/axolotl.md")
     if config.get("rl") != "grpo":
         raise ValueError(f"rl is {config.get('rl')!r}: flow credit is given by rl: grpo only")
     trl = config.get("trl") or {}
@@ -109,3 +103,4 @@ def check_settings(config: Mapping[str, Any]) -> None:
                 f"trl.{name} chooses Axolotl's asynchronous trainer, in which credit is not given; set it "
                 "to false"
             )
+    return credit, forward

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flowtracer.credit import Credit, apply_credit
-from flowtracer.credit.arguments import CreditArguments
+from flowtracer.credit.arguments import read_credit
 from flowtracer.service.client import ScorerClient
 from flowtracer.service.rows import FAILED, SCORED, SKIPPED, TokenWeights
 from flowtracer.service.scorer import Scorer
@@ -78,10 +78,7 @@ def read_settings(options: Mapping[str, Any] | None) -> ScorerSettings:
         ScorerClient(settings.url, token=settings.token)  # refuses what cannot be sent
         return settings
     scorer = {name: named.pop(name) for name in ("model", "checkpoints", "every") if name in named}
-    try:
-        credit = CreditArguments(**named).credit()
-    except TypeError as error:  # an unknown name
-        raise ValueError(f"{KEY}: {error}; docs/slime.md has the names") from error
+    credit = read_credit(named, key=KEY, page="docs/slime.md")
     credit.check_token_ids()
     for name in ("model", "checkpoints"):
         if not isinstance(scorer.get(name, ""), str):

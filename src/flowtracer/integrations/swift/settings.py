@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from flowtracer.credit import Credit
-from flowtracer.credit.arguments import CreditArguments
+from flowtracer.credit import Credit, arguments
 
 VARIABLE = "FLOW_CREDIT"
 PLUGIN = Path(__file__).parent / "plugin" / "flow_credit.py"
@@ -34,10 +33,7 @@ def options_in(text: str) -> dict[str, Any]:
 
 def read_credit(options: dict[str, Any]) -> Credit:
     """The credit of these options. Raises ValueError in one sentence."""
-    try:
-        credit = CreditArguments(**options).credit()
-    except TypeError as error:  # an unknown name, or a value of another type
-        raise ValueError(f"options of credit: {error}; docs/swift.md has the names") from error
+    credit = arguments.read_credit(options, key="options of credit", page="docs/swift.md")
     credit.check_token_ids()
     return credit
 

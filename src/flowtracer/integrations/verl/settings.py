@@ -13,8 +13,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from flowtracer.attention import select_layers
-from flowtracer.credit import Credit
-from flowtracer.credit.arguments import CreditArguments
+from flowtracer.credit import Credit, arguments
 from flowtracer.models.decoder import check_text_only
 from flowtracer.models.layer_kinds import check_readable
 from flowtracer.scorers.scorer import Need
@@ -41,12 +40,7 @@ WHOLE_MODEL: frozenset[Need] = frozenset({"entropy", "alignment", "gradient"})
 def read_credit(options: Mapping[str, Any] | None) -> Credit:
     """The credit of the key `flow_credit`. Raises ValueError in one sentence."""
     given = {name: value for name, value in (options or {}).items() if name != FORWARD}
-    try:
-        credit = CreditArguments(**given).credit()
-    except TypeError as error:  # an unknown name, or a value of another type
-        raise ValueError(
-            f"{KEY} in the configuration: {error}; docs/verl.md has the names"
-        ) from error
+    credit = arguments.read_credit(given, key=f"{KEY} in the configuration", page="docs/verl.md")
     credit.check_token_ids()
     if find_scorer(credit.scorer).needs & WHOLE_MODEL:
         raise ValueError(
