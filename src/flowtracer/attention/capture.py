@@ -72,17 +72,18 @@ class LayerCall:
 
     @property
     def says_window(self) -> bool:
-        """Whether what a query sees is known without a mask: everything before it, or a window."""
-        if self.by_mask:
+        """Whether what a query sees is known without the mask: everything before it, or a window.
+
+        Padding is no matter: who asks knows it. A mask of each head is the layer's own (Doge).
+        """
+        if self.by_mask or (self.mask is not None and self.mask.shape[1] > 1):
             return False
         config = getattr(self.module, "config", None)
         kinds = layer_types(config)
         windowed = getattr(config, "sliding_window", None) is not None
         kind = kinds[self.layer] if kinds else ("sliding" if windowed else "attention")
         named = self.arguments.get("sliding_window") is not None
-        return (
-            self.mask is None and kind in PLAIN | {"sliding"} and ("sliding" not in kind or named)
-        )
+        return kind in PLAIN | {"sliding"} and ("sliding" not in kind or named)
 
     def part(self, columns: slice) -> "LayerCall":
         """The same for some of the tokens only, which see nothing of the others."""
@@ -100,6 +101,7 @@ class LayerCall:
             scaling=self.scaling,
             softcap=self.softcap,
             sinks=self.sinks,
+            looks_ahead=self.by_mask,
             **options,
         )
 
