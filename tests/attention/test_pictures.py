@@ -137,7 +137,9 @@ def test_a_picture_may_reach_over_the_blocks_that_attention_is_read_in():
     def keep(start, weights):
         read[start : start + weights.shape[2], : weights.shape[3]] = weights.mean((0, 1))
 
-    output = attend(query, key, value, scaling=0.3, mask=mask[None, None], read=keep)
+    output = attend(
+        query, key, value, scaling=0.3, mask=mask[None, None], looks_ahead=True, read=keep
+    )
     logits = (0.3 * query @ key.mT).masked_fill(~mask, -torch.inf)
     torch.testing.assert_close(read, logits.softmax(-1).mean((0, 1)), atol=1e-6, rtol=0)
     expected = (logits.softmax(-1) @ value).transpose(1, 2)

@@ -29,6 +29,7 @@ def attend(
     softcap: float | None = None,
     sinks: Tensor | None = None,
     window: int | None = None,
+    looks_ahead: bool = False,
     logsumexp: Tensor | None = None,
     read: ReadBlock | None = None,
 ) -> Tensor | None:
@@ -43,6 +44,7 @@ def attend(
     The queries are those of the last T of K tokens; keys before them come from a cache. mask: None
     for plain causal attention, else (B or 1, 1 or Hq, T, K), bool (True = visible) or additive, which
     alone says what is seen. window: without a mask, how many tokens a query sees, itself included.
+    looks_ahead: whether the mask may show a query keys after it; else those of later strips are skipped.
     `read(start, P)` gets P of queries start..start + rows, (B, Hq, rows, keys) with the keys after
     `keys` unseen; its memory is reused for the next block. logsumexp: (B, Hq, T) float32, filled
     with the logarithm of each softmax's denominator. Without `value` the result is None; else the output
@@ -55,9 +57,7 @@ def attend(
     cached = key_count - length  # keys in front of the first query
     dtype = torch.float32 if emulates(query.device, query.dtype) else query.dtype
     scaled = (query * scaling).to(dtype).reshape(pairs, grouped, length, width)
-    output = None
-    if value is not None:
-        output = query.new_empty(batch, length, heads, value.shape[-1])
+    output = None if value is None else query.new_empty(batch, length, heads, value.shape[-1])
 
     block = _block_size(query, key_count)
     strip = max(block, -(-length // (STRIPS * block)) * block)
@@ -67,7 +67,8 @@ def attend(
     position = torch.arange(key_count, device=query.device)
     for first in range(0, length, strip):
         last = min(first + strip, length)
-        seen = _last_seen(mask, slice(first, last), cached + last, key_count)
+        mask_ahead = mask if looks_ahead else None
+        seen = _last_seen(mask_ahead, slice(first, last), cached + last, key_count)
         keys = key[:, :, :seen].to(dtype).reshape(pairs, seen, width).transpose(1, 2)
         values = None
         if value is not None:

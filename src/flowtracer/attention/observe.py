@@ -122,8 +122,15 @@ def _attention(
     observation.seen.add(layer)
     matrix = isinstance(attention_mask, Tensor) and attention_mask.ndim == 4
     mask = attention_mask if matrix else None
-    call = layer_call(module, (query, key, value), mask, arguments, chosen=True, last=False)
-    call = replace(call, by_mask=matrix and observation.looks_ahead)
+    call = layer_call(
+        module,
+        (query, key, value),
+        mask,
+        arguments,
+        chosen=True,
+        last=False,
+        by_mask=matrix and observation.looks_ahead,
+    )
     plain = original == "sdpa" and attention_mask is None and not arguments.get("dropout")
     logsumexp = None
     if plain and call.window is None and gives_logsumexp(call):
