@@ -20,8 +20,8 @@ from flowtracer.models.decoder import (
     device_of,
     find_decoder,
     is_sharded,
-    kinds_of_layers,
 )
+from flowtracer.models.layer_kinds import has_plain_attention, text_config
 
 LEAST_REAL = (
     0.8  # of the tokens of a batch, our choice: flash attention of packed rows takes twice as long
@@ -46,7 +46,7 @@ def maskless(model: nn.Module) -> bool:
     if not kernels_run(device_of(decoder)) or is_sharded(model):
         return False
     devices = {parameter.device for parameter in decoder.parameters()}
-    return len(devices) == 1 and kinds_of_layers(model) <= {"full_attention", "sliding_attention"}
+    return len(devices) == 1 and has_plain_attention(text_config(model))
 
 
 def maskless_mean_attention(

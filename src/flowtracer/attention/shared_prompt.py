@@ -12,15 +12,13 @@ from transformers import DynamicCache
 from flowtracer.attention.layers import Layers, model_layers
 from flowtracer.attention.mean import Edges, MeanReader
 from flowtracer.attention.readers import read_attention
-from flowtracer.models.decoder import is_sharded, kinds_of_layers
+from flowtracer.models.decoder import is_sharded
+from flowtracer.models.layer_kinds import has_plain_attention, text_config
 
 
 def can_share(model: nn.Module) -> bool:
     """Whether a prompt passes on keys and values alone, and the model is not sharded."""
-    return not is_sharded(model) and kinds_of_layers(model) <= {
-        "full_attention",
-        "sliding_attention",
-    }
+    return not is_sharded(model) and has_plain_attention(text_config(model))
 
 
 def shared_prompt_attention(

@@ -18,7 +18,7 @@ from transformers.masking_utils import and_masks, sdpa_mask
 from flowtracer.models.decoder import AttentionCaptureError, find_decoder
 from flowtracer.models.layer_kinds import (
     keeps_plain_cache,
-    ranges,
+    named_layers,
     text_config,
     unseen_layers,
 )
@@ -50,10 +50,9 @@ def check_knockout(model: nn.Module) -> None:
     config, name = text_config(model), type(model).__name__
     unseen = unseen_layers(config)
     if unseen:
-        layers = "layer" if len(unseen) == 1 else "layers"
         raise AttentionCaptureError(
             f"{name} is a hybrid model: attention knockout hides a token from softmax attention, and "
-            f"{layers} {ranges(unseen)} would pass it on; use a model with softmax attention alone"
+            f"{named_layers(unseen)} would pass it on; use a model with softmax attention alone"
         )
     if not keeps_plain_cache(config):
         raise AttentionCaptureError(

@@ -37,13 +37,6 @@ def depth_of(model: nn.Module) -> int:
     return find_decoder(model).config.get_text_config().num_hidden_layers
 
 
-def kinds_of_layers(model: nn.Module) -> frozenset[str]:
-    """Kinds of layers in the configuration ("full_attention", ...); empty if it names none."""
-    return frozenset(
-        getattr(find_decoder(model).config.get_text_config(), "layer_types", None) or ()
-    )
-
-
 def is_sharded(model: nn.Module) -> bool:
     """Whether FSDP or ZeRO-3 holds only a part of each weight in this process.
 

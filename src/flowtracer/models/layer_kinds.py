@@ -54,10 +54,14 @@ def masks_are_plain(config: Any) -> bool:
     return set(layer_types(config)) <= PLAIN | OTHER_MEANS | BY_TOKEN
 
 
+def has_plain_attention(config: Any) -> bool:
+    """Whether every layer of a text config attends by a softmax, to all tokens or a window, and no more."""
+    return set(layer_types(config)) <= {"full_attention", "sliding_attention"}
+
+
 def keeps_plain_cache(config: Any) -> bool:
     """Whether every layer of a text config keeps keys and values of all tokens, and nothing else."""
-    shared = getattr(config, "num_kv_shared_layers", 0)
-    return set(layer_types(config)) <= {"full_attention", "sliding_attention"} and not shared
+    return has_plain_attention(config) and not getattr(config, "num_kv_shared_layers", 0)
 
 
 def keeps_own_state(config: Any) -> bool:
@@ -95,9 +99,8 @@ def unseen_note(unseen: Collection[int]) -> str:
     """What is not seen of a model with such layers, in one sentence; "" where there are none."""
     if not unseen:
         return ""
-    layers = "layer" if len(unseen) == 1 else "layers"
     return (
-        f"what {layers} {ranges(sorted(unseen))} of this hybrid model pass on by linear attention, a "
+        f"what {named_layers(unseen)} of this hybrid model pass on by linear attention, a "
         "convolution or a state space is not seen, only softmax attention is"
     )
 
@@ -107,6 +110,11 @@ def warn_of_unseen(model: nn.Module) -> None:
     note = unseen_note(unseen_layers(text_config(model)))
     if note:
         warnings.warn(f"{type(model).__name__}: {note}", stacklevel=3)
+
+
+def named_layers(numbers: Collection[int]) -> str:
+    """ "layer 3" or "layers 0-2, 4"."""
+    return f"{'layer' if len(numbers) == 1 else 'layers'} {ranges(sorted(numbers))}"
 
 
 def ranges(numbers: Collection[int]) -> str:

@@ -121,8 +121,8 @@ def masked_by_selection(
     """
     rest = dict(arguments)
     indices = rest.pop("indices", None)
-    if not isinstance(indices, Tensor):
-        return attention_mask, dict(arguments)
+    if indices is None:
+        return attention_mask, rest
     left_out = indices.new_ones(*indices.shape[:2], key.shape[2], dtype=torch.bool)
     left_out = left_out.scatter(-1, indices.long(), False)[:, None]
     if attention_mask.dtype == torch.bool:
