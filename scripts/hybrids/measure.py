@@ -25,6 +25,7 @@ from flowtracer import answer_flow, mean_attention
 from flowtracer.evaluation.intervals import bootstrap, runs_interval
 from flowtracer.intervention import Knockout
 from flowtracer.models.swap import swapped_attention
+from flowtracer.studies.value.agreement import rank_correlation
 
 Figures = dict[str, float]
 
@@ -78,13 +79,17 @@ def measure(model: PreTrainedModel, problem: Example) -> Figures:
         flow = answer_flow(mean_attention(model, ids, layers=layers), question, answer)
         for side, part in sides.items():
             seen, effect = flow.throughput[0, part], replaced[part]
-            figures[f"rank correlation, {side}, {layers}"] = spearman(seen, effect)
+            figures[f"rank correlation, {side}, {layers}"] = rank_correlation(
+                seen.numpy(), effect.numpy()
+            )
             figures[f"share of effect in the top 40%, {side}, {layers}"] = share(seen, effect)
     for side, part in sides.items():
         figures[f"share of effect in the top 40% by hiding, {side}"] = share(
             hidden[part], replaced[part]
         )
-        figures[f"rank correlation of hiding, {side}"] = spearman(hidden[part], replaced[part])
+        figures[f"rank correlation of hiding, {side}"] = rank_correlation(
+            hidden[part].numpy(), replaced[part].numpy()
+        )
     return figures
 
 
@@ -118,12 +123,6 @@ def share(score: Tensor, effect: Tensor) -> float:
     effect = effect.clamp(min=0)
     count = int(np.ceil(RATIO * len(score) - 1e-9))
     return float(effect[score.topk(count).indices].sum() / effect.sum().clamp(min=1e-6))
-
-
-def spearman(a: Tensor, b: Tensor) -> float:
-    """Rank correlation."""
-    ranks = [np.argsort(np.argsort(one.numpy())) for one in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python scripts/hybrids/train.py --work build/hybrids
 
 Both are Bamba of 6 layers; the hybrid has Mamba 2 in 4 of them. (Qwen3.5, whose delta nets run
-on a CPU in a loop, takes ten times as long.) A model that exists is kept.
+on a CPU in a loop, was too slow.) A model that exists is kept.
 """
 
 import argparse

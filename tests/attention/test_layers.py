@@ -55,6 +55,7 @@ FOURTHS = (3, 7, 11, 15, 19, 23)
         ("early", 24, FOURTHS, (3, 7)),
         ("late", 24, FOURTHS, (19, 23)),
         ("all", 24, FOURTHS, FOURTHS),
+        ("middle", 48, tuple(range(3, 48, 4)), (19, 23, 27, 31)),
         ("middle", 6, (5,), (5,)),  # none in the third: the nearest
         ("middle", 6, (0, 1, 4, 5), (1, 4)),  # on either side
         ("early", 6, (3, 5), (3,)),
