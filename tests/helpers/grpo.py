@@ -3,6 +3,7 @@
 from trl import GRPOConfig
 
 from flowtracer.tasks import load_task
+from helpers.trl_settings import IN_TESTS
 
 
 def distinct_letters(completions, **_):
@@ -23,6 +24,7 @@ def grpo_trainer(
 ):
     """A trainer of the class `kind`. config: changes of the settings. options: of the trainer."""
     settings = {
+        **IN_TESTS,
         "output_dir": str(folder),
         "max_steps": 1,
         "per_device_train_batch_size": 8,
@@ -31,15 +33,8 @@ def grpo_trainer(
         "learning_rate": 1e-2,
         "optim": "sgd",  # Adam would blow rounding up to the size of a step
         "beta": 0.0,
-        "logging_steps": 1,
-        "save_strategy": "no",
         "gradient_checkpointing": False,
-        "report_to": [],
-        "use_cpu": True,
-        "bf16": False,
-        "disable_tqdm": True,
         "top_k": 20,
-        "seed": 3,
     } | (config or {})
     return kind(
         model=model,

@@ -40,11 +40,16 @@ ARCHITECTURES = {
 
 def random_model(name):
     """Weights large enough that attention is far from uniform, caps and sinks matter."""
+    return randomized(AutoModelForCausalLM, ARCHITECTURES[name], 0.3)
+
+
+def randomized(kind, config, scale):
+    """A model with normal weights: matrices of this scale, vectors of scale 1."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(ARCHITECTURES[name]).eval()
+    model = kind.from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(0, 0.3 if parameter.ndim > 1 else 1.0)
+            parameter.normal_(0, scale if parameter.ndim > 1 else 1.0)
     return model
 
 

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from flowtracer.models.pictures import model_inputs
-from helpers.models import SIZE
+from helpers.models import SIZE, randomized
 
 TOKENS = {"image_token_id": 90, "video_token_id": 91, "vision_start_token_id": 92,
           "vision_end_token_id": 93}  # fmt: skip
@@ -38,7 +38,7 @@ EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 
 ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3]}
 CONFIGS = {
     "qwen2_vl": Qwen2VLConfig(
-        text_config={**SIZE, "rope_scaling": {**ROPE, "rope_type": "default"}},
+        text_config={**SIZE, "rope_scaling": ROPE},
         vision_config={"depth": 2, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 1,
                        "patch_size": 4},
         **TOKENS,
@@ -50,13 +50,11 @@ CONFIGS = {
     ),
     "qwen3_vl": Qwen3VLConfig(
         text_config={**SIZE, "head_dim": 16, "rope_scaling": ROPE},
-        vision_config={**QWEN, "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]},
-        **TOKENS,
+        vision_config={**GRID3, "deepstack_visual_indexes": [0, 1]}, **TOKENS,
     ),
     "gemma3": Gemma3Config(
         text_config={**SIZE, "head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16},
-        vision_config={"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
-                       "num_attention_heads": 2, "image_size": 16, "patch_size": 4},
+        vision_config={**SQUARE, "patch_size": 4},
         mm_tokens_per_image=4, image_token_id=90, boi_token_index=92, eoi_token_index=93,
     ),
     "gemma4": Gemma4Config(
@@ -105,12 +103,7 @@ LENGTH = 32
 
 def picture_model(name):
     """Weights large enough that attention is far from uniform and that pictures matter."""
-    torch.manual_seed(0)
-    model = AutoModelForImageTextToText.from_config(CONFIGS[name]).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0, 0.2 if parameter.ndim > 1 else 1.0)
-    return model
+    return randomized(AutoModelForImageTextToText, CONFIGS[name], 0.2)
 
 
 def picture_rows(name, *, padding="left", grids=GRIDS):
@@ -148,11 +141,11 @@ def picture_rows(name, *, padding="left", grids=GRIDS):
         processed["image_grid_thw"] = torch.tensor([grid for of_row in grids for grid in of_row])
         processed["mm_token_type_ids"] = (ids == 90).long()
     if padded:
-        places = torch.full((len(processed["pixel_values"]), 40, 2), -1)
+        positions = torch.full((len(processed["pixel_values"]), 40, 2), -1)
         for number, (_, h, w) in enumerate(grid for of_row in grids for grid in of_row):
             patch = torch.arange(h * w)
-            places[number, : h * w] = torch.stack([patch % w, patch // w], 1)
-        processed["image_position_ids"] = places
+            positions[number, : h * w] = torch.stack([patch % w, patch // w], 1)
+        processed["image_position_ids"] = positions
         processed["mm_token_type_ids"] = (ids == 90).long()
     if name == "gemma3":
         processed["token_type_ids"] = (ids == 90).long()

@@ -7,6 +7,7 @@ from trl import GRPOConfig
 from trl.chat_template_utils import qwen3_instruct_2507_chat_template
 
 from helpers.small_tokenizers import byte_level
+from helpers.trl_settings import IN_TESTS
 
 END = "<|im_end|>"
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 18, "b": 7}}\n</tool_call>' + END
@@ -149,6 +150,7 @@ def with_bonus(completions, bonus, **_):
 def tool_trainer(kind, folder, *, reward=right, dataset=None, config=None, **options):
     tokenizer = tool_tokenizer()
     settings = {
+        **IN_TESTS,
         "output_dir": str(folder),
         "max_steps": 1,
         "per_device_train_batch_size": 4,
@@ -156,13 +158,6 @@ def tool_trainer(kind, folder, *, reward=right, dataset=None, config=None, **opt
         "max_completion_length": 400,
         "learning_rate": 1e-2,
         "optim": "sgd",
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": [],
-        "use_cpu": True,
-        "bf16": False,
-        "disable_tqdm": True,
-        "seed": 3,
     } | (config or {})
     rows = [{"prompt": [{"role": "user", "content": QUESTION}]}] * 4
     return kind(

@@ -8,6 +8,7 @@ import torch
 
 trl = pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 from datasets import Dataset  # noqa: E402
+from helpers.trl_settings import IN_TESTS  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
 from flowtracer.credit import Credit, ScoreOptions, Weighting  # noqa: E402
@@ -46,6 +47,7 @@ def trainer(embedded, tmp_path):
 
     def make(kind=FlowGRPOTrainer, peft_config=None, credit=None, **changes):
         settings = {
+            **IN_TESTS,
             "output_dir": str(tmp_path / "out"),
             "per_device_train_batch_size": 16,
             "num_generations": 4,
@@ -55,13 +57,6 @@ def trainer(embedded, tmp_path):
             "beta": 0.0,
             "loss_type": "grpo",
             "temperature": 1.0,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": [],
-            "use_cpu": True,
-            "bf16": False,
-            "disable_tqdm": True,
-            "seed": 3,
         } | changes
         extra = {} if credit is None else {"credit": credit}
         return kind(

@@ -10,6 +10,7 @@ trl = pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 pytest.importorskip("PIL", reason="needs the extra flowtracer[vision]")
 from datasets import Dataset  # noqa: E402
 from helpers.processors import PROCESSORS, SMALL_TEXT, picture, small_model  # noqa: E402
+from helpers.trl_settings import IN_TESTS  # noqa: E402
 from transformers import (  # noqa: E402
     GemmaConfig,
     PaliGemmaConfig,
@@ -56,6 +57,7 @@ def dataset():
 def trainer(tmp_path):
     def make(name, kind=FlowGRPOTrainer, *, changes=None, **extra):
         settings = {
+            **IN_TESTS,
             "output_dir": str(tmp_path / "out"),
             "per_device_train_batch_size": 8,
             "gradient_accumulation_steps": 2,
@@ -64,13 +66,6 @@ def trainer(tmp_path):
             "loss_type": "grpo",
             "learning_rate": 1e-2,
             "max_steps": 2,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": [],
-            "use_cpu": True,
-            "bf16": False,
-            "disable_tqdm": True,
-            "seed": 3,
         } | (changes or {})
         return kind(
             model=small_model(name),
