@@ -28,6 +28,14 @@ def test_photographs_are_turned_as_their_exif_data_say(tmp_path):
     assert opened.getpixel((15, 0)) == image.getpixel((0, 0))
 
 
+def test_of_an_animation_the_first_frame_is_read_and_transparency_is_dropped(tmp_path):
+    red, blue = (Image.new("RGB", (24, 16), colour) for colour in ("red", "blue"))
+    red.save(tmp_path / "x.gif", save_all=True, append_images=[blue])
+    assert open_picture(tmp_path / "x.gif").getpixel((0, 0)) == (255, 0, 0)
+    Image.new("RGBA", (24, 16), (0, 255, 0, 0)).save(tmp_path / "x.png")
+    assert open_picture(tmp_path / "x.png").getpixel((0, 0)) == (0, 255, 0)
+
+
 def test_thumbnails_keep_nothing_but_the_picture(tmp_path):
     image = picture(1)
     exif = image.getexif()
