@@ -2,15 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from helpers.tiny_world import LIMIT, tiny_loaded, tiny_task
 
 from flowtracer.credit import TokenCredit
-from flowtracer.studies.gradient.agreement import agreement, ranks
+from flowtracer.studies.gradient.agreement import FIGURES, agreement
+from flowtracer.studies.gradient.frozen import frozen_figures
 from flowtracer.studies.gradient.report import write_checkpoints, write_report
 from flowtracer.studies.gradient.study import GradientStudy, run_gradient
 from flowtracer.studies.gradient.summary import read_gradients
+from flowtracer.studies.ranks import ranks
 
 
 def silent(stage, done, total):
@@ -37,7 +40,12 @@ def test_agreement_by_hand():
     assert found["overlap"] == 0.5
     assert found["weights"] == pytest.approx(0.0)
     assert found["scores"] == pytest.approx(0.4)  # 1 - 6 (0 + 4 + 1 + 1) / (4 * 15)
-    assert ranks(torch.tensor([2.0, 1.0, 2.0])).tolist() == [1.5, 0.0, 1.5]
+    assert ranks(np.array([2.0, 1.0, 2.0])).tolist() == [1.5, 0.0, 1.5]
+
+
+def test_a_rule_without_a_response_to_compare_is_left_out():
+    rows = [{"frozen": {"delimiters": dict.fromkeys(FIGURES)}}, {}]
+    assert frozen_figures(rows, [], seed=0) == []
 
 
 def test_a_frozen_copy_of_the_policy_agrees_with_it(tmp_path):

@@ -4,12 +4,13 @@ It is what a scorer beside the trainer uses between two refreshes.
 """
 
 from collections.abc import Sequence
+from math import isnan
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from flowtracer.credit import TokenCredit
+from flowtracer.studies.ranks import correlation, rank_correlation
 
 SUFFIX = " (frozen)"  # of a rule's name, scored by the frozen model
 FIGURES = ("overlap", "weights", "scores")
@@ -33,26 +34,11 @@ def agreement(own: TokenCredit, frozen: TokenCredit, candidates: Tensor) -> dict
         if bool(chosen.any()):
             both = (chosen & frozen.chosen[row]).sum() / chosen.sum()
             found["overlap"].append(float(both))
-        for name, left, right in (
-            ("weights", own.weights[row][inside], frozen.weights[row][inside]),
-            ("scores", ranks(own.scores[row][inside]), ranks(frozen.scores[row][inside])),
+        for name, of, left, right in (
+            ("weights", correlation, own.weights, frozen.weights),
+            ("scores", rank_correlation, own.scores, frozen.scores),
         ):
-            value = correlation(left, right)
-            if value is not None:
+            value = of(*(one[row][inside].double().cpu().numpy() for one in (left, right)))
+            if not isnan(value):
                 found[name].append(value)
     return {name: float(np.mean(values)) if values else None for name, values in found.items()}
-
-
-def correlation(left: Tensor, right: Tensor) -> float | None:
-    """Pearson's of two rows of numbers (n,); None if one of them is constant."""
-    left, right = left.double(), right.double()
-    left, right = left - left.mean(), right - right.mean()
-    lengths = float(left.norm() * right.norm())
-    return float(left @ right) / lengths if lengths > 0 else None
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Ranks of (n,) values from 0, equal values by their mean rank, float64."""
-    _, index, counts = values.unique(return_inverse=True, return_counts=True)
-    ends = counts.cumsum(0).double()
-    return torch.stack([ends - counts, ends - 1]).mean(0)[index]

@@ -41,7 +41,7 @@ class Frozen:
 def frozen_figures(
     rows: Sequence[Mapping[str, Any]], found: Sequence[Alignment], *, seed: int
 ) -> list[Frozen]:
-    """Figures of every rule that was scored twice.
+    """Figures of every rule that was scored twice, but one without a response to compare.
 
     rows: of the batches. found: alignment of all rules, those of the frozen model among them.
     """
@@ -55,6 +55,8 @@ def frozen_figures(
             )
             for figure in FIGURES
         }
+        if not all(map(len, values.values())):
+            continue
         apart = by_name[name + SUFFIX].differences - by_name[name].differences
         intervals = {figure: bootstrap(array, seed=seed) for figure, array in values.items()}
         result.append(Frozen(name, **intervals, alignment=bootstrap(apart, seed=seed)))
@@ -63,25 +65,17 @@ def frozen_figures(
 
 def frozen_lines(figures: Sequence[Frozen], model: str) -> list[str]:
     """A paragraph and a table of one policy."""
-    rows = [
-        [f"`{one.name}`", percent(one.overlap), _number(one.weights), _number(one.scores),
-         _number(one.alignment, "+")]
-        for one in figures
-    ]  # fmt: skip
     intro = f"Frozen: scored by {model} instead of the policy, on the same rollouts."
-    return [intro, "", *table_lines(COLUMNS, rows)]
+    return [intro, "", *table_lines(COLUMNS, [_cells(one) for one in figures])]
 
 
 def frozen_checkpoint_lines(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A table over checkpoints from their `figures.json`; nothing if no model was frozen."""
-    rows = []
-    for step, report in reports.items():
-        for one in report.get("frozen", ()):
-            kept = {field: Interval(**one[field]) for field in (*FIGURES, "alignment")}
-            rows.append(
-                [step, f"`{one['name']}`", percent(kept["overlap"]), _number(kept["weights"]),
-                 _number(kept["scores"]), _number(kept["alignment"], "+")]
-            )  # fmt: skip
+    rows = [
+        [step, *_cells(_from_json(one))]
+        for step, report in reports.items()
+        for one in report.get("frozen", ())
+    ]
     return table_lines(("policy", *COLUMNS), rows) if rows else []
 
 
@@ -116,6 +110,16 @@ def draw_frozen(reports: Mapping[str, Mapping[str, Any]], labels: Sequence[str])
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower right", ncols=3, fontsize=SMALL, frameon=False)
     return figure
+
+
+def _cells(one: Frozen) -> list[str]:
+    """In the order of `COLUMNS`."""
+    numbers = (_number(one.weights), _number(one.scores), _number(one.alignment, "+"))
+    return [f"`{one.name}`", percent(one.overlap), *numbers]
+
+
+def _from_json(row: Mapping[str, Any]) -> Frozen:
+    return Frozen(row["name"], *(Interval(**row[name]) for name in (*FIGURES, "alignment")))
 
 
 def _number(interval: Interval, sign: str = "") -> str:

@@ -6,23 +6,22 @@ batch; training's is the primary measure less the baseline's, seed by seed.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from flowtracer.credit.rules import parse_rules
 from flowtracer.evaluation.intervals import CONFIDENCE, Interval, bootstrap
 from flowtracer.storage import read_json
+from flowtracer.studies.ranks import Array, rank_correlation
 from flowtracer.studies.training.learning import over_seeds
 from flowtracer.studies.training.variants import Variant
 
 RESAMPLES = 2000  # our choice
 LEAST = 3  # methods
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,8 @@ def predict(
 
 def spearman(x: Array, y: Array) -> float:
     """Spearman's rank correlation of (M,) values; equal ones share their mean rank. 0 without spread."""
-    first, second = _ranks(x), _ranks(y)
-    first, second = first - first.mean(), second - second.mean()
-    length = float(np.sqrt((first @ first) * (second @ second)))
-    return float(first @ second) / length if length > 0 else 0.0
+    value = rank_correlation(x, y)
+    return 0.0 if isnan(value) else value
 
 
 def in_words(prediction: Prediction) -> str:
@@ -166,12 +163,3 @@ def _pair(name: str, foretold: Array, seen: Array) -> Pair:
     interval = over_seeds(seen.tolist())
     assert interval is not None
     return Pair(name, bootstrap(foretold), interval)
-
-
-def _ranks(values: Array) -> Array:
-    order = values.argsort(kind="stable")
-    ranks = np.empty(len(values))
-    ranks[order] = np.arange(len(values), dtype=float)
-    _, group = np.unique(values, return_inverse=True)
-    means: Array = (np.bincount(group, ranks) / np.bincount(group))[group]
-    return means

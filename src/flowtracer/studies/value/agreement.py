@@ -4,14 +4,13 @@ Sums are returned where figures of several responses are to be put together as a
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from flowtracer.credit import Selection, select
+from flowtracer.studies import ranks
+from flowtracer.studies.ranks import Array
 
 LEAST_UNITS = 4  # our choice: a rank correlation of fewer says nothing
-
-Array = NDArray[np.float64]
 
 
 def credit_in_top(scores: Tensor, credit: Tensor, ratio: float) -> tuple[float, float]:
@@ -25,25 +24,9 @@ def credit_in_top(scores: Tensor, credit: Tensor, ratio: float) -> tuple[float, 
     return float(size[top].sum()), float(size.sum())
 
 
-def ranks(values: Array) -> Array:
-    """Ranks from 0, ties sharing the mean of theirs."""
-    order = np.argsort(values, kind="stable")
-    _, inverse, counts = np.unique(values[order], return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean = last - (counts + 1) / 2
-    result = np.empty(len(values))
-    result[order] = mean[inverse]
-    return result
-
-
 def rank_correlation(a: Array, b: Array) -> float:
     """Spearman's rho of two (n,) arrays; NaN for fewer than `LEAST_UNITS` or a constant one."""
-    if len(a) < LEAST_UNITS:
-        return float("nan")
-    x, y = ranks(a), ranks(b)
-    x, y = x - x.mean(), y - y.mean()
-    size = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / size) if size > 0 else float("nan")
+    return float("nan") if len(a) < LEAST_UNITS else ranks.rank_correlation(a, b)
 
 
 def partial_rank_correlation(a: Array, b: Array, z: Array) -> float:

@@ -11,7 +11,8 @@ from matplotlib.patches import Rectangle
 
 from flowtracer.credit.values import spread
 from flowtracer.evaluation.intervals import Interval
-from flowtracer.studies.value.agreement import ranks, unit_scores
+from flowtracer.studies.ranks import ranks
+from flowtracer.studies.value.agreement import unit_scores
 from flowtracer.studies.value.summary import CEILING, Agreement
 
 LINE = 92  # characters of a line of the coloured response
