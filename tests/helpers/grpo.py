@@ -20,9 +20,13 @@ def grpo_trainer(
     reward=distinct_letters,
     config=None,
     config_class=GRPOConfig,
+    dataset=None,
     **options,
 ):
-    """A trainer of the class `kind`. config: changes of the settings. options: of the trainer."""
+    """A trainer of the class `kind`.
+
+    config: changes of the settings. dataset: in the place of Countdown's. options: of the trainer.
+    """
     settings = {
         **IN_TESTS,
         "output_dir": str(folder),
@@ -36,11 +40,13 @@ def grpo_trainer(
         "gradient_checkpointing": False,
         "top_k": 20,
     } | (config or {})
+    if dataset is None:
+        dataset = load_task("countdown", split="train", limit=32).dataset()
     return kind(
         model=model,
         processing_class=tokenizer,
         reward_funcs=reward,
         args=config_class(**settings),
-        train_dataset=load_task("countdown", split="train", limit=32).dataset(),
+        train_dataset=dataset,
         **options,
     )

@@ -11,7 +11,8 @@ from trl.experimental.async_grpo import AsyncGRPOConfig, async_grpo_trainer
 from trl.experimental.async_grpo.async_rollout_worker import RolloutSample
 from trl.experimental.async_grpo.packing import TREE_ATTENTION
 
-from helpers.trl_tools import SCRIPT, tool_model, tool_tokenizer
+from helpers.trl_settings import IN_TESTS
+from helpers.trl_tools import SCRIPT, tokens_of_turns, tool_model, tool_tokenizer
 
 PROMPT = "<|im_start|>user\nWhat is 18 + 7?<|im_end|>\n<|im_start|>assistant\n"
 RESULT = "\nthe tool: \\boxed{99}\n"
@@ -23,12 +24,9 @@ def made_samples(tokenizer):
     random = np.random.default_rng(0)
     samples = []
     for turns, advantage in zip(SCRIPT, ADVANTAGES, strict=True):
-        ids = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
-        mask = [0] * len(ids)
-        for number, text in enumerate(turns):
-            for part, own in ((text, 1), (RESULT if number + 1 < len(turns) else "", 0)):
-                tokens = tokenizer(part, add_special_tokens=False)["input_ids"]
-                ids, mask = ids + tokens, mask + [own] * len(tokens)
+        prompt = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
+        response, written = tokens_of_turns(tokenizer, turns, RESULT)
+        ids, mask = prompt + response, [0] * len(prompt) + written
         samples.append(
             RolloutSample(
                 prompt=[],
@@ -101,19 +99,14 @@ def async_trainer(kind, folder, *, config=None, **options):
     tokenizer.save_pretrained(folder / "model")
     samples = made_samples(tokenizer)
     settings = {
+        **IN_TESTS,
         "output_dir": str(folder / "out"),
         "max_steps": 1,
         "per_device_train_batch_size": len(samples),
         "token_budget": 0,
         "learning_rate": 1e-2,
         "optim": "sgd",
-        "save_strategy": "no",
         "gradient_checkpointing": False,
-        "report_to": [],
-        "use_cpu": True,
-        "bf16": False,
-        "disable_tqdm": True,
-        "seed": 3,
     }
     # It asks for the speed of a GPU, whether there is one or not.
     with mock.patch.object(async_grpo_trainer, "get_peak_flops_per_device", lambda *args: None):

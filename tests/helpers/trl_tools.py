@@ -3,11 +3,10 @@
 import torch
 from datasets import Dataset
 from transformers import Qwen3Config, Qwen3ForCausalLM
-from trl import GRPOConfig
 from trl.chat_template_utils import qwen3_instruct_2507_chat_template
 
+from helpers.grpo import grpo_trainer
 from helpers.small_tokenizers import byte_level
-from helpers.trl_settings import IN_TESTS
 
 END = "<|im_end|>"
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 18, "b": 7}}\n</tool_call>' + END
@@ -20,6 +19,7 @@ SCRIPT = (
     (CALL, "The tool said so, and I never come to an end"),
 )
 QUESTION = "What is 18 + 7?"
+ENVIRONMENT = "\nenvironment: \\boxed{99}\n"
 
 
 def tool_tokenizer():
@@ -115,6 +115,16 @@ class Scripted:
         return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts], None
 
 
+def tokens_of_turns(tokenizer, turns, between):
+    """Token ids of turns with a text between them, and 1 for each that the policy wrote."""
+    ids, mask = [], []
+    for number, text in enumerate(turns):
+        for part, own in ((between if number else "", 0), (text, 1)):
+            tokens = tokenizer(part, add_special_tokens=False)["input_ids"]
+            ids, mask = ids + tokens, mask + [own] * len(tokens)
+    return ids, mask
+
+
 def scripted_rollouts(prompts, trainer):
     """A rollout_func: one turn of the policy, what an environment says, and the answer."""
     tokenizer = trainer.processing_class
@@ -122,17 +132,9 @@ def scripted_rollouts(prompts, trainer):
         tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
         for prompt in prompts
     ]
-    completions, masks = [], []
-    for row in range(len(prompts)):
-        ids, mask = [], []
-        turns = SCRIPT[row % len(SCRIPT)]
-        for number, text in enumerate(turns):
-            by_environment = "\nenvironment: \\boxed{99}\n" if number + 1 < len(turns) else ""
-            for part, own in ((text, 1), (by_environment, 0)):
-                tokens = tokenizer(part, add_special_tokens=False)["input_ids"]
-                ids, mask = ids + tokens, mask + [own] * len(tokens)
-        completions.append(ids)
-        masks.append(mask)
+    turns = [SCRIPT[row % len(SCRIPT)] for row in range(len(prompts))]
+    written = [tokens_of_turns(tokenizer, one, ENVIRONMENT) for one in turns]
+    completions, masks = map(list, zip(*written, strict=True))
     return {
         "prompt_ids": asked,
         "completion_ids": completions,
@@ -149,22 +151,14 @@ def with_bonus(completions, bonus, **_):
 
 def tool_trainer(kind, folder, *, reward=right, dataset=None, config=None, **options):
     tokenizer = tool_tokenizer()
-    settings = {
-        **IN_TESTS,
-        "output_dir": str(folder),
-        "max_steps": 1,
-        "per_device_train_batch_size": 4,
-        "num_generations": 4,
-        "max_completion_length": 400,
-        "learning_rate": 1e-2,
-        "optim": "sgd",
-    } | (config or {})
     rows = [{"prompt": [{"role": "user", "content": QUESTION}]}] * 4
-    return kind(
-        model=tool_model(tokenizer),
-        processing_class=tokenizer,
-        reward_funcs=reward,
-        args=GRPOConfig(**settings),
-        train_dataset=Dataset.from_list(dataset or rows),
+    return grpo_trainer(
+        kind,
+        tool_model(tokenizer),
+        tokenizer,
+        folder,
+        reward=reward,
+        config={"per_device_train_batch_size": 4, "max_completion_length": 400} | (config or {}),
+        dataset=Dataset.from_list(dataset or rows),
         **options,
     )
