@@ -188,10 +188,19 @@ def test_a_calibrated_rule_of_a_loss_of_sequences_is_refused(trainers):
         check_settings(trainer)
 
 
-def test_trainers_without_grpos_methods_are_refused():
-    home = pytest.importorskip("trl.experimental.online_dpo")
-    kind = type("FlowOnlineDPOTrainer", (FlowCreditMixin, home.OnlineDPOTrainer), {})
-    with pytest.raises(ValueError, match="FlowOnlineDPOTrainer has no _generate_and_score"):
+@pytest.mark.parametrize(
+    ("home", "name", "method"),
+    [
+        ("online_dpo", "OnlineDPOTrainer", "_generate_and_score"),
+        ("a2po", "A2POTrainer", "_generate_and_score"),
+        ("tpo", "TPOTrainer", "_generate_and_score"),
+        ("distillation", "DistillationTrainer", "_get_per_token_logps"),
+    ],
+)
+def test_trainers_without_grpos_methods_are_refused(home, name, method):
+    base = getattr(pytest.importorskip(f"trl.experimental.{home}"), name)
+    kind = type(f"Flow{name}", (FlowCreditMixin, base), {})
+    with pytest.raises(ValueError, match=f"Flow{name} has no {method}"):
         kind(model=None)
 
 
