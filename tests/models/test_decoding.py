@@ -7,6 +7,7 @@ import torch
 from helpers.models import ARCHITECTURES, random_model
 from transformers import AutoModelForCausalLM, GenerationConfig, MambaConfig
 
+from flowtracer.models import decoding, graphed
 from flowtracer.models.decoding import can_decode, decode, decode_fast
 
 
@@ -90,6 +91,47 @@ def test_ended_rows_and_equal_rows_do_not_run():
     model.generate(**prompts(8), generation_config=config(), custom_generate=decode)
     handle.remove()
     assert rows[0] == 4 and rows[-1] < max(rows) <= 32
+
+
+ONE_MASK = ("qwen2", "qwen3", "llama", "phi3")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_windows_are_not_put_under_one_mask(name):
+    assert graphed.has_one_mask(random_model(name)) == (name in ONE_MASK)
+
+
+@pytest.mark.parametrize("name", ONE_MASK)
+@pytest.mark.parametrize("columns", [3, 256])
+def test_buffers_of_fixed_shape_give_the_tokens_of_generate(name, columns, monkeypatch):
+    monkeypatch.setattr(decoding, "runs_in_graphs", lambda model: True)
+    monkeypatch.setattr(graphed, "COLUMNS", columns)
+    theirs, ours, same_state = both(random_model(name), prompts(), config())
+    assert torch.equal(theirs, ours) and same_state
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma3"])
+def test_steps_are_recorded_only_on_a_gpu(name):
+    assert not graphed.runs_in_graphs(random_model(name))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+@pytest.mark.parametrize("name", ONE_MASK)
+def test_graphs_give_the_tokens_of_generate_on_a_gpu(name, monkeypatch):
+    recorded = []
+    record = graphed.FixedTexts._record
+    monkeypatch.setattr(
+        graphed.FixedTexts, "_record", lambda self: (record(self), recorded.append(self.replay))
+    )
+    model = random_model(name).cuda()
+    inputs = {key: value.cuda() for key, value in prompts(8).items()}
+    torch.manual_seed(0)
+    theirs = model.generate(**inputs, generation_config=config())
+    after = torch.cuda.get_rng_state()
+    torch.manual_seed(0)
+    ours = model.generate(**inputs, generation_config=config(), custom_generate=decode)
+    assert torch.equal(theirs, ours) and torch.equal(after, torch.cuda.get_rng_state())
+    assert recorded and all(recorded)
 
 
 def test_a_model_told_to_decode_fast_still_does_all_else():

@@ -2,8 +2,9 @@
 
 Handed to `generate` as its `custom_generate`: logits processors and stopping criteria stay transformers'
 own, and so do the random numbers, drawn for all rows at every step. Rows that are the same so far run
-once, rows that have ended no longer run, and keys and values are written in place. Models that prepare
-their inputs in a way of their own are left to transformers' loop.
+once, rows that have ended no longer run, and keys and values are written in place; on a GPU, where launches
+take longer than the work, a step runs as a CUDA graph instead. Models that prepare their inputs in a way of
+their own are left to transformers' loop.
 """
 
 import inspect
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 
 from flowtracer.models.branching import Texts
-from flowtracer.models.cache import cache_of
+from flowtracer.models.cache import cache_of, layers_of
 from flowtracer.models.decoder import is_sharded
+from flowtracer.models.graphed import FixedTexts, runs_in_graphs
 from flowtracer.models.layer_kinds import keeps_plain_cache, text_config
 
 # What `generate` may be told beside its config for the loop to take over.
@@ -120,8 +122,11 @@ def decode(
 
 def _read_prompts(
     model: nn.Module, input_ids: Tensor, mask: Tensor, steps: int
-) -> tuple[Texts, Tensor, Tensor]:
-    """Distinct prompts as the first rows, each copy's row (B,), and logits (rows, V) behind them."""
+) -> tuple[Texts | FixedTexts, Tensor, Tensor]:
+    """Texts that begin with the prompts, each copy's row (B,), and logits (rows, V) behind them.
+
+    Distinct prompts are the first rows; where steps run as a graph, every copy is a row.
+    """
     both = torch.cat([input_ids, mask.to(input_ids.dtype)], 1)
     distinct, row = both.unique(dim=0, return_inverse=True)
     ids, real = distinct.split(input_ids.shape[1], 1)
@@ -135,6 +140,10 @@ def _read_prompts(
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
+    if runs_in_graphs(model):
+        layers = [(keys[row], values[row]) for keys, values in layers_of(cache)]
+        every = torch.arange(len(row), device=row.device)
+        return FixedTexts(model, layers, real[row], steps), every, logits[row]
     columns = nn.functional.pad(real, (0, steps), value=1) if padded else None
     rows = torch.arange(len(ids), device=ids.device)
     return Texts(model, cache, real.sum(1), columns, ids.shape[1], rows), row, logits
