@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
-from flowtracer.models.cache import Layers
+from flowtracer.models.cache import Layers, layers_of
 from flowtracer.models.layer_kinds import layer_types, text_config
 
 COLUMNS = 256  # our choice: room for so many tokens at a time, as attention reads all of it
@@ -27,7 +27,9 @@ Step = Callable[[], None]
 def runs_in_graphs(model: nn.Module) -> bool:
     """Whether a step of this model can be recorded: on a GPU, all layers under one mask that may be given."""
     # Autocast keeps casts of weights, which a graph would take from it.
-    on_gpu = next(model.parameters()).device.type == "cuda" and not torch.is_autocast_enabled("cuda")
+    on_gpu = next(model.parameters()).device.type == "cuda" and not torch.is_autocast_enabled(
+        "cuda"
+    )
     return on_gpu and has_one_mask(model)
 
 
@@ -91,10 +93,10 @@ class FixedTexts:
         self.width = min(self.last, self.used + COLUMNS)
         room, device = self.width - self.used, mask.device
         self.column = torch.tensor([self.used], device=device)
-        fixed = [
-            FixedLayer(*(nn.functional.pad(part, (0, 0, 0, room)) for part in pair), self.column)
-            for pair in layers
-        ]
+        fixed: list[Any] = []
+        for pair in layers:
+            keys, values = (nn.functional.pad(part, (0, 0, 0, room)) for part in pair)
+            fixed.append(FixedLayer(keys, values, self.column))
         self.cache = Cache(layers=fixed)
         least = torch.finfo(self.dtype).min
         hidden = torch.full((rows, 1, 1, self.width), least, dtype=self.dtype, device=device)
@@ -110,8 +112,7 @@ class FixedTexts:
         """Buffers of these rows alone, with room for more columns."""
         used = self.used
         layers = [
-            (layer.keys[row, :, :used], layer.values[row, :, :used])  # type: ignore[union-attr]
-            for layer in self.cache.layers
+            (keys[row, :, :used], values[row, :, :used]) for keys, values in layers_of(self.cache)
         ]
         self.replay = None  # frees what the graph holds before more is allocated
         self._make_buffers(layers, self.mask[row, 0, 0, :used] == 0, self.position[row, 0])
