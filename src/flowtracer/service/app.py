@@ -7,15 +7,13 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 from flowtracer.models import ModelError
 from flowtracer.service.batching import BODY, Answer, Batcher
 from flowtracer.service.wire import MOST_ROWS, MOST_TOKENS, REQUEST_FIELDS
-from flowtracer.workbench.endpoints import EXCEPTION_HANDLERS, endpoint
+from flowtracer.workbench.endpoints import routed
 from flowtracer.workbench.fields import Refused, check_names, string
 from flowtracer.workbench.guard import Access, App, guarded
 
@@ -28,13 +26,7 @@ def build_app(batcher: Batcher, access: Access) -> App:
         ("POST", "/api/refresh", partial(_refresh, batcher)),
         ("GET", "/health", lambda request: {"status": "ok"}),  # for balancers, which have no token
     ]
-    app = Starlette(
-        routes=[
-            Route(path, endpoint(handler), methods=[method]) for method, path, handler in handlers
-        ],
-        exception_handlers=EXCEPTION_HANDLERS,
-    )
-    return guarded(app, access, {"/api/weights": BODY})
+    return guarded(routed(handlers), access, {"/api/weights": BODY})
 
 
 def _weights(batcher: Batcher, request: HttpRequest) -> Future[Response]:
@@ -80,11 +72,11 @@ def _info(batcher: Batcher, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _refresh(batcher: Batcher, request: HttpRequest) -> Response:
+def _refresh(batcher: Batcher, request: HttpRequest) -> dict[str, Any]:
     data = request.scope["json"]
     check_names(data, ("checkpoint",))
     try:
         batcher.scorer.refresh_by_name(string(data, "checkpoint", "", most=200))
     except ModelError as error:
         raise Refused(str(error), 422) from None
-    return JSONResponse(_info(batcher, request))
+    return _info(batcher, request)

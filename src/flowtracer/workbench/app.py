@@ -8,17 +8,15 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, get_args
 
-from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
 from flowtracer.attention.mean import Edges
 from flowtracer.models import EMBEDDED
 from flowtracer.regions import ANSWER_RULES
 from flowtracer.render import page_html
 from flowtracer.scorers.table import EXTRA_SCORERS, SCORERS
-from flowtracer.workbench.endpoints import EXCEPTION_HANDLERS, endpoint
+from flowtracer.workbench.endpoints import routed
 from flowtracer.workbench.engine import Engine
 from flowtracer.workbench.events import stream_events
 from flowtracer.workbench.fields import (
@@ -74,13 +72,7 @@ def build_app(
         ("POST", "/api/save", partial(_save_session, engine)),
         ("GET", "/api/gallery/{name}", partial(_gallery, engine)),
     ]
-    app = Starlette(
-        routes=[
-            Route(path, endpoint(handler), methods=[method]) for method, path, handler in handlers
-        ],
-        exception_handlers=EXCEPTION_HANDLERS,
-    )
-    return guarded(app, access)
+    return guarded(routed(handlers), access)
 
 
 def _asset(name: str) -> Response:

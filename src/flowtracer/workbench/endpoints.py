@@ -1,13 +1,15 @@
 """Functions as endpoints: results as JSON, and `{"error": "one sentence"}` with the status that fits."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from flowtracer.workbench.fields import Refused, one_line
 
@@ -49,3 +51,13 @@ async def refused(request: HttpRequest, error: Exception) -> Response:
 EXCEPTION_HANDLERS: Mapping[Any, Any] = {
     Refused: refused, ValueError: refused, HTTPException: refused
 }  # fmt: skip
+
+
+def routed(handlers: Iterable[tuple[str, str, Callable[[HttpRequest], Any]]]) -> Starlette:
+    """An application of handlers, each with its method and path."""
+    return Starlette(
+        routes=[
+            Route(path, endpoint(handler), methods=[method]) for method, path, handler in handlers
+        ],
+        exception_handlers=EXCEPTION_HANDLERS,
+    )
