@@ -6,6 +6,7 @@ A client and the scorer check their arguments by the same function, so that both
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 # States of a row.
@@ -31,7 +32,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.input_ids)
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         return sum(map(len, self.input_ids))
 
@@ -121,7 +122,7 @@ def check_vocabulary(rows: Rows, vocabulary: int, pictures: Collection[int] = ()
             raise ValueError(
                 f"input_ids[{i}] holds {wrong}, which is not in the model's vocabulary of {vocabulary:,}"
             )
-        seen = sorted(set(row).intersection(pictures))
+        seen = [token for token in sorted(pictures) if token in row]
         if seen:
             raise ValueError(
                 f"input_ids[{i}] holds {seen[0]}, which stands for a picture; pictures cannot be sent, score "
