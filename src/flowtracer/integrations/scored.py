@@ -100,9 +100,7 @@ def own_scorer(settings: ScorerSettings) -> Weighs:
     Raises ModelError or ValueError for a model that cannot be loaded or read.
     """
     if settings.url:
-        return ScorerClient(
-            settings.url, token=settings.token, patience=PATIENCE, answer_seconds=PATIENCE
-        )
+        return _client(settings, PATIENCE)
     return Scorer(
         settings.model,
         rule=settings.credit,
@@ -114,23 +112,23 @@ def own_scorer(settings: ScorerSettings) -> Weighs:
 def check_server(settings: ScorerSettings) -> None:
     """Ask a server whether it is there. Raises ConnectionError or PermissionError where it is not."""
     if settings.url:
-        ScorerClient(
-            settings.url,
-            token=settings.token,
-            patience=START_SECONDS,
-            answer_seconds=START_SECONDS,
-        ).info()
+        _client(settings, START_SECONDS).info()
+
+
+def _client(settings: ScorerSettings, seconds: float) -> ScorerClient:
+    return ScorerClient(
+        settings.url, token=settings.token, patience=seconds, answer_seconds=seconds
+    )
 
 
 @dataclass(frozen=True)
 class ResponseWeights:
-    """Weights of responses. weights: (R,) float32 of each. weighted: rows whose weights are the scorer's.
+    """Weights of responses, (R,) float32 of each.
 
     failed: rows that were to be scored and have weight 1, for want of an answer say.
     """
 
     weights: list[Tensor]
-    weighted: list[bool]
     failed: list[bool]
 
 
@@ -162,8 +160,7 @@ def response_weights(
         for row, (values, state) in zip(part, _ask(scorer, ids, full), strict=True):
             states[row] = state
             weights[row] = torch.tensor(values[len(values) - sizes[row] :])
-    weighted = [state == SCORED for state in states]
-    return ResponseWeights(weights, weighted, [state not in (SCORED, SKIPPED) for state in states])
+    return ResponseWeights(weights, [state not in (SCORED, SKIPPED) for state in states])
 
 
 def _ask(
