@@ -54,8 +54,7 @@ def check_settings(args: Namespace) -> ScorerSettings:
             "advantage_estimator is 'gspo', whose ratio joins the gradients of all tokens of a response, so "
             "that a token's weight is not its own; use another one"
         )
-    paths = (args.custom_advantage_function_path, args.rollout_data_postprocess_path)
-    ours = [path is not None and path.startswith(HERE) for path in paths]
+    ours = _ours(args)
     if all(ours):
         raise ValueError(
             "custom_advantage_function_path and rollout_data_postprocess_path would both weigh the "
@@ -167,11 +166,10 @@ def with_credit(args: Namespace) -> Namespace:
 
     The later hook is chosen if advantages are whitened or the first hook is in use.
     """
-    paths = (args.custom_advantage_function_path, args.rollout_data_postprocess_path)
-    if not any(path is not None and path.startswith(HERE) for path in paths):
-        if paths[0] is None and not args.normalize_advantages:
+    if not any(_ours(args)):
+        if args.custom_advantage_function_path is None and not args.normalize_advantages:
             args.custom_advantage_function_path = f"{HERE}.compute_advantages"
-        elif paths[1] is None:
+        elif args.rollout_data_postprocess_path is None:
             args.rollout_data_postprocess_path = f"{HERE}.weigh_advantages"
         else:
             raise ValueError(
@@ -180,6 +178,12 @@ def with_credit(args: Namespace) -> Namespace:
             )
     check_start(args)
     return args
+
+
+def _ours(args: Namespace) -> list[bool]:
+    """Whether the first and the later hook are functions of this module."""
+    paths = (args.custom_advantage_function_path, args.rollout_data_postprocess_path)
+    return [path is not None and path.startswith(HERE) for path in paths]
 
 
 def main() -> None:
