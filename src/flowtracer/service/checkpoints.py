@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+
 from flowtracer.models import ModelError
 from flowtracer.storage import MANIFEST_FILE, damaged_file
 
 _NUMBER = re.compile(r"[0-9]+$")
-_WEIGHTS = ("model.safetensors.index.json", "model.safetensors")  # as transformers names them
 LARGEST_HEADER = 100_000_000  # bytes, as the safetensors package takes them
 SETTLED_SECONDS = 1.0  # for which nothing in a folder changes, our choice
 Look = tuple[tuple[str, int, int], ...]  # path, size and time of each file
@@ -141,13 +142,14 @@ def _look(folder: Path) -> Look:
 
 def weights_complete(folder: Path) -> bool:
     """Whether a folder has a config and safetensors files that are as long as their headers say."""
-    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    names = (SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME)
+    weights = next((folder / name for name in names if (folder / name).is_file()), None)
     if weights is None or not (folder / "config.json").is_file():
         return False
     try:
         if weights.suffix == ".json":
-            names = set(json.loads(weights.read_bytes())["weight_map"].values())
-            return bool(names) and all(_full_length(folder / name) for name in names)
+            parts = set(json.loads(weights.read_bytes())["weight_map"].values())
+            return bool(parts) and all(_full_length(folder / part) for part in parts)
         return _full_length(weights)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -19,11 +19,13 @@ from flowtracer.service.scorer import Scorer
 from flowtracer.workbench.guard import LOOPBACK, Access, App, Receive, Scope, Send
 from flowtracer.workbench.launch import check_token
 
-OPTIONS: dict[str, type] = {
+_OF_SCORER: dict[str, type] = {
     "model": str, "rule": str, "dtype": str, "device": str, "checkpoints": str, "every": int,
-    "max_tokens": int, "token": str, "hosts": str, "replicas": int, "gpus": float, "cpus": float,
+    "max_tokens": int,
 }  # fmt: skip
-_OF_SCORER = ("model", "rule", "dtype", "device", "checkpoints", "every", "max_tokens")
+OPTIONS = _OF_SCORER | {
+    "token": str, "hosts": str, "replicas": int, "gpus": float, "cpus": float,
+}  # fmt: skip
 
 
 class _Forward:
