@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,68 +75,51 @@ def serve(
     """
     with needing("serve"):
         from flowtracer.workbench import launch
-    if score:
-        if open_file is not None:
-            raise ValueError("--open is of the page, and with --score there is none; leave it out")
-        access = launch.access_of(host, token)
-        with launch.listen(host, port) as bound:
-            address = launch.address_of(bound, host, token)
-            loading = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
-            _serve_scorer(bound, access, address, model, rule, checkpoints, every, loading)
-        sys.stdout.flush()
-        os._exit(0)
-    if (rule, checkpoints, every) != ("flow", None, 1):
+    if score and open_file is not None:
+        raise ValueError("--open is of the page, and with --score there is none; leave it out")
+    if not score and (rule, checkpoints, every) != ("flow", None, 1):
         raise ValueError("--rule, --checkpoints and --every are of the scorer; add --score")
+    if checkpoints is not None and not checkpoints.is_dir():
+        raise ValueError(f"--checkpoints {checkpoints} is not a folder; create it, or name another")
     from rich.console import Console
 
-    from flowtracer.models import load
-    from flowtracer.workbench.engine import Engine
-    from flowtracer.workbench.limits import Limits, context_of
-    from flowtracer.workbench.session import read_session
-
     access = launch.access_of(host, token)
+    loading: dict[str, Any] = {
+        "dtype": dtype, "device": device, "trust_remote_code": trust_remote_code
+    }  # fmt: skip
     with launch.listen(host, port) as bound:  # a port in use fails before the model is loaded
-        silence_transformers()
-        with Console(stderr=True).status(f"loading {model}"):
-            loaded = load(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-        limits = Limits(max_prompt_tokens, max_response_tokens, context_of(loaded.model))
         address = launch.address_of(bound, host, token)
+        silence_transformers()
+        status = Console(stderr=True).status(f"loading {model}")
+        if score:
+            from flowtracer.service.launch import serve_scorer
+            from flowtracer.service.scorer import Scorer
 
-        def started() -> None:
-            print(f"{model} is ready at {address}\nPress Ctrl-C to end.", flush=True)
-            if browser and launch.has_display():
-                launch.open_browser(address)
+            with status:
+                scorer = Scorer(model, rule=rule, checkpoints=checkpoints, every=every, **loading)
+            started = partial(_say, f"{model} scores by {rule} at {address}")
+            serve_scorer(scorer, bound, access=access, started=started)
+        else:
+            from flowtracer.models import load
+            from flowtracer.workbench.engine import Engine
+            from flowtracer.workbench.limits import Limits, context_of
+            from flowtracer.workbench.session import read_session
 
-        engine = Engine(loaded, limits)
-        opened = None if open_file is None else read_session(open_file, engine)
-        launch.serve(engine, bound, access=access, opened=opened, started=started)
+            with status:
+                loaded = load(model, **loading)
+            limits = Limits(max_prompt_tokens, max_response_tokens, context_of(loaded.model))
+            engine = Engine(loaded, limits)
+            opened = None if open_file is None else read_session(open_file, engine)
+
+            def ready() -> None:
+                _say(f"{model} is ready at {address}")
+                if browser and launch.has_display():
+                    launch.open_browser(address)
+
+            launch.serve(engine, bound, access=access, opened=opened, started=ready)
     sys.stdout.flush()
     os._exit(0)  # nothing is left to do, and taking torch apart can take seconds
 
 
-def _serve_scorer(
-    bound: Any,
-    access: Any,
-    address: str,
-    model: str,
-    rule: str,
-    checkpoints: Path | None,
-    every: int,
-    loading: dict[str, Any],
-) -> None:
-    """Load the scorer and serve it until Ctrl-C."""
-    from rich.console import Console
-
-    from flowtracer.service.launch import serve_scorer
-    from flowtracer.service.scorer import Scorer
-
-    if checkpoints is not None and not checkpoints.is_dir():
-        raise ValueError(f"--checkpoints {checkpoints} is not a folder; create it, or name another")
-    silence_transformers()
-    with Console(stderr=True).status(f"loading {model}"):
-        scorer = Scorer(model, rule=rule, checkpoints=checkpoints, every=every, **loading)
-
-    def started() -> None:
-        print(f"{model} scores by {rule} at {address}\nPress Ctrl-C to end.", flush=True)
-
-    serve_scorer(scorer, bound, access=access, started=started)
+def _say(ready: str) -> None:
+    print(f"{ready}\nPress Ctrl-C to end.", flush=True)
