@@ -8,15 +8,13 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import pytest  # noqa: E402
+from helpers.plug_ins import weights_alone  # noqa: E402
+from helpers.responses import GOOD, NO_BOX, SHORT  # noqa: E402
 
 from flowtracer.models import load  # noqa: E402
 
 PROMPT = "<|user|>Make 33 from 3, 7, 18.<|end|><|assistant|>"
-RESPONSES = (
-    "18 + 7 = 25, 25 + 3 = 28, not 33.\n18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}<|end|>",
-    "18 + 7 = 25, 25 + 3 = 28, not 33.\n",  # no answer
-    "18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}<|end|>",
-)
+RESPONSES = (GOOD, NO_BOX, SHORT)
 
 
 def recipe(heading):
@@ -47,18 +45,14 @@ def expected(embedded, rows):
     """Weights of the responses, from `token_credit` on each alone."""
     import torch
 
-    from flowtracer.credit import Credit, score_batch, token_credit
+    from flowtracer.credit import Credit
 
     prompt, responses = rows
-    found = []
-    for response in responses:
-        batch = score_batch(
-            embedded.tokenizer,
-            prompt_ids=torch.tensor([prompt]),
-            prompt_mask=torch.ones(1, len(prompt), dtype=torch.long),
-            completion_ids=torch.tensor([response]),
-            completion_mask=torch.ones(1, len(response), dtype=torch.long),
+    found = [
+        weights_alone(
+            embedded, torch.tensor(prompt + response), torch.ones(len(response)), Credit()
         )
-        found.append(token_credit(embedded.model, batch, Credit()).weights[0, len(prompt) :])
+        for response in responses
+    ]
     assert bool((found[0] == 1.5).any()) and bool((found[1] == 1).all())
     return found

@@ -12,17 +12,9 @@ if sys.version_info < (3, 12):
     typing.TypedDict = typing_extensions.TypedDict
 
 import pytest
+from helpers.plug_ins import PROMPTS, TOOL, sequence_ids
 
 from flowtracer.models import load
-
-PROMPTS = ("Make 33 from 3, 7, 18.", "Make 21 from 7, 5, 8, 1.")
-RESPONSES = (
-    "18 + 7 = 25, 25 + 3 = 28, not 33.\n18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}<|end|>",
-    "18 + 7 = 25, 25 + 3 = 28, not 33.\n",  # no answer
-    "8 * 7 = 56, 56 - 5 = 51, not 21.\n7 * 1 = 7.\n\\boxed{(8 - 5) * 7}<|end|>",
-    "8 - 5 = 3, 3 * 7 = 21, yes.\n\\boxed{(8 - 5) * 7}<|end|>",
-)
-TOOL = slice(3, 9)  # tokens of the last response that a tool wrote
 
 
 class Questions:
@@ -90,19 +82,12 @@ def make_trainer(cls, cfg, tokenizer):
 
 def make_batch(trainer, rewards=(1.0, 0.0, 1.0, 0.0), masks=None):
     """SkyRL's own batch of these responses, as its trainer has it before advantages."""
-    tokenizer = trainer.tokenizer
-
-    def ids(text):
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    responses = [ids(text) for text in RESPONSES]
+    prompts, responses = sequence_ids(trainer.tokenizer)
     if masks is None:
         masks = [[1] * len(row) for row in responses]
         masks[3][TOOL] = [0] * len(masks[3][TOOL])
     output = {
-        "prompt_token_ids": [
-            ids(f"<|user|>{PROMPTS[i // 2]}<|end|><|assistant|>") for i in range(4)
-        ],
+        "prompt_token_ids": prompts,
         "response_ids": responses,
         "rewards": [
             [0.0] * (len(row) - 1) + [one] for row, one in zip(responses, rewards, strict=True)

@@ -4,14 +4,15 @@ import copy
 
 import pytest
 import torch
-from conftest import RESPONSES, TOOL, make_batch, make_trainer
+from conftest import make_batch, make_trainer
+from helpers.plug_ins import RESPONSES, TOOL, sequence_ids, weights_alone
 
 pytest.importorskip("skyrl", reason="SkyRL is not installed; `make test-skyrl` does that")
 
 from skyrl.backends.skyrl_train.utils.ppo_utils import PolicyLossRegistry
 from skyrl.train.trainer import RayPPOTrainer
 
-from flowtracer.credit import Credit, score_batch, token_credit
+from flowtracer.credit import Credit
 from flowtracer.integrations.skyrl import TOKEN_LOSSES, FlowRayPPOTrainer
 
 ESTIMATORS = ("grpo", "rloo", "gae", "reinforce++", "maxrl")
@@ -23,16 +24,7 @@ def row_by_row(embedded, data, credit):
     for row in range(len(RESPONSES)):
         ids = data["sequences"][row][data["attention_mask"][row].bool()]
         mask = data["loss_mask"][row][data["response_mask"][row].bool()].long()
-        prompt, response = ids[: -len(mask)], ids[-len(mask) :]
-        batch = score_batch(
-            embedded.tokenizer,
-            prompt_ids=prompt[None],
-            prompt_mask=torch.ones(1, len(prompt), dtype=torch.long),
-            completion_ids=response[None],
-            completion_mask=torch.ones(1, len(response), dtype=torch.long),
-            tool_mask=mask[None],
-        )
-        found.append(token_credit(embedded.model, batch, credit).weights[0, len(prompt) :])
+        found.append(weights_alone(embedded, ids, mask, credit))
     return found
 
 
@@ -87,10 +79,7 @@ def test_a_batch_without_any_advantage_makes_no_forward(embedded, config, monkey
 @pytest.mark.filterwarnings("ignore:a response has weight 1")
 def test_odd_responses_have_weight_one(embedded, config):
     """An id that the scorer does not have, and a response taken out of the loss."""
-    masks = [
-        [1] * len(embedded.tokenizer(text, add_special_tokens=False)["input_ids"])
-        for text in RESPONSES
-    ]
+    masks = [[1] * len(response) for response in sequence_ids(embedded.tokenizer)[1]]
     masks[2] = [0] * len(masks[2])
     results = []
     for cls in (RayPPOTrainer, FlowRayPPOTrainer):

@@ -13,16 +13,10 @@ os.environ["TORCHDYNAMO_DISABLE"] = (
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from helpers.plug_ins import TOOL, sequence_ids  # noqa: E402
 
 from flowtracer.models import load  # noqa: E402
 
-PROMPTS = ("Make 33 from 3, 7, 18.", "Make 21 from 7, 5, 8, 1.")
-RESPONSES = (
-    "18 + 7 = 25, 25 + 3 = 28, not 33.\n18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}<|end|>",
-    "18 + 7 = 25, 25 + 3 = 28, not 33.\n",  # no answer
-    "8 * 7 = 56, 56 - 5 = 51, not 21.\n7 * 1 = 7.\n\\boxed{(8 - 5) * 7}<|end|>",
-    "8 - 5 = 3, 3 * 7 = 21, yes.\n\\boxed{(8 - 5) * 7}<|end|>",
-)
 REWARDS = (1.0, -1.0, 0.0, -0.5)  # as slime's rollout manager leaves them, less the group's mean
 
 
@@ -71,15 +65,10 @@ def make_rollout_data(tokenizer, rank_slice=lambda values, total, length: values
     rank_slice: the part of a response's values that the rank has.
     """
     draw = torch.Generator().manual_seed(5)
-    tokens, masks = [], []
-    for number, text in enumerate(RESPONSES):
-        prompt = f"<|user|>{PROMPTS[number // 2]}<|end|><|assistant|>"
-        asked, given = (
-            tokenizer(one, add_special_tokens=False)["input_ids"] for one in (prompt, text)
-        )
-        tokens.append(torch.tensor(asked + given))
-        masks.append(torch.ones(len(given), dtype=torch.int))
-    masks[3][3:9] = 0  # what a tool wrote
+    prompts, responses = sequence_ids(tokenizer)
+    tokens = [torch.tensor(asked + given) for asked, given in zip(prompts, responses, strict=True)]
+    masks = [torch.ones(len(given), dtype=torch.int) for given in responses]
+    masks[3][TOOL] = 0
     lengths, totals = [len(mask) for mask in masks], [len(row) for row in tokens]
 
     def values():

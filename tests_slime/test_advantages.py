@@ -5,13 +5,14 @@ import copy
 import pytest
 import torch
 from conftest import make_args
+from helpers.plug_ins import TOOL, weights_alone
 
 pytest.importorskip("slime", reason="slime is not installed; `make test-slime` fetches it")
 
 from slime.backends.megatron_utils import loss as slime_loss
 from slime.backends.megatron_utils.cp_utils import get_sum_of_sample_mean
 
-from flowtracer.credit import Credit, score_batch, token_credit
+from flowtracer.credit import Credit
 from flowtracer.integrations import slime as plugin
 
 pytestmark = pytest.mark.usefixtures("one_rank")
@@ -32,20 +33,9 @@ def computed(args, data):
 
 
 def row_by_row(embedded, data, credit):
-    """Every response alone, without any padding: `token_credit` itself."""
-    found = []
-    for tokens, mask in zip(data["tokens"], data["loss_masks"], strict=True):
-        prompt, response = tokens[: -len(mask)], tokens[-len(mask) :]
-        batch = score_batch(
-            embedded.tokenizer,
-            prompt_ids=prompt[None],
-            prompt_mask=torch.ones(1, len(prompt), dtype=torch.long),
-            completion_ids=response[None],
-            completion_mask=torch.ones(1, len(response), dtype=torch.long),
-            tool_mask=mask[None].long(),
-        )
-        found.append(token_credit(embedded.model, batch, credit).weights[0, len(prompt) :])
-    return found
+    """Every response alone: `token_credit` itself."""
+    rows = zip(data["tokens"], data["loss_masks"], strict=True)
+    return [weights_alone(embedded, tokens, mask, credit) for tokens, mask in rows]
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -59,7 +49,7 @@ def test_advantages_are_slimes_times_the_weights_of_token_credit(embedded, rollo
         torch.testing.assert_close(after["advantages"][row], expected, rtol=1e-6, atol=1e-6)
         assert torch.equal(after["returns"][row], before["returns"][row])
         assert torch.equal(after["kl"][row], before["kl"][row])
-    assert bool((weights[0] == 1.5).any()) and bool((weights[3][3:9] == 1).all())
+    assert bool((weights[0] == 1.5).any()) and bool((weights[3][TOOL] == 1).all())
     assert not torch.equal(after["advantages"][0], before["advantages"][0])
 
 

@@ -17,7 +17,8 @@ from slime.backends.megatron_utils import loss as slime_loss
 @pytest.mark.parametrize("kind", ["tensor_model", "context"])
 def test_two_ranks_give_what_one_gives(rollout_data, kind, tmp_path):
     slime_loss.compute_advantages_and_returns(make_args(), rollout_data)
-    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    folders = (HERE, HERE.parent / "tests", os.environ.get("PYTHONPATH"))
+    path = os.pathsep.join(str(folder) for folder in folders if folder)
     ranks = [
         subprocess.Popen(
             [sys.executable, str(HERE / "two_ranks.py"), kind, str(rank), str(tmp_path)],

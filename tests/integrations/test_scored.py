@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from helpers.plug_ins import weights_alone
 from helpers.responses import GOOD, NO_BOX, SHORT
 from helpers.scoring import PROMPT, scoring_server
 
 from flowtracer import Scorer
-from flowtracer.credit import Credit, Selection, Weighting, score_batch, token_credit
+from flowtracer.credit import Credit, Selection, Weighting
 from flowtracer.integrations.scored import (
     ResponseWeights,
     ScorerSettings,
@@ -36,25 +37,11 @@ def sequences(embedded):
     return ids, masks
 
 
-def alone(loaded, ids, mask, credit):
-    """The weights of a response in a batch of its own: `token_credit` itself."""
-    prompt, response = ids[: -len(mask)][None], ids[-len(mask) :][None]
-    batch = score_batch(
-        loaded.tokenizer,
-        prompt_ids=prompt,
-        prompt_mask=torch.ones_like(prompt),
-        completion_ids=response,
-        completion_mask=torch.ones_like(response),
-        tool_mask=mask[None].long(),
-    )
-    return token_credit(loaded.model, batch, credit).weights[0, prompt.shape[1] :]
-
-
 def test_weights_are_those_of_token_credit(embedded, sequences):
     for credit in (Credit(), Credit(selection=Selection(ratio=0.2), weighting=Weighting("tanh"))):
         found = response_weights(Scorer(embedded, rule=credit), *sequences, [True] * 4)
         for weights, ids, mask in zip(found.weights, *sequences, strict=True):
-            torch.testing.assert_close(weights, alone(embedded, ids, mask, credit))
+            torch.testing.assert_close(weights, weights_alone(embedded, ids, mask, credit))
         weighted_rows = [bool((row != 1).any()) for row in found.weights]
         assert weighted_rows == [True, False, True, True]
         assert found.failed == [False, True, False, False]
