@@ -19,8 +19,10 @@ GPUS = {"CPU": 16.0, "GPU": 8.0}
         ([{"CPU": 8.0}, {}], 1, Reservation(1, 8, 0)),
         ([GPUS], None, Reservation(8, 2, 1)),
         ([GPUS, GPUS], None, Reservation(16, 2, 1)),
-        ([GPUS, {"CPU": 64.0}], 4, Reservation(4, 4, 1)),  # the cores beside the GPUs
-        ([GPUS], 2, Reservation(2, 8, 1)),
+        ([GPUS, {"CPU": 64.0}], 4, Reservation(4, 2, 1, 16)),  # cores without a GPU read
+        ([GPUS], 2, Reservation(2, 2, 1, 8)),
+        ([{"CPU": 4.0, "GPU": 1.0}], None, Reservation(1, 2, 1, 2)),
+        ([{"CPU": 1.0, "GPU": 1.0}], None, Reservation(1, 1, 1, 0)),
     ],
 )
 def test_cores_and_gpus_are_shared_out(nodes, workers, expected):

@@ -80,18 +80,30 @@ def test_text_and_ids_and_parquet_and_parts_of_a_folder_give_the_same_rows(score
         assert one == other
 
 
-@pytest.mark.parametrize(
-    "workers",
-    [("--workers", "2"), pytest.param((), marks=pytest.mark.slow)],
-    ids=["two", "default"],
+FLOWTRACER = ("-m", "flowtracer")
+# Ray believes what it is told: a GPU that PyTorch does not see, and cores beside it.
+WITH_GPU = (
+    "-c",
+    "import ray; ray.init(num_cpus=3, num_gpus=1, log_to_driver=False, include_dashboard=False); "
+    "from flowtracer.cli.main import main; main()",
 )
-def test_workers_of_ray_give_the_same_rows(scored, tmp_path, workers):
+
+
+@pytest.mark.parametrize(
+    ("command", "workers"),
+    [
+        (FLOWTRACER, ("--workers", "2")),
+        (WITH_GPU, ()),
+        pytest.param(FLOWTRACER, (), marks=pytest.mark.slow),
+    ],
+    ids=["two", "readers beside a GPU", "default"],
+)
+def test_workers_of_ray_give_the_same_rows(scored, tmp_path, command, workers):
     pytest.importorskip("ray", reason="needs the extra flowtracer[ray]")
     source, out = scored
     words = ["score", str(source), "--out", "out", "--max-tokens", "400", "--batch-tokens", "2000"]
     ended = subprocess.run(
-        [sys.executable, "-m", "flowtracer", *words, "--shard-rows", "7", "--engine", "ray",
-         *workers],
+        [sys.executable, *command, *words, "--shard-rows", "7", "--engine", "ray", *workers],
         cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow
 import torch
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from flowtracer.attention import AttentionCaptureError
 from flowtracer.credit import Credit, ScoreBatch, structural_vocabulary, token_credit
@@ -62,6 +63,21 @@ class _Part:
     tokens: int
 
 
+def reading_of(
+    settings: ScoreSettings, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
+) -> Reading:
+    """How rows are read for a model with this tokenizer and config."""
+    structure = settings.credit.needs_structure
+    return Reading(
+        tokenizer,
+        settings.credit,
+        Limits(config.get_text_config().vocab_size, settings.max_tokens),
+        settings.batch_tokens,
+        settings.chat,
+        structural_vocabulary(tokenizer) if structure else None,
+    )
+
+
 class Worker:
     """Loads a model once and scores shards; threads are set before, as PyTorch requires."""
 
@@ -81,16 +97,7 @@ class Worker:
             trust_remote_code=settings.trust_remote_code,
         )
         settings.credit.check_model(self.loaded.model)
-        tokenizer, config = self.loaded.tokenizer, self.loaded.model.config.get_text_config()
-        structure = settings.credit.needs_structure
-        self.reading = Reading(
-            tokenizer,
-            settings.credit,
-            Limits(config.vocab_size, settings.max_tokens),
-            settings.batch_tokens,
-            settings.chat,
-            structural_vocabulary(tokenizer) if structure else None,
-        )
+        self.reading = reading_of(settings, self.loaded.tokenizer, self.loaded.model.config)
 
     def score(self, shards: Iterable[Shard], *, most: int = AHEAD) -> Iterator[Done]:
         """Score shards in order and write their parts and errors.
@@ -99,7 +106,11 @@ class Worker:
         that wait for the model, and parts for the disk; 0 does one thing after another.
         """
         with closing(ahead(read_windows(self.reader, shards, self.reading), most)) as windows:
-            yield from behind(self._write, self._scored(windows), most)
+            yield from self.score_windows(windows, most=most)
+
+    def score_windows(self, windows: Iterable[Window], *, most: int = AHEAD) -> Iterator[Done]:
+        """Score windows of whole shards, in order, and write their parts and errors."""
+        yield from behind(self._write, self._scored(windows), most)
 
     def _scored(self, windows: Iterable[Window]) -> Iterator[_Part]:
         """What is to be written of each shard."""
