@@ -18,7 +18,8 @@ from flowtracer.attention.memory import _container_bytes, dense_limit
 from flowtracer.attention.shared_prompt import can_share
 from flowtracer.attention.tiles import can_tile, causal_attention
 from flowtracer.credit import Credit, ScoreBatch, ScoreOptions, score_tokens, token_credit
-from flowtracer.credit.chunks import SHARED_MINIMUM, chunks
+from flowtracer.credit.chunks import chunks
+from flowtracer.credit.limits import SHARED
 from flowtracer.flow import select_backbone, send_flow, smallest_edge_set, strongest_routes
 from flowtracer.scorers.evidence import gather_evidence
 
@@ -184,7 +185,7 @@ def test_a_shared_prompt_runs_once_and_gives_the_same_attention(name, edges):
 def test_weights_do_not_depend_on_whether_the_prompt_is_shared(embedded, left):
     batch = group(left=left)
     rows = torch.arange(4)
-    parts = chunks(batch, rows, after_answer=False, most=1 << 25, share_prompts=True)
+    parts = chunks(batch, rows, after_answer=False, most=1 << 25, share_from=SHARED)
     assert [part.shared for part in parts] == [100]
     tokens = []
     handle = embedded.model.model.embed_tokens.register_forward_hook(
@@ -201,17 +202,17 @@ def test_weights_do_not_depend_on_whether_the_prompt_is_shared(embedded, left):
 def test_only_equal_prompts_worth_the_trouble_are_shared():
     batch = group()
     batch.input_ids[1, 50] += 1
-    parts = chunks(batch, torch.arange(4), after_answer=False, most=1 << 25, share_prompts=True)
+    parts = chunks(batch, torch.arange(4), after_answer=False, most=1 << 25, share_from=SHARED)
     assert sorted((sorted(one.rows.tolist()), one.shared) for one in parts) == [
         ([0, 2, 3], 100), ([1], 0),
     ]  # fmt: skip
-    short = group(prompt=SHARED_MINIMUM - 1)
-    assert chunks(short, torch.arange(4), after_answer=False, most=1 << 25, share_prompts=True)[
+    short = group(prompt=SHARED - 1)
+    assert chunks(short, torch.arange(4), after_answer=False, most=1 << 25, share_from=SHARED)[
         0
     ].shared == 0  # fmt: skip
     broken = group()
     broken.attention_mask[0, 110] = 0  # a gap in the response
-    parts = chunks(broken, torch.arange(4), after_answer=False, most=1 << 25, share_prompts=True)
+    parts = chunks(broken, torch.arange(4), after_answer=False, most=1 << 25, share_from=SHARED)
     assert {tuple(sorted(one.rows.tolist())): one.shared for one in parts} == {
         (1, 2, 3): 100, (0,): 0,
     }  # fmt: skip

@@ -9,7 +9,6 @@ from flowtracer.scorers.batch import ScoreBatch
 
 LARGE = 2048  # tokens, our choice: a forward of so many is not dominated by its fixed cost
 PADDING = 1.25  # our choice: rows of a large forward differ by at most a quarter in length
-SHARED_MINIMUM = 64  # prompt tokens, our choice: below, a second forward costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ def chunks(
     after_answer: bool,
     most: int,
     tokens: int | None = None,
-    share_prompts: bool = False,
+    share_from: int | None = None,
 ) -> list[ScoreChunk]:
     """Split rows into chunks of similar length without needless columns.
 
@@ -36,12 +35,12 @@ def chunks(
 
     rows: (R,) indices. after_answer: whether what follows the last answer token is needed. most:
     entries of (rows, T, T) that a chunk may have, and tokens: its rows times T, a shared prompt excluded;
-    unless a single row has more. share_prompts: whether responses to the same prompt make chunks of
-    their own.
+    unless a single row has more. share_from: tokens of a prompt from which on responses to it make chunks
+    of their own; None: none do.
     """
     if not len(rows):
         return []
-    groups = prompt_groups(batch, rows) if share_prompts else [(rows, 0)]
+    groups = [(rows, 0)] if share_from is None else prompt_groups(batch, rows, share_from)
     position = torch.arange(batch.input_ids.shape[1], device=rows.device)
     result: list[ScoreChunk] = []
     for members, shared in groups:
@@ -71,11 +70,11 @@ def chunks(
     return result
 
 
-def prompt_groups(batch: ScoreBatch, rows: Tensor) -> list[tuple[Tensor, int]]:
+def prompt_groups(batch: ScoreBatch, rows: Tensor, least: int) -> list[tuple[Tensor, int]]:
     """Groups of rows with the same prompt and its length; all other rows are one group, with 0.
 
     A prompt is what precedes a row's first candidate; to be shared it must begin and end in the same
-    columns. rows: (R,) indices.
+    columns. rows: (R,) indices. least: tokens of a prompt that is shared.
     """
     real = batch.attention_mask[rows] > 0
     first = real.int().argmax(1).tolist()
@@ -87,7 +86,7 @@ def prompt_groups(batch: ScoreBatch, rows: Tensor) -> list[tuple[Tensor, int]]:
     for row, start, stop, end, length in zip(
         rows.tolist(), first, response, last, lengths, strict=True
     ):
-        if stop - start < SHARED_MINIMUM or end - start != length:
+        if stop - start < least or end - start != length:
             rest.append(row)
             continue
         prompt = batch.input_ids[row, start:stop].tolist()

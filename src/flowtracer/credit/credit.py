@@ -13,13 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.attention import model_layers
-from flowtracer.attention.maskless import maskless
-from flowtracer.attention.shared_prompt import can_share
 from flowtracer.credit.chunks import chunks
+from flowtracer.credit.limits import forward_limits
 from flowtracer.credit.selection import Selection, select
 from flowtracer.credit.weighting import Weighting, weigh
 from flowtracer.models import unsloth
-from flowtracer.models.decoder import device_of, find_decoder
 from flowtracer.models.layer_kinds import warn_of_unseen
 from flowtracer.models.pictures import lacking_pictures, picture_tokens
 from flowtracer.regions import AnswerRule, find_answer
@@ -32,12 +30,6 @@ from flowtracer.scorers.table import find_scorer
 if TYPE_CHECKING:
     from flowtracer.credit.calibrated import Calibrated
 
-CHUNK = 1 << 25  # entries of (rows, T, T) in one forward, our choice: 128 MiB of attention
-CHUNK_ON_GPU = 1 << 29  # our choice: 2 GiB, eight rows of 8,192 tokens
-TOKENS_ON_GPU = 1 << 16  # of one forward, our choice: enough for a GPU, little of its memory
-# Of one forward, our choice: what its layers pass on stays in the cache of a core; with more the embedded
-# model takes half as long again.
-TOKENS_ON_CPU = 1 << 12
 CONCENTRATION_RATIO = 0.2  # our choice
 
 
@@ -204,8 +196,13 @@ def token_scores(
     rows = batch.scorable if row_mask is None else batch.scorable & row_mask
     scorers = [find_scorer(name) for name in names]
     attention_only = all(scorer.needs == {"attention"} for scorer in scorers)
-    on_gpu = attention_only and maskless(model)
     pictures = batch.model_inputs is not None
+    limits = forward_limits(
+        model,
+        attention_only=attention_only,
+        chunk=chunk,
+        share_prompts=share_prompts and not pictures,
+    )
     if picture_tokens(model):
         rows = rows & ~_unpictured(model, batch)
     parts = chunks(
@@ -213,13 +210,9 @@ def token_scores(
         rows.nonzero()[:, 0],
         # Pictures in a tool's output may follow the answer, and have to be complete.
         after_answer=pictures or any(scorer.after_answer for scorer in scorers),
-        most=chunk or (CHUNK_ON_GPU if on_gpu else CHUNK),
-        tokens=_most_tokens(model, on_gpu, chunk),
-        # On a GPU two small forwards and a mask cost more than a prompt that runs again.
-        share_prompts=share_prompts
-        and attention_only
-        and not (on_gpu or pictures)
-        and can_share(model),
+        most=limits.most,
+        tokens=limits.tokens,
+        share_from=limits.share_from,
     )
     # Before the first forward, or processes wait for each other.
     total = all_reduce_max(len(parts))
@@ -282,14 +275,6 @@ def _unpictured(model: nn.Module, batch: ScoreBatch) -> Tensor:
             stacklevel=4,
         )
     return missing
-
-
-def _most_tokens(model: nn.Module, on_gpu: bool, chunk: int | None) -> int | None:
-    """Tokens of one forward, None for as many as a chunk allows."""
-    if on_gpu:
-        return TOKENS_ON_GPU
-    on_cpu = device_of(find_decoder(model)).type == "cpu"
-    return TOKENS_ON_CPU if on_cpu and chunk is None else None
 
 
 def _smallest(device: torch.device) -> ScoreBatch:

@@ -23,13 +23,8 @@ from flowtracer.attention import (
 )
 from flowtracer.attention.memory import available_bytes
 from flowtracer.credit.chunks import ScoreChunk, chunks
-from flowtracer.credit.credit import (
-    CHUNK,
-    CHUNK_ON_GPU,
-    Credit,
-    TokenCredit,
-    credit_of_scores,
-)
+from flowtracer.credit.credit import Credit, TokenCredit, credit_of_scores
+from flowtracer.credit.limits import CHUNK, CHUNK_ON_GPU
 from flowtracer.credit.spans import find_spans, pass_columns
 from flowtracer.kernels.availability import kernels_run
 from flowtracer.models.decoder import device_of, find_decoder, is_sharded

@@ -17,8 +17,8 @@ Engine = Callable[[Sequence[Shard], ScoreSettings, str, int | None], Iterator[Do
 SHARDS_OF_A_CALL = (
     4  # at most, our choice: a worker reads ahead in them, and waits for its next call
 )
-# Our choices for machines with GPUs: a worker launches in one core and writes in another; a core reads some
-# thousand rows a second and a GPU scores some hundred, so more readers for each than these never run.
+# Our choices for machines with GPUs: a worker launches from one core and writes from another. A core reads
+# about a thousand rows a second, a GPU scores some hundreds, so further readers would wait.
 CORES_BESIDE_GPU, READERS_OF_A_WORKER = 2, 4
 
 
@@ -74,7 +74,7 @@ def ray_engine(
         calls = [shards[start : start + size] for start in range(0, len(shards), size)]
         rows = [{"shards": json.dumps([asdict(shard) for shard in call])} for call in calls]
         # A block for each call, so that a worker that is free takes the next one.
-        data = ray.data.from_items(rows, override_num_blocks=len(rows))
+        data: Any = ray.data.from_items(rows, override_num_blocks=len(rows))
         if reserved.readers:
             data = data.map(
                 _RayReader,
