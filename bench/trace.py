@@ -29,6 +29,8 @@ from measure import (
 )
 
 from flowtracer import TokenPositions, answer_flow, mean_attention, trace
+from flowtracer.attention.capture import visit_layers
+from flowtracer.attention.layers import model_layers
 from flowtracer.models import Loaded, load
 from flowtracer.models.loading import emulates
 
@@ -52,6 +54,15 @@ def output_attentions(loaded: Loaded, ids: torch.Tensor) -> None:
         loaded.model.set_attn_implementation(before)
 
 
+def without_attention(loaded: Loaded, ids: torch.Tensor) -> None:
+    """The same layers with attention left out (wrong numbers): what no attention kernel can go below."""
+    layers = model_layers(loaded.model, "middle")
+    inputs = {"input_ids": ids, "use_cache": False}
+    visit_layers(
+        loaded.model, inputs, layers, lambda call: None if call.last else call.query.transpose(1, 2)
+    )
+
+
 def full_trace(loaded: Loaded, ids: torch.Tensor) -> None:
     """A whole `trace` of the same number of tokens: edges, routes and hubs included."""
     prompt = "Add up the numbers. "
@@ -64,6 +75,7 @@ CASES: dict[str, Callable[[Loaded, torch.Tensor], None]] = {
     "plain": plain_forward,
     "flow": flow_credit,
     "output_attentions": output_attentions,
+    "without_attention": without_attention,
     "trace": full_trace,
 }
 
@@ -126,7 +138,7 @@ def measure(options: argparse.Namespace, loaded: Loaded) -> dict:
     for length in options.lengths:
         names = ["plain", "flow"]
         if length <= options.longest_eager:
-            names.append("output_attentions")
+            names += ["output_attentions", "without_attention"]
         medians = times_in_turns(loaded, length, names, options.repeats)
         result["speed"][length] = medians
         print(f"T={length}: {medians}", flush=True)
@@ -146,15 +158,20 @@ def table(result: dict) -> str:
         + f"; {result['versions']}; {result['date']}; medians of {result['repeats']}.",
         "",
         "| T | plain forward with logits | mean_attention + answer_flow | ratio | output_attentions "
-        "| how many times slower than ours |",
-        "|---|---|---|---|---|---|",
+        "| how many times slower than ours | than ours with attention left out |",
+        "|---|---|---|---|---|---|---|",
     ]
     for length, medians in result["speed"].items():
         eager = medians.get("output_attentions")
         lines.append(
             f"| {int(length):,} | {medians['plain']:.2f} s | {medians['flow']:.2f} s "
             f"| **{medians['flow'] / medians['plain']:.2f}** "
-            + (f"| {eager:.2f} s | **{eager / medians['flow']:.1f}** |" if eager else "| | |")
+            + (
+                f"| {eager:.2f} s | **{eager / medians['flow']:.1f}** "
+                f"| {eager / medians['without_attention']:.1f} |"
+                if eager
+                else "| | | |"
+            )
         )
     lines += ["", "| T | what | extra memory | time |", "|---|---|---|---|"]
     described = {
