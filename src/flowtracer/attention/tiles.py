@@ -2,7 +2,8 @@
 
 One truncated forward pass keeps the queries and keys of the chosen layers and the logarithm of each
 softmax's denominator; `P[k, i] = exp(scale q_k . k_i - lse_k)` then gives any tile of attention
-again. Memory is linear in T; the price is one more product of queries and keys at every reading.
+again. Memory is linear in T; the price is one more product of queries and keys at every reading. The two
+solves of the flow keep rows from the first to the second reading, as many as `room` allows.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from flowtracer.attention.capture import LayerCall, Progress, visit_layers
 from flowtracer.attention.causal import attend_causal, no_mask
 from flowtracer.attention.layers import Layers, model_layers
+from flowtracer.attention.memory import DENSE_RATIO, available_bytes
 from flowtracer.kernels.availability import kernels_run
 from flowtracer.kernels.head_sum import add_head_sum, fits
 from flowtracer.kernels.sequences import Sequences
@@ -52,6 +54,7 @@ class TiledAttention:
     computed: Callable[[int], None] | None = None  # told how many rows, each time some are computed
     queries: int = QUERIES  # of one tile
     keys: int = KEYS
+    room: int = 0  # bytes that a reader of all rows may keep of them for a second reading
 
     @property
     def shape(self) -> torch.Size:
@@ -180,7 +183,9 @@ def tiled_attention(
     inputs: dict[str, Any] = {"input_ids": input_ids.to(device), "use_cache": False}
     inputs |= {} if pictures is None else pictures.arguments(device)
     visit_layers(model, inputs, chosen, visit, mask=no_mask, progress=progress)
-    return TiledAttention(tuple(kept[layer] for layer in chosen))
+    # As much as a whole matrix might take.
+    room = int(DENSE_RATIO * (available_bytes(device) or 0))
+    return TiledAttention(tuple(kept[layer] for layer in chosen), room=room)
 
 
 def _attend(call: LayerCall) -> tuple[Tensor | None, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.flow.checks import check_flow_input, check_in_range, check_reachable
+from flowtracer.flow.kept import read_twice
 from flowtracer.flow.solve import (
     AttentionRows,
     rows_of,
@@ -166,13 +167,14 @@ def _solve(
     if dense and kernels_run(attention.device):
         potential, passage = solve_flow(attention, question, sink, relays)
     else:
-        potential = solve_potential(attention, sink, relays)
+        read = read_twice(attention)
+        potential = solve_potential(read, sink, relays)
         potential = torch.where(potential < torch.finfo(dtype).tiny, 0.0, potential)
         reachable = potential > 0
         fed = question & reachable
         source = fed.to(dtype) / fed.sum(1, keepdim=True).clamp(min=1)
         entering = torch.where(fed, source / potential, 0.0)
-        passage = solve_passage(attention, entering, relays, reachable)
+        passage = solve_passage(read, entering, relays, reachable)
     inflow = potential * passage
 
     return AnswerFlow(
