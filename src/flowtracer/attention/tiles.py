@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from flowtracer.attention.capture import LayerCall, Progress, visit_layers
 from flowtracer.attention.causal import attend_causal, no_mask
 from flowtracer.attention.layers import Layers, model_layers
-from flowtracer.attention.memory import DENSE_RATIO, available_bytes
+from flowtracer.attention.memory import KEPT_RATIO, available_bytes
 from flowtracer.kernels.availability import kernels_run
 from flowtracer.kernels.head_sum import add_head_sum, fits
 from flowtracer.kernels.sequences import Sequences
@@ -183,8 +183,7 @@ def tiled_attention(
     inputs: dict[str, Any] = {"input_ids": input_ids.to(device), "use_cache": False}
     inputs |= {} if pictures is None else pictures.arguments(device)
     visit_layers(model, inputs, chosen, visit, mask=no_mask, progress=progress)
-    # As much as a whole matrix might take.
-    room = int(DENSE_RATIO * (available_bytes(device) or 0))
+    room = int(KEPT_RATIO * (available_bytes(device) or 0))
     return TiledAttention(tuple(kept[layer] for layer in chosen), room=room)
 
 
