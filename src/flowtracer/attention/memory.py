@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 
 DENSE_RATIO = 1 / 16  # of free memory that one text's T x T may take, our choice
-KEPT_RATIO = (
-    1 / 8
-)  # of free memory that rows kept between two readings of tiles may take, our choice
+# Of free memory, what rows kept between two readings of tiles may take, our choice.
+KEPT_RATIO = 1 / 8
 
 
 def dense_limit(device: torch.device) -> int:

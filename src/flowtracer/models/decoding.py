@@ -141,7 +141,7 @@ def _read_prompts(
         logits_to_keep=1,
     ).logits[:, -1]
     if runs_in_graphs(model):
-        layers = [(keys[row], values[row]) for keys, values in layers_of(cache)]
+        layers = ((keys[row], values[row]) for keys, values in layers_of(cache))
         every = torch.arange(len(row), device=row.device)
         return FixedTexts(model, layers, real[row], steps), every, logits[row]
     columns = nn.functional.pad(real, (0, steps), value=1) if padded else None

@@ -7,14 +7,14 @@ or the columns are used up.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
-from flowtracer.models.cache import Layers, layers_of
+from flowtracer.models.cache import layers_of
 from flowtracer.models.layer_kinds import layer_types, text_config
 
 COLUMNS = 256  # our choice: room for so many tokens at a time, as attention reads all of it
@@ -22,6 +22,7 @@ LEFT = 0.5  # our choice: ratio of rows that still run below which the others ar
 EAGER_STEPS = 2  # kernels are loaded and workspaces made before a graph is recorded
 
 Step = Callable[[], None]
+KeysValues = tuple[Tensor, Tensor]  # of a layer, (rows, heads, tokens, D)
 
 
 def runs_in_graphs(model: nn.Module) -> bool:
@@ -67,10 +68,11 @@ class FixedTexts:
     steps: the largest number of tokens to come.
     """
 
-    def __init__(self, model: nn.Module, layers: Layers, mask: Tensor, steps: int) -> None:
+    def __init__(
+        self, model: nn.Module, layers: Iterable[KeysValues], mask: Tensor, steps: int
+    ) -> None:
         self.model = model
         self.last = mask.shape[1] + steps
-        self.dtype = layers[0][0].dtype
         self._make_buffers(layers, mask.bool(), mask.sum(1))
 
     def grow(self, row: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,7 +90,7 @@ class FixedTexts:
         self.steps += 1
         return row, self.logits
 
-    def _make_buffers(self, layers: Layers, mask: Tensor, position: Tensor) -> None:
+    def _make_buffers(self, layers: Iterable[KeysValues], mask: Tensor, position: Tensor) -> None:
         rows, self.used = mask.shape
         self.width = min(self.last, self.used + COLUMNS)
         room, device = self.width - self.used, mask.device
@@ -98,9 +100,10 @@ class FixedTexts:
             keys, values = (nn.functional.pad(part, (0, 0, 0, room)) for part in pair)
             fixed.append(FixedLayer(keys, values, self.column))
         self.cache = Cache(layers=fixed)
-        least = torch.finfo(self.dtype).min
-        hidden = torch.full((rows, 1, 1, self.width), least, dtype=self.dtype, device=device)
-        self.mask = hidden
+        dtype = fixed[0].dtype
+        self.mask = torch.full(
+            (rows, 1, 1, self.width), torch.finfo(dtype).min, dtype=dtype, device=device
+        )
         self.mask[:, 0, 0, : self.used].masked_fill_(mask, 0)
         self.position = position[:, None].clone()
         self.token = torch.zeros_like(self.position)
@@ -110,12 +113,16 @@ class FixedTexts:
 
     def _keep(self, row: Tensor) -> Tensor:
         """Buffers of these rows alone, with room for more columns."""
-        used = self.used
-        layers = [
-            (keys[row, :, :used], values[row, :, :used]) for keys, values in layers_of(self.cache)
-        ]
-        self.replay = None  # frees what the graph holds before more is allocated
-        self._make_buffers(layers, self.mask[row, 0, 0, :used] == 0, self.position[row, 0])
+        used, before = self.used, layers_of(self.cache)
+        # What the graph and each layer hold is freed before more is allocated.
+        self.replay, self.cache = None, Cache(layers=[])
+
+        def kept() -> Iterator[KeysValues]:
+            while before:
+                keys, values = before.pop(0)
+                yield keys[row, :, :used], values[row, :, :used]
+
+        self._make_buffers(kept(), self.mask[row, 0, 0, :used] == 0, self.position[row, 0])
         return torch.arange(len(row), device=row.device)
 
     def _step(self) -> None:
