@@ -77,20 +77,24 @@ def prompt_groups(batch: ScoreBatch, rows: Tensor, least: int) -> list[tuple[Ten
     columns. rows: (R,) indices. least: tokens of a prompt that is shared.
     """
     real = batch.attention_mask[rows] > 0
-    first = real.int().argmax(1).tolist()
-    response = batch.candidates[rows].int().argmax(1).tolist()
-    last = (real * torch.arange(1, real.shape[1] + 1, device=real.device)).amax(1).tolist()
-    lengths = real.sum(1).tolist()
+    first = real.int().argmax(1)
+    response = batch.candidates[rows].int().argmax(1)
+    last = (real * torch.arange(1, real.shape[1] + 1, device=real.device)).amax(1)
+    # One copy from the device, and one more where there is a prompt to compare.
+    positions = torch.stack([rows, first, response, last, real.sum(1)], 1).tolist()
+    long = [
+        stop - start >= least and end - start == length for _, start, stop, end, length in positions
+    ]
+    if not any(long):
+        return [(rows, 0)]
+    ids = batch.input_ids[rows].tolist()
     groups: dict[tuple[int, ...], list[int]] = {}
     rest: list[int] = []
-    for row, start, stop, end, length in zip(
-        rows.tolist(), first, response, last, lengths, strict=True
-    ):
-        if stop - start < least or end - start != length:
+    for number, (row, start, stop, *_) in enumerate(positions):
+        if long[number]:
+            groups.setdefault((start, stop, *ids[number][start:stop]), []).append(row)
+        else:
             rest.append(row)
-            continue
-        prompt = batch.input_ids[row, start:stop].tolist()
-        groups.setdefault((start, stop, *prompt), []).append(row)
     result = []
     for (start, stop, *_), members in groups.items():
         if len(members) > 1:
