@@ -50,5 +50,7 @@ class KeptRows:
 
 def read_twice(attention: Tensor | AttentionRows) -> Tensor | AttentionRows:
     """The attention for two readings; what is computed at each is kept if it names a `room` for that."""
-    room = 0 if isinstance(attention, Tensor) else getattr(attention, "room", 0)
-    return KeptRows(attention, room) if room and not isinstance(attention, Tensor) else attention
+    if isinstance(attention, Tensor):
+        return attention
+    room = getattr(attention, "room", 0)
+    return KeptRows(attention, room) if room else attention
