@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -100,15 +101,41 @@ def test_decisions_are_the_uncertain_tokens():
     assert decisions(torch.zeros(3)) == [0]
 
 
+def units(text, pieces):
+    """The text of every unit, for a text in pieces of tokens."""
+    stops = list(accumulate(map(len, pieces)))
+    assert text == "".join(pieces)
+    offsets = list(zip([0, *stops], stops, strict=False))
+    starts = [offsets[index][0] for index in unit_starts(text, offsets)]
+    return [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+
+
 def test_units_are_lines_and_sentences():
     text = "One. Two!\nThree 3.5 four\n\n"
-    offsets = [(i, i + 1) for i in range(len(text))]
-    starts = unit_starts(text, offsets)
-    assert [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)] == [
-        "One. ",
-        "Two!\n",
-        "Three 3.5 four\n\n",
+    assert units(text, list(text)) == ["One.", " Two!\n", "Three 3.5 four\n\n"]
+
+
+def test_a_token_that_begins_with_a_space_begins_its_sentence():
+    pieces = ["Ella", " got", " 4", ".", " Since", ' "', "all", '."', " are", " 40", ".\n", "So"]
+    assert units("".join(pieces), pieces) == ["Ella got 4.", ' Since "all."', " are 40.\n", "So"]
+
+
+def test_the_number_of_an_item_and_a_line_of_brackets_are_no_units():
+    text = "Step by step.\n\n1. Ella got 4. So 36.\n  2. **Now\n   \\[\n   6 / 2\n   \\]\n \nIt is 3. Done"
+    assert units(text, list(text)) == [
+        "Step by step.\n\n",
+        "1. Ella got 4.",
+        " So 36.\n",
+        "  2. **Now\n   \\[\n",
+        "   6 / 2\n   \\]\n \n",
+        "It is 3.",
+        " Done",
     ]
+
+
+def test_a_text_that_ends_with_a_unit_has_no_empty_one():
+    assert units("Yes.\n", ["Yes", ".\n"]) == ["Yes.\n"]
+    assert units("\n\nYes. ", ["\n\n", "Yes", ". "]) == ["\n\n", "Yes. "]
 
 
 def test_a_units_credit_goes_to_its_first_token_or_to_all():

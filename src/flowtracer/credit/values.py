@@ -1,7 +1,9 @@
 """True credit out of values, and where values are taken. Pure functions."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -10,8 +12,10 @@ THRESHOLD = (
     0.98  # our choice: a token of which the policy was surer cannot change the value by much
 )
 
-# The end of a line, or of a sentence: a mark, perhaps a closing quote or bracket, then white space.
-_UNIT_END = re.compile(r"\n+|[.!?][\"')\]]?\s+")
+# The end of a line with the blank lines behind it, or of a sentence: a mark, perhaps a closing quote or
+# bracket. White space in front of a sentence is the beginning of its first token, so it belongs to it.
+_UNIT_END = re.compile(r"\n(?:[^\S\n]*\n)*|[.!?][\"')\]]?(?=[^\S\n]+\S)")
+_LIST_NUMBER = re.compile(r"[^\w\n]*\d+\.")  # at the beginning of a line, such as "2." or "**2."
 
 
 def decisions(log_probabilities: Tensor, threshold: float = THRESHOLD) -> list[int]:
@@ -27,17 +31,23 @@ def decisions(log_probabilities: Tensor, threshold: float = THRESHOLD) -> list[i
 def unit_starts(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
     """Indices of the tokens that begin a line or a sentence, the first token among them.
 
-    offsets: (start, stop) of each token in the text. A token that holds an end and the beginning of
-    what follows belongs to the unit that ends.
+    The number of a list's item belongs to its sentence, and a unit without a letter or a digit, such as the
+    line of a bracket, to the unit in front of it. offsets: (start, stop) of each token in the text. A
+    token that holds an end and the beginning of what follows belongs to the unit that ends.
     """
-    ends = [match.end() for match in _UNIT_END.finditer(text) if match.end() < len(text)]
+    begins = [start for start, _ in offsets]
+    ends = [match.end() for match in _UNIT_END.finditer(text) if not _numbers_an_item(text, match)]
     starts = {0}
-    for end in ends:
-        following = (index for index, (start, _) in enumerate(offsets) if start >= end)
-        first = next(following, None)
-        if first is not None:
+    for end, next_end in pairwise([*ends, len(text)]):
+        first = bisect_left(begins, end)
+        if first < len(begins) and any(map(str.isalnum, text[end:next_end])):
             starts.add(first)
     return sorted(starts)
+
+
+def _numbers_an_item(text: str, end: re.Match[str]) -> bool:
+    line = text.rfind("\n", 0, end.start()) + 1
+    return _LIST_NUMBER.fullmatch(text, line, end.end()) is not None
 
 
 def credit_of_values(values: Tensor, outcome: float) -> Tensor:

@@ -21,7 +21,7 @@ from flowtracer.models.layer_kinds import keeps_own_state, keeps_plain_cache, te
 
 LOGITS_AT_ONCE = 256  # positions, our choice
 PROBABILITIES_AT_ONCE = 1 << 24  # our choice: 128 MiB in float64
-NUMBERS = 1 << 28  # keys and values in memory at a time, our choice: 1 GiB in float32
+NUMBERS = 1 << 29  # keys and values in memory at a time, our choice: 2 GiB in float32
 MOST_ROWS = 2048  # our choice: beyond, a step of a small model gains nothing by more rows
 
 # Logits (rows, V) and the row of each copy (n,) to the next token of each copy (n,).
