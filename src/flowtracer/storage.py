@@ -84,11 +84,11 @@ def resume_rows(
     """
     rows = {key(row): row for row in read_rows(path, fields)}
     total = sum(map(len, batches))
-    done = sum(one in rows for batch in batches for one in batch)
+    done = sum(item in rows for batch in batches for item in batch)
     progress(done, total)
     with append_rows(path, list(rows.values())) as append:
         for number, batch in enumerate(batches):
-            if all(one in rows for one in batch):
+            if all(item in rows for item in batch):
                 continue
             new = {key(row): row for row in make(number, batch) if key(row) not in rows}
             append(new.values())
@@ -145,8 +145,8 @@ def check_settings(
     if path.exists():
         earlier = read_json(path, dict)
         old, new = (
-            _flat({name: value for name, value in one.items() if name not in free})
-            for one in (earlier, settings)
+            _flat({name: value for name, value in version.items() if name not in free})
+            for version in (earlier, settings)
         )
         changed = [
             f"{name} was {old.get(name)!r}, is {new.get(name)!r}"

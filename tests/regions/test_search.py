@@ -1,4 +1,4 @@
-"""Rules search from places that `str.find` finds: what they find is what the patterns find."""
+"""Rules search from positions that `str.find` finds: what they find is what the patterns find."""
 
 import random
 import re
@@ -8,7 +8,7 @@ from helpers.odd_rows import BRACES, odd_text
 
 from flowtracer.regions import find_answer
 from flowtracer.regions.answers import _GSM8K
-from flowtracer.regions.spans import folded, matches_at, places
+from flowtracer.regions.spans import folded, matches_at, occurrences
 from flowtracer.regions.statements import _BARE_LETTER, _STATED, _STATED_LETTER
 
 TEXTS = [odd_text(random.Random(seed), most=30) for seed in range(3000)]
@@ -20,10 +20,10 @@ BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 @pytest.mark.parametrize(
     ("pattern", "starts"),
     [
-        (_GSM8K, lambda text: places(text, "####")),
-        (_STATED, lambda text: places(folded(text), "answer")),
-        (_STATED_LETTER, lambda text: places(folded(text), *LETTERS)),
-        (_BARE_LETTER, lambda text: [0, *(place + 1 for place in places(text, "\n"))]),
+        (_GSM8K, lambda text: occurrences(text, "####")),
+        (_STATED, lambda text: occurrences(folded(text), "answer")),
+        (_STATED_LETTER, lambda text: occurrences(folded(text), *LETTERS)),
+        (_BARE_LETTER, lambda text: [0, *(start + 1 for start in occurrences(text, "\n"))]),
     ],
 )
 def test_matches_are_those_of_the_pattern(pattern, starts):
@@ -39,7 +39,7 @@ def test_folded_letters_are_those_that_a_pattern_takes_for_them():
     everything = "".join(map(chr, range(0x110000)))
     assert len(folded(everything)) == len(everything)
     for letter in sorted(set("".join(LETTERS))):
-        assert [m.start() for m in re.finditer(f"(?i){letter}", everything)] == places(
+        assert [m.start() for m in re.finditer(f"(?i){letter}", everything)] == occurrences(
             folded(everything), letter
         )
 

@@ -110,7 +110,7 @@ def training(
         from flowtracer.training.arguments import read_settings, trusts_code
     chosen = variants(method or ["grpo", "flow"], vary or [])
     overrides = [*_options(set or []), *map(_spelled, context.args)]
-    others = [str(one.name) for one in context.command.params]
+    others = [str(parameter.name) for parameter in context.command.params]
     for variant in chosen:  # a wrong setting is found now, not hours later
         settings = read_settings(runs, [*overrides, *variant.overrides], others=others)
     if device == "auto" and settings.trainer.use_cpu:

@@ -82,7 +82,9 @@ def describe(error: Exception) -> tuple[str, int]:
         hint = f"; see `{context.command_path} --help`" if context else ""
         name = getattr(error, "option_name", None)
         if context and name and type(error).__name__ == "NoSuchOption":
-            known = [normal_name(word) for one in context.command.params for word in one.opts]
+            known = [
+                normal_name(word) for parameter in context.command.params for word in parameter.opts
+            ]
             return unknown_option(name, known) + hint, WRONG_USAGE
         return " ".join(usage().split()).rstrip(".") + hint, WRONG_USAGE
     text = " ".join(str(error).split()) or type(error).__name__

@@ -40,8 +40,8 @@ def option(panel: str, help: str, *names: str, **settings: Any) -> Any:
 
 def _credit(name: str) -> Any:
     """The option of a field of `CreditArguments`, with its help text."""
-    (one,) = (one for one in fields(CreditArguments) if one.name == name)
-    return option(GRAPH if name in GRAPH_OPTIONS else CREDIT, one.metadata["help"])
+    (field,) = (field for field in fields(CreditArguments) if field.name == name)
+    return option(GRAPH if name in GRAPH_OPTIONS else CREDIT, field.metadata["help"])
 
 
 Config = Annotated[
@@ -102,13 +102,13 @@ def with_credit_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each field of `CreditArguments`, which it takes as `credit`."""
     signature = inspect.signature(command)
     options = {
-        one.name: inspect.Parameter(
-            one.name,
+        field.name: inspect.Parameter(
+            field.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=one.default,
-            annotation=Annotated[one.type, _credit(one.name)],
+            default=field.default,
+            annotation=Annotated[field.type, _credit(field.name)],
         )
-        for one in fields(CreditArguments)
+        for field in fields(CreditArguments)
     }
 
     @wraps(command)
@@ -116,6 +116,6 @@ def with_credit_options(command: Callable[..., None]) -> Callable[..., None]:
         credit = CreditArguments(**{name: values.pop(name) for name in options})
         command(**values, credit=credit)
 
-    others = [one for name, one in signature.parameters.items() if name != "credit"]
+    others = [parameter for name, parameter in signature.parameters.items() if name != "credit"]
     run.__signature__ = signature.replace(parameters=[*others, *options.values()])  # type: ignore[attr-defined]
     return run

@@ -174,7 +174,7 @@ def gradient(
         from flowtracer.studies.terminal import print_report
         from flowtracer.tasks import load_task
     chosen = rule or ["flow@end=top/bottom", *(name for name in SCORERS if name != "flow")]
-    rules = [one.name for one in parse_rules(["uniform", *(r for r in chosen if r != "uniform")])]
+    rules = [rule.name for rule in parse_rules(["uniform", *(r for r in chosen if r != "uniform")])]
     questions = load_task(task, split=split, source=source, seed=seed)
     loading: dict[str, Any] = {
         "dtype": dtype,

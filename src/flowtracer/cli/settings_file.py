@@ -16,9 +16,9 @@ def read_defaults(context: typer.Context, file: Path | None) -> Path | None:
         return file
     values = read_settings_file(file)
     repeatable = {
-        one.name: getattr(one, "multiple", False)
-        for one in context.command.params
-        if one.name not in (None, "config", "help")
+        parameter.name: getattr(parameter, "multiple", False)
+        for parameter in context.command.params
+        if parameter.name not in (None, "config", "help")
     }
     if values.get("trust_remote_code"):
         raise ValueError(
@@ -27,7 +27,9 @@ def read_defaults(context: typer.Context, file: Path | None) -> Path | None:
         )
     for name in values:
         if name not in repeatable:
-            raise ValueError(f"{file}: {unknown_setting(name, [str(one) for one in repeatable])}")
+            raise ValueError(
+                f"{file}: {unknown_setting(name, [str(parameter) for parameter in repeatable])}"
+            )
     defaults = {
         name: [value] if repeatable[name] and not isinstance(value, list) else value
         for name, value in values.items()

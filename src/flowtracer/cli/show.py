@@ -77,7 +77,7 @@ def show_rollouts(path: Path, folder: Path, *, rows: int, tokenizer: str | None)
     existing_folder(folder)
     name = path.resolve().name if path.is_dir() else path.stem
     page = save_page(watched, folder / PAGE_FILE, title=f"{name} ({watched.title})")
-    steps = len({one.step for one in watched.rollouts if one.step is not None})
+    steps = len({rollout.step for rollout in watched.rollouts if rollout.step is not None})
     of_steps = f" of {steps} step{'s' * (steps > 1)}" if steps else ""
     console = Console(soft_wrap=True, highlight=False)
     count = len(watched.rollouts)

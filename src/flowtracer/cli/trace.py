@@ -175,11 +175,11 @@ def tell_if_cut_off(result: "Trace", max_new_tokens: int) -> None:
 def given_options(context: typer.Context, names: Collection[str]) -> list[str]:
     """Those of the named options that are not at their default, as words of a command line."""
     words: list[str] = []
-    for one in context.command.params:
-        value = context.params.get(str(one.name))
-        if one.name not in names or value == one.default:
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if parameter.name not in names or value == parameter.default:
             continue
-        spelling = str(one.name).replace("_", "-")
+        spelling = str(parameter.name).replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{'' if value else 'no-'}{spelling}")
         else:

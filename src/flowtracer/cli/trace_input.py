@@ -105,7 +105,9 @@ def open_pictures(
 def check_vocabulary(loaded: Loaded, traced: TracedText) -> None:
     """Raise ValueError for token ids or words that the model does not have."""
     size = len(loaded.tokenizer)
-    if isinstance(traced.response, list) and not all(0 <= one < size for one in traced.response):
+    if isinstance(traced.response, list) and not all(
+        0 <= token < size for token in traced.response
+    ):
         raise ValueError(
             f"response_ids are not those of the model {loaded.name}, which has {size} tokens; name the "
             "model that gave them with --model"
@@ -167,10 +169,10 @@ def _reference(record: Mapping[str, Any]) -> str | None:
     """
     if any(record.get(name) is not None for name in ("choices", "options")):
         return None
-    given = [record[name] for name in REFERENCE_FIELDS if record.get(name) is not None]
-    texts = {str(one).strip() for one in given if type(one) in (str, int, float)}
-    if len(texts) != 1 or not all(type(one) in (str, int, float) for one in given):
+    answers = [record[name] for name in REFERENCE_FIELDS if record.get(name) is not None]
+    texts = {str(answer).strip() for answer in answers if type(answer) in (str, int, float)}
+    if len(texts) != 1 or not all(type(answer) in (str, int, float) for answer in answers):
         return None
-    if any(isinstance(one, float) and not isfinite(one) for one in given):
+    if any(isinstance(answer, float) and not isfinite(answer) for answer in answers):
         return None
     return texts.pop()

@@ -15,7 +15,9 @@ EPILOG = (
     "Any other option is one of TRL's GRPOConfig or ModelConfig, of the task (--task, --source, --split, "
     "--problems, --reward) or of the credit (--method, --credit-forward, "
     + ", ".join(
-        f"--{one.name.replace('_', '-')}" for one in fields(CreditArguments) if one.name != "scorer"
+        f"--{field.name.replace('_', '-')}"
+        for field in fields(CreditArguments)
+        if field.name != "scorer"
     )
     + "; --calibrated-rules, --calibrated-every and others of docs/training.md), or says which rollouts are "
     "kept (--rollouts-every, --rollouts-count), and takes precedence over the file: "

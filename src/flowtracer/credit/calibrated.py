@@ -148,7 +148,7 @@ def measure(gradients: Tensor, past: Tensor | None = None) -> Record:
 
     every = torch.ones(count, dtype=values.dtype)
     without = torch.stack(
-        [differences(every - one) for one in torch.eye(count, dtype=values.dtype)]
+        [differences(every - left_out) for left_out in torch.eye(count, dtype=values.dtype)]
     )
     variance = (count - 1) / count * (without - without.mean(0)).square().sum(0)
     return Record(tuple(differences(every).tolist()), tuple(variance.tolist()), count)
@@ -168,7 +168,7 @@ def smoothed(
     age = torch.arange(count - 1, -1, -1, dtype=torch.float64)
     weights = settings.decay**age
     weights = weights / weights.sum()
-    means = torch.tensor([one.means for one in history], dtype=torch.float64)  # (K, R)
+    means = torch.tensor([record.means for record in history], dtype=torch.float64)  # (K, R)
     mean = weights @ means
     wide = settings.replicate == "parts" and settings.reference == "step"
     joined = 1 - settings.decay if wide else 1.0
@@ -183,9 +183,9 @@ def smoothed(
         variance = spread / left * (1 - left)
         freedom = torch.full_like(variance, 1 / (1 - left) - 1)
     else:
-        parts = torch.tensor([one.parts for one in history], dtype=torch.float64)
+        parts = torch.tensor([record.parts for record in history], dtype=torch.float64)
         each = weights[:, None].square() * torch.tensor(
-            [one.variances for one in history], dtype=torch.float64
+            [record.variances for record in history], dtype=torch.float64
         )
         variance = each.sum(0)
         squares = (each.square() / (parts - 1)[:, None]).sum(0)
@@ -206,13 +206,17 @@ def shares(differences: Mapping[str, Difference], choice: ChoiceOf) -> dict[str,
     "hard": all of the rule with the highest mean among those that are better. "mixed": of all of these, by
     their lower bounds.
     """
-    better = {name: one for name, one in differences.items() if one.low > 0 and isfinite(one.low)}
+    better = {
+        name: difference
+        for name, difference in differences.items()
+        if difference.low > 0 and isfinite(difference.low)
+    }
     if not better:
         return {}
     if choice == "hard":
         return {max(better, key=lambda name: better[name].value): 1.0}
-    total = sum(one.low for one in better.values())
-    return {name: one.low / total for name, one in better.items()}
+    total = sum(difference.low for difference in better.values())
+    return {name: difference.low / total for name, difference in better.items()}
 
 
 @cache

@@ -82,13 +82,13 @@ class Credit:
         if self.rule is None:
             return {}
         credits = self.rule.credits(self.answer)
-        return {name: replace(one, question=self.question) for name, one in credits.items()}
+        return {name: replace(credit, question=self.question) for name, credit in credits.items()}
 
     @property
     def needs_structure(self) -> bool:
         """Whether it has to know which tokens are delimiters."""
         own = self.scorer == "delimiters" or self.selection.among != "all"
-        return own or any(one.needs_structure for one in self.candidates().values())
+        return own or any(credit.needs_structure for credit in self.candidates().values())
 
     def check_model(self, model: nn.Module) -> None:
         """Raise ValueError for layers that the model does not have, or if it cannot be read.
@@ -96,8 +96,8 @@ class Credit:
         Warns of a hybrid model, of which a part is not seen.
         """
         warn_of_unseen(model)
-        for one in self.candidates().values():
-            one.check_model(model)
+        for credit in self.candidates().values():
+            credit.check_model(model)
         unsloth.check_model(model)
         model_layers(model, self.options.layers)
         in_parts = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
@@ -176,8 +176,8 @@ def token_credits(
         for options, of in names.items()
     }
     return [
-        credit_of_scores(scores[one.options][one.scorer], batch, one, row_mask=row_mask)
-        for one in credits
+        credit_of_scores(scores[credit.options][credit.scorer], batch, credit, row_mask=row_mask)
+        for credit in credits
     ]
 
 

@@ -37,7 +37,7 @@ def vllm_backend(
             max_tokens=sampling.max_new_tokens,
             seed=seed,
         )
-        return [one.outputs[0].text for one in engine.generate(list(prompts), parameters)]
+        return [output.outputs[0].text for output in engine.generate(list(prompts), parameters)]
 
     return complete
 

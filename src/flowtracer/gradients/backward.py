@@ -82,7 +82,7 @@ def rule_gradients(
     basis, mix = independent_rows(coefficients[:, batch.candidates])
     coefficients = coefficients[basis]
     total = torch.zeros(len(basis), len(coordinates))
-    places = _places(parameters, coordinates)
+    positions = _positions(parameters, coordinates)
     cut = not _trains_head(model, parameters)
     rows = predicted(batch, batch.candidates)[0].unique()
     with _only(model, parameters):
@@ -93,14 +93,16 @@ def rule_gradients(
             cut = shared is not None
             by_rule = _plain(model, taken, cotangents, parameters) if shared is None else shared
             for sums, gradients in zip(total, by_rule, strict=True):
-                for (inside, index), gradient in zip(places, gradients, strict=True):
+                for (inside, index), gradient in zip(positions, gradients, strict=True):
                     if gradient is not None:
                         taken_at = gradient.reshape(-1)[index.to(gradient.device)]
                         sums[inside] += taken_at.float().cpu()
     return mix.to(total) @ total
 
 
-def _places(parameters: Sequence[nn.Parameter], coordinates: Tensor) -> list[tuple[slice, Tensor]]:
+def _positions(
+    parameters: Sequence[nn.Parameter], coordinates: Tensor
+) -> list[tuple[slice, Tensor]]:
     """Of each parameter, which of the coordinates are in it, and their indices inside it."""
     ends = torch.tensor([p.numel() for p in parameters]).cumsum(0)
     stops = torch.searchsorted(coordinates, ends).tolist()

@@ -90,14 +90,14 @@ def cut_gradients(
     suspects = [p for p in below if id(p) in inside]  # a norm shared with the upper part
     stream = [cut.stream] if cut.stream.requires_grad else []
     outputs = [call.output for call in cut.calls]
-    found = torch.autograd.grad(
+    pulled = torch.autograd.grad(
         cut.final[positions], [cut.leaf, *stream, *outputs, *suspects], pull, allow_unused=True
     )
     split = 1 + len(stream)
-    pulls, deltas = found[:split], found[split : split + len(outputs)]
-    if any(one is None for one in found[: split + len(outputs)]):
+    pulls, deltas = pulled[:split], pulled[split : split + len(outputs)]
+    if any(gradient is None for gradient in pulled[: split + len(outputs)]):
         return None
-    if any(one is not None for one in found[split + len(outputs) :]):
+    if any(gradient is not None for gradient in pulled[split + len(outputs) :]):
         return None
     tokens = [
         _token_gradients(call.module, call.input[positions].detach(), delta[positions])

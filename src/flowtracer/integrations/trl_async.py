@@ -116,7 +116,7 @@ class FlowAsyncCreditMixin:
         informative = torch.zeros(own.shape, device=own.device)
         informative[own] = advantages.abs()
         with self.accelerator.autocast():
-            found = sequence_credit(
+            credited = sequence_credit(
                 policy_of(self),
                 self.processing_class,
                 ids,
@@ -127,9 +127,9 @@ class FlowAsyncCreditMixin:
                 all_reduce_max=partial(max_over_processes, self.accelerator),
                 delimiters=self._delimiters,
             )
-        failed = informative.any(1) & ~(found.answered & found.scored)
+        failed = informative.any(1) & ~(credited.answered & credited.scored)
         self._log_rate("not_scored", failed.sum(), informative.any(1).sum())
-        return found.weights[own]
+        return credited.weights[own]
 
     def _log_weights(self: Any, weights: Tensor) -> None:
         ones = torch.tensor(weights.numel(), device=weights.device)
@@ -158,7 +158,7 @@ def collating(collate: Collate, add: Callable[[Sequence[Any]], dict[str, Tensor]
 
 def sample_weights(rows: Sequence[Any]) -> dict[str, Tensor]:
     """What the queue's scorer found, in the order in which a row's samples are laid out for the loss."""
-    found = [
+    weights = [
         [
             weight
             for sample in row.samples
@@ -167,8 +167,8 @@ def sample_weights(rows: Sequence[Any]) -> dict[str, Tensor]:
         ]
         for row in rows
     ]
-    longest = max(map(len, found))
-    return {WEIGHTS: torch.tensor([row + [1.0] * (longest - len(row)) for row in found])}
+    longest = max(map(len, weights))
+    return {WEIGHTS: torch.tensor([row + [1.0] * (longest - len(row)) for row in weights])}
 
 
 def trained_tokens(values: Sequence[Any], sample: dict[str, Any]) -> list[tuple[Any, bool]]:

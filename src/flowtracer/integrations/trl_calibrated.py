@@ -130,18 +130,18 @@ class Calibration:
             {"means": [*record.means], "variances": [*record.variances], "parts": record.parts}
         )
         history = [
-            Record(tuple(one["means"]), tuple(one["variances"]), one["parts"])
-            for one in state["history"]
+            Record(tuple(saved["means"]), tuple(saved["variances"]), saved["parts"])
+            for saved in state["history"]
         ]
-        found = smoothed(history, self.settings, looks=self._looks())
-        differences: Mapping[str, Difference] = dict(zip(self.credits, found, strict=True))
+        smooth = smoothed(history, self.settings, looks=self._looks())
+        differences: Mapping[str, Difference] = dict(zip(self.credits, smooth, strict=True))
         state["shares"] = shares(differences, self.settings.choice)
         if self.settings.reference == "past":
             total = parts[:, 0].sum(0)
             state["past"] = _encoded(total if past is None else total + self.settings.decay * past)
-        for name, one in differences.items():
-            self._log(f"alignment/{name}", one.value)
-            self._log(f"low/{name}", max(one.low, -1.0))
+        for name, difference in differences.items():
+            self._log(f"alignment/{name}", difference.value)
+            self._log(f"low/{name}", max(difference.low, -1.0))
 
     def _gradients(
         self, gradients: Tensor, batch: ScoreBatch, advantages: Tensor, weights: Sequence[Tensor]
@@ -156,10 +156,10 @@ class Calibration:
             part, scale = batch.take(rows), advantages[rows].float()
             reward = reward_coefficients(scale, part.candidates)
             rules = [
-                grpo_coefficients(scale, one[rows], part.candidates)
+                grpo_coefficients(scale, weight[rows], part.candidates)
                 if per_response
-                else reward * one[rows]
-                for one in (uniform, *weights)
+                else reward * weight[rows]
+                for weight in (uniform, *weights)
             ]
             # Means become sums: parts differ in their number of responses.
             coefficients = torch.stack([reward, *rules]) * len(rows)

@@ -53,11 +53,11 @@ class ScoredQueue:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="credit-scorer", daemon=True)
             self._thread.start()
-        found = self._ready.get(block, timeout)
-        if isinstance(found, BaseException):
-            self._ready.put(found)  # for whoever asks again
-            raise found
-        return found
+        item = self._ready.get(block, timeout)
+        if isinstance(item, BaseException):
+            self._ready.put(item)  # for whoever asks again
+            raise item
+        return item
 
     def close(self) -> None:
         """Let the thread end; samples that wait are lost."""
@@ -78,10 +78,10 @@ class ScoredQueue:
         except BaseException as error:  # to be raised where the trainer waits
             self._put(error)
 
-    def _put(self, found: Any) -> None:
+    def _put(self, item: Any) -> None:
         while not self._closed.is_set():
             try:
-                return self._ready.put(found, timeout=PAUSE)
+                return self._ready.put(item, timeout=PAUSE)
             except queue.Full:
                 pass
 
@@ -97,13 +97,13 @@ class ScoredQueue:
         return samples
 
     def _weigh(self, samples: list[Any]) -> None:
-        found = response_weights(
+        scored = response_weights(
             self._scorer,
             [torch.as_tensor(sample.input_ids) for sample in samples],
             [torch.as_tensor(sample.completion_mask) for sample in samples],
             [bool(sample.advantage) for sample in samples],
         )
-        for sample, weights in zip(samples, found.weights, strict=True):
+        for sample, weights in zip(samples, scored.weights, strict=True):
             ids = np.asarray(sample.input_ids).view(WeighedIds)
             ids.weights = weights.tolist()
             sample.input_ids = ids

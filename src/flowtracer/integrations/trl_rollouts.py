@@ -123,11 +123,11 @@ class RolloutLog(TrainerCallback):
         generation = self._generation
         if generation is None:
             return
-        for place, number in enumerate(numbers):
+        for row, number in enumerate(numbers):
             if number in generation.chosen:
                 known = generation.chosen[number]
                 with warned(f"a rollout of step {generation.step} is not kept"):
-                    generation.done.append(rewarded(known, inputs, place, batch, credit))
+                    generation.done.append(rewarded(known, inputs, row, batch, credit))
         generation.missing -= len(numbers)
         if generation.missing <= 0:
             self._write(generation)
@@ -201,7 +201,8 @@ class RolloutLog(TrainerCallback):
         prompts = [decode_text(tokenizer, real_tokens(output, "prompt", row)) for row in rows]
         decoded = decode_all_with_offsets(tokenizer, ids)
         tokens = [
-            (one, texts_of_tokens(d.text, d.offsets)) for one, d in zip(ids, decoded, strict=True)
+            (row_ids, texts_of_tokens(d.text, d.offsets))
+            for row_ids, d in zip(ids, decoded, strict=True)
         ]
         return list(zip(tokens, prompts, strict=True))
 
@@ -209,7 +210,7 @@ class RolloutLog(TrainerCallback):
         """Gather what all processes kept; the main process writes, reports, and renews the page."""
         done = gather_object(generation.done)
         if self.trainer.accelerator.is_main_process:
-            done.sort(key=lambda one: one.row)
+            done.sort(key=lambda rollout: rollout.row)
             report_html(done, generation.step, self.trainer.args.report_to)
             with warned(f"rollouts of step {generation.step} are lost"):  # such as by a full disk
                 write_part(self.folder, generation.step, done)

@@ -13,33 +13,31 @@ from flowtracer.watching.rollout import WatchedRollout
 def rewarded(
     known: WatchedRollout,
     inputs: Mapping[str, Any],
-    place: int,
+    row: int,
     batch: ScoreBatch | None,
     credit: TokenCredit | None,
 ) -> WatchedRollout:
-    """A rollout with what its tokens were given; it is row `place` of the loss's inputs."""
-    mask = inputs["completion_mask"][place] > 0
+    """A rollout with what its tokens were given; it is row `row` of the loss's inputs."""
+    mask = inputs["completion_mask"][row] > 0
     count = int(mask.sum())
     columns = slice(inputs["prompt_ids"].shape[1], None)
-    given = inputs["advantages"][place]
-    advantages = (
-        [float(given)] * count if given.dim() == 0 else given.expand(mask.shape)[mask].tolist()
-    )
+    own = inputs["advantages"][row]
+    advantages = [float(own)] * count if own.dim() == 0 else own.expand(mask.shape)[mask].tolist()
     tools = inputs.get("tool_mask")
     values: dict[str, Any] = {
         "advantages": advantages,
-        "candidates": [True] * count if tools is None else (tools[place] > 0)[mask].tolist(),
+        "candidates": [True] * count if tools is None else (tools[row] > 0)[mask].tolist(),
     }
     if credit is not None:
-        values["weights"] = credit.weights[place, columns][mask].tolist()
-        values["scores"] = credit.scores[place, columns][mask].tolist()
+        values["weights"] = credit.weights[row, columns][mask].tolist()
+        values["scores"] = credit.scores[row, columns][mask].tolist()
     elif known.advantage is not None:  # all that credit did is in the advantages
         scale = known.advantage
-        values["weights"] = [one / scale if scale else 1.0 for one in advantages]
+        values["weights"] = [advantage / scale if scale else 1.0 for advantage in advantages]
     if batch is not None:
-        values["candidates"] = batch.candidates[place, columns][mask].tolist()
-        values["answer"] = batch.answer[place, columns][mask].tolist()
-        values["answered"] = bool(batch.scorable[place])
+        values["candidates"] = batch.candidates[row, columns][mask].tolist()
+        values["answer"] = batch.answer[row, columns][mask].tolist()
+        values["answered"] = bool(batch.scorable[row])
     return replace(known, **values)
 
 
@@ -56,8 +54,8 @@ def summed(
     columns = list(zip(weights, by_function.values(), strict=True))
     totals = []
     for row in range(count):
-        given = [weight * of[row] for weight, of in columns if not isnan(of[row])]
-        totals.append(sum(given) if given else nan)
+        weighted = [weight * of[row] for weight, of in columns if not isnan(of[row])]
+        totals.append(sum(weighted) if weighted else nan)
     return totals
 
 

@@ -57,7 +57,8 @@ def add_to_table(
     if credit is not None:
         weights = credit.weights[:, inputs["prompt_ids"].shape[1] :].cpu()
     ids = [
-        one[real].tolist() for one, real in zip(inputs["completion_ids"].cpu(), mask, strict=True)
+        row_ids[real].tolist()
+        for row_ids, real in zip(inputs["completion_ids"].cpu(), mask, strict=True)
     ]
     decoded = decode_all_with_offsets(getattr(processor, "tokenizer", processor), ids)
     processes = trainer.accelerator.num_processes
@@ -65,8 +66,8 @@ def add_to_table(
         trainer.accelerator.process_index - processes
     )
     cells = [
-        (first + row, texts_of_tokens(text.text, text.offsets), one[real].tolist())
-        for row, text, one, real in zip(rows, decoded, weights, mask, strict=True)
+        (first + row, texts_of_tokens(text.text, text.offsets), row_weights[real].tolist())
+        for row, text, row_weights, real in zip(rows, decoded, weights, mask, strict=True)
     ]
     for row, tokens, values in gather_object(cells):
         texts, numbers = Cell(tokens), Cell(values)

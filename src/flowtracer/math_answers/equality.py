@@ -183,9 +183,9 @@ def is_tame(reference: str, answer: str) -> bool:
     return bool(_LONG_WORK.search(reference)) or not _LONG_WORK.search(answer)
 
 
-def same_answer(one: str, other: str) -> bool:
+def same_answer(answer: str, other: str) -> bool:
     """Whether two answers are the same text up to spelling, or the same number up to its unit."""
-    first, second = clean(one), clean(other)
+    first, second = clean(answer), clean(other)
     if key(first) == key(second):
         return True
     a, b = (number(without_unit(text)) for text in (first, second))

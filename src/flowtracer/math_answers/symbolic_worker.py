@@ -71,13 +71,13 @@ def equal(reference: str, answer: str, relative: float) -> bool:
     """Whether math-verify finds the two equal, or they are numbers within a relative tolerance."""
     from math_verify import verify
 
-    gold, given = _parsed(reference), _parsed(answer)
-    if not gold or not given:
+    gold, parsed = _parsed(reference), _parsed(answer)
+    if not gold or not parsed:
         return False
-    if verify(gold, given, allow_set_relation_comp=True, timeout_seconds=None):
+    if verify(gold, parsed, allow_set_relation_comp=True, timeout_seconds=None):
         return True
     try:
-        return relative > 0 and _close(gold, given, relative)
+        return relative > 0 and _close(gold, parsed, relative)
     except (TypeError, ValueError, AttributeError, ArithmeticError):
         return False
 

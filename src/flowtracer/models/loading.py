@@ -191,8 +191,8 @@ def _check_weights(name: str, path: str) -> None:
 
 def _json_file(path: str, name: str) -> dict[str, Any]:
     """Contents of a file of the model, empty if it does not exist."""
-    found = _find_file(path, name)
-    contents = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
+    file = _find_file(path, name)
+    contents = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
     if not isinstance(contents, dict):
         raise ValueError(f"{name} is not a JSON object")
     return contents

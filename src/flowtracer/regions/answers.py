@@ -16,7 +16,7 @@ from flowtracer.regions.spans import (
     last_match,
     last_span,
     matches_at,
-    places,
+    occurrences,
     timed_pattern,
     trimmed,
 )
@@ -76,8 +76,8 @@ def matched_rule(text: str, rule: AnswerRule = "auto", *, thinking: bool = False
     for name in ("boxed", "tag", "gsm8k"):
         if ANSWER_RULES[name](text):
             return name
-    found = first_that_finds(text)
-    return rule_name(rule) if not found else "stated" if found == stated(text) else "choice"
+    answer = first_that_finds(text)
+    return rule_name(rule) if not answer else "stated" if answer == stated(text) else "choice"
 
 
 def _named(rule: str | re.Pattern[str]) -> Callable[[str], list[Span]]:
@@ -120,7 +120,7 @@ def gsm8k_line(text: str) -> list[Span]:
     """What follows the last `####`, without the asterisks of bold print."""
     return [
         inside
-        for span in last_span(text, matches_at(text, _GSM8K, places(text, "####")))
+        for span in last_span(text, matches_at(text, _GSM8K, occurrences(text, "####")))
         for inside in trimmed(text, span.start, span.stop, " \t\r*")
     ]
 

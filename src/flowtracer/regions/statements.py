@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from flowtracer.regions.boxes import last_box
-from flowtracer.regions.spans import Span, folded, last_span, matches_at, places, trimmed
+from flowtracer.regions.spans import Span, folded, last_span, matches_at, occurrences, trimmed
 
 LONGEST_STATED = 200  # characters, our choice: a longer sentence is an explanation
 
@@ -53,12 +53,12 @@ def bare_letter(text: str) -> list[Span]:
 def _lines(text: str) -> Iterator[int]:
     """Where the lines begin."""
     yield 0
-    yield from (place + 1 for place in places(text, "\n"))
+    yield from (start + 1 for start in occurrences(text, "\n"))
 
 
 def stated_letter(text: str) -> list[Span]:
     """The letter behind the last "answer is", "option" or the like."""
-    words = places(folded(text), "answer", "choice", "option")
+    words = occurrences(folded(text), "answer", "choice", "option")
     stated = list(matches_at(text, _STATED_LETTER, words))
     if not stated or _ANOTHER_LETTER.match(text, stated[-1].end()):
         return []
@@ -67,7 +67,7 @@ def stated_letter(text: str) -> list[Span]:
 
 def stated(text: str) -> list[Span]:
     """What is last said to be the answer, to the end of the sentence: "The answer is 42." """
-    markers = matches_at(text, _STATED, places(folded(text), "answer"))
+    markers = matches_at(text, _STATED, occurrences(folded(text), "answer"))
     for marker in reversed(list(markers)):
         limit = min(marker.end() + LONGEST_STATED + 1, len(text))
         line = text.find("\n", marker.end(), limit)

@@ -22,10 +22,10 @@ def ranked_bars(trace: "Trace") -> Figure | None:
 
     A dot is an occurrence, a diamond their mean. None if fewer than two pieces occur often enough.
     """
-    found = percentiles(trace)
-    means = {text: sum(values) / len(values) for text, values in found.items()}
+    by_text = percentiles(trace)
+    means = {text: sum(values) / len(values) for text, values in by_text.items()}
     ranked = sorted(
-        (text for text, values in found.items() if len(values) >= LEAST),
+        (text for text, values in by_text.items() if len(values) >= LEAST),
         key=lambda text: (-means[text], text),
     )
     if len(ranked) < 2:
@@ -40,7 +40,7 @@ def ranked_bars(trace: "Trace") -> Figure | None:
     for index, text in enumerate([*high, *low]):
         y = -index - (gap if index >= len(high) else 0.0)
         tint = PALETTE[0] if means[text] >= 50 else PALETTE[1]
-        values = found[text]
+        values = by_text[text]
         axes.plot([50, means[text]], [y, y], color=tint, linewidth=2.2, alpha=0.35, zorder=1)
         axes.plot(values, [y] * len(values), ".", color=tint, markersize=3, alpha=0.5)
         axes.plot(means[text], y, "D", color=tint, markersize=4, zorder=3)

@@ -60,18 +60,18 @@ def label_ends(axes: "Axes", ends: Mapping[str, tuple[float, float]], colours: M
         return
     low, high = axes.get_ylim()
     gap = (SMALL + 1.2) / (72 * height) * (high - low)
-    places = apart([y for _, y in ends.values()], gap, low, high)
+    label_heights = apart([y for _, y in ends.values()], gap, low, high)
     right = axes.get_xlim()[1]
     width = right - axes.get_xlim()[0]
-    for (name, (x, y)), place in zip(ends.items(), places, strict=True):
+    for (name, (x, y)), label_height in zip(ends.items(), label_heights, strict=True):
         tint = colours[name]
         text: dict[str, Any] = {"color": "#6b7280" if tint == REST else tint}
         axes.plot(
-            [x, right + 0.03 * width], [y, place], color=tint, linewidth=0.5, clip_on=False,
+            [x, right + 0.03 * width], [y, label_height], color=tint, linewidth=0.5, clip_on=False,
             label="_leader",
         )  # fmt: skip
         axes.text(
-            right + 0.04 * width, place, name, va="center", fontsize=SMALL, parse_math=False,
+            right + 0.04 * width, label_height, name, va="center", fontsize=SMALL, parse_math=False,
             weight="normal" if tint == REST else "bold", **text,
         )  # fmt: skip
     axes.set_xlim(right=right)

@@ -69,15 +69,17 @@ def _advantages(
 ) -> pyarrow.ListArray:
     """The given advantages of each response times its weights; null where none are given."""
     rows = [
-        () if one.advantages is None else (*(0.0 for _ in one.prompt_ids), *one.advantages)
-        for one in rollouts
+        ()
+        if rollout.advantages is None
+        else (*(0.0 for _ in rollout.prompt_ids), *rollout.advantages)
+        for rollout in rollouts
     ]
-    there = torch.tensor([one.advantages is not None for one in rollouts])
+    there = torch.tensor([rollout.advantages is not None for rollout in rollouts])
     advantages = torch.zeros(batch.input_ids.shape)
     for number, row in enumerate(rows):
         advantages[number, : len(row)] = torch.tensor(row)
     weights, candidates = credit.weights.cpu(), batch.candidates.cpu()
     position = torch.arange(batch.input_ids.shape[1])
-    prompts = torch.tensor([len(one.prompt_ids) for one in rollouts])
+    prompts = torch.tensor([len(rollout.prompt_ids) for rollout in rollouts])
     response = (batch.attention_mask.cpu() > 0) & (position >= prompts[:, None]) & there[:, None]
     return _lists(apply_credit(advantages, weights, candidates), response, there)

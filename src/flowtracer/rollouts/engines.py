@@ -119,11 +119,11 @@ def reserve(
             "or --device cpu"
         )
     for threads in range(sum(cpus) // workers, 0, -1):  # a worker runs on one machine
-        places = (
+        fitting = (
             min(cpu // threads, gpu) if sum(gpus) else cpu // threads
             for cpu, gpu in zip(cpus, gpus, strict=True)
         )
-        if sum(places) >= workers:
+        if sum(fitting) >= workers:
             if not sum(gpus):
                 return Reservation(workers, threads, 0)
             threads = min(threads, CORES_BESIDE_GPU)

@@ -70,10 +70,14 @@ def make_batch(rollouts: Sequence[Rollout], reading: Reading) -> ScoreBatch:
 
     Raises ValueError or IndexError if an answer cannot be placed.
     """
-    ids, real = pad_rows([(*one.prompt_ids, *one.response_ids) for one in rollouts], left=False)
-    inside = [(*(False for _ in one.prompt_ids), *one.response_mask) for one in rollouts]
+    ids, real = pad_rows(
+        [(*rollout.prompt_ids, *rollout.response_ids) for rollout in rollouts], left=False
+    )
+    inside = [
+        (*(False for _ in rollout.prompt_ids), *rollout.response_mask) for rollout in rollouts
+    ]
     response_mask, _ = pad_rows(inside, left=False)
-    prompts = torch.tensor([len(one.prompt_ids) for one in rollouts])
+    prompts = torch.tensor([len(rollout.prompt_ids) for rollout in rollouts])
     prompt = torch.arange(ids.shape[1]) < prompts[:, None]
     batch = sequence_batch(
         reading.tokenizer,
@@ -86,11 +90,11 @@ def make_batch(rollouts: Sequence[Rollout], reading: Reading) -> ScoreBatch:
         steps=reading.credit.steps,
         delimiters=reading.delimiters,
     )
-    for number, one in enumerate(rollouts):
-        if one.answer is not None:
-            answer = torch.tensor(one.answer) * torch.tensor(one.response_mask)
+    for number, rollout in enumerate(rollouts):
+        if rollout.answer is not None:
+            answer = torch.tensor(rollout.answer) * torch.tensor(rollout.response_mask)
             batch.answer[number] = 0.0
-            batch.answer[number, len(one.prompt_ids) : one.tokens] = answer
+            batch.answer[number, len(rollout.prompt_ids) : rollout.tokens] = answer
     return batch
 
 

@@ -146,7 +146,9 @@ class Worker:
             return [columns(rollouts, batch, credit)]
         # Out here, where the error no longer holds on to what the batch took.
         if len(rollouts) > 1:
-            return [row for one in rollouts for row in self._score(shard, [one], None, errors)]
+            return [
+                row for rollout in rollouts for row in self._score(shard, [rollout], None, errors)
+            ]
         errors.append(reason)
         return []
 

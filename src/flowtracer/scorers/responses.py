@@ -126,10 +126,10 @@ def find_answers(
     for row, positions, text in _texts(tokenizer, ids, completion_mask, written):
         by_policy = written[row, positions]
         try:
-            found = answer_weights(
+            answer_weight = answer_weights(
                 rule, text.blanked(by_policy), thinking=opened(row, int(positions[0]))
             )
-            weights[row, positions] = found.numpy() * by_policy
+            weights[row, positions] = answer_weight.numpy() * by_policy
         except Exception as error:
             if isinstance(rule, str):  # a fault of ours, and of no single response
                 raise

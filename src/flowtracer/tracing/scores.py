@@ -15,8 +15,8 @@ def local_scorers(*, dense: bool) -> list[str]:
 
     Without "flow", which a trace has anyway.
     """
-    given = frozenset({"attention"}) if dense else frozenset()
-    return [name for name, scorer in SCORERS.items() if scorer.needs <= given and name != "flow"]
+    evidence = frozenset({"attention"}) if dense else frozenset()
+    return [name for name, scorer in SCORERS.items() if scorer.needs <= evidence and name != "flow"]
 
 
 def local_scores(

@@ -208,7 +208,9 @@ def read_settings(
 
 def trusts_code(trainer: GRPOConfig, model: ModelConfig) -> bool:
     """Whether code that comes with the model may run; the field moved between TRL's classes."""
-    return any(bool(getattr(one, "trust_remote_code", False)) for one in (trainer, model))
+    return any(
+        bool(getattr(arguments, "trust_remote_code", False)) for arguments in (trainer, model)
+    )
 
 
 def _file_settings(config: Path, known: Collection[str], *, allow_env: bool) -> dict[str, Any]:

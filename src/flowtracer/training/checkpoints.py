@@ -35,8 +35,8 @@ class CheckpointManifest(TrainerCallback):
 
 def checkpoints(folder: Path) -> list[Path]:
     """Folders of checkpoints, the newest first."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
-    return sorted(found, key=lambda path: int(path.name[11:]), reverse=True)
+    checkpoints = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
+    return sorted(checkpoints, key=lambda path: int(path.name[11:]), reverse=True)
 
 
 def last_checkpoint(folder: Path) -> Path | None:

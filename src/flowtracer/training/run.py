@@ -130,8 +130,8 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     }
     if settings.model.attn_implementation:
         options["attn_implementation"] = settings.model.attn_implementation
-    given = args.model_init_kwargs if isinstance(args.model_init_kwargs, dict) else {}
-    args.model_init_kwargs = given | options
+    kwargs = args.model_init_kwargs if isinstance(args.model_init_kwargs, dict) else {}
+    args.model_init_kwargs = kwargs | options
     tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=trust)
     task = _behind_first_prompt(task, tokenizer, args.chat_template_kwargs)
     common: dict[str, Any] = {

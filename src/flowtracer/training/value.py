@@ -190,8 +190,8 @@ class ValueTrainer(LengthSortedMixin, GRPOTrainer):
 
     def _value_seed(self: Any) -> int:
         """Another one for each batch and process, the same in a resumed run."""
-        place = self.state.global_step * self.accelerator.num_processes
-        return int(1_000_003 * (self.args.seed + 1) + place + self.accelerator.process_index)
+        batches = self.state.global_step * self.accelerator.num_processes
+        return int(1_000_003 * (self.args.seed + 1) + batches + self.accelerator.process_index)
 
     def _grade(
         self: Any,
@@ -204,4 +204,4 @@ class ValueTrainer(LengthSortedMixin, GRPOTrainer):
         rows = [inputs[row] for row, _ in texts]
         columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
         (reward,) = self.reward_funcs
-        return [0.0 if one is None else float(one) for one in reward(decoded, **columns)]
+        return [0.0 if value is None else float(value) for value in reward(decoded, **columns)]

@@ -33,7 +33,7 @@ def read_completions(files: Sequence[Path], *, rows: int) -> WatchedFile:
             rollouts.append(_rollout(row, number))
             with_tokens = with_tokens and bool(row.get(TOKENS))
     notes = []
-    if any(len(one.rewards) > 1 for one in rollouts):
+    if any(len(rollout.rewards) > 1 for rollout in rollouts):
         notes.append(
             "the tables do not say how their figures make up the reward, so each figure is shown by itself"
         )
@@ -54,14 +54,16 @@ def text_of(messages: object) -> str:
         return messages
     if not isinstance(messages, list):
         return "" if messages is None else str(messages)
-    contents = [one.get("content") if isinstance(one, dict) else one for one in messages]
+    contents = [
+        message.get("content") if isinstance(message, dict) else message for message in messages
+    ]
     return "\n".join(text for text in map(_content, contents) if text)
 
 
 def _content(content: object) -> str:
     """The text of a message, which may come in blocks."""
     if isinstance(content, list):
-        return "".join(str(one.get("text") or "") for one in content if isinstance(one, dict))
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     return "" if content is None else str(content)
 
 

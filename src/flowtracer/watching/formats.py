@@ -130,13 +130,13 @@ def _checked(path: Path, read: Callable[[], WatchedFile]) -> WatchedFile:
         watched = read()
     except (TypeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(f"{path}: holds other values than its columns should ({error})") from None
-    for one in watched.rollouts:
+    for rollout in watched.rollouts:
         try:
-            check_rollout(one)
+            check_rollout(rollout)
         except ValueError as error:
-            step = "" if one.step is None else f"step {one.step}, "
+            step = "" if rollout.step is None else f"step {rollout.step}, "
             raise ValueError(
-                f"{path}: {step}row {one.row}: {error}; was the file written by something else?"
+                f"{path}: {step}row {rollout.row}: {error}; was the file written by something else?"
             ) from None
     return watched
 

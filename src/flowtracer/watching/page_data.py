@@ -27,8 +27,8 @@ def page_data(
     vocabulary: dict[tuple[int | None, str], int] = {}
     prompts: dict[str, int] = {}
     rows = []
-    for one in rollouts:
-        rows.append(_row(one, vocabulary, prompts))
+    for rollout in rollouts:
+        rows.append(_row(rollout, vocabulary, prompts))
     return {
         "version": 1,
         "title": title or watched.title,
@@ -51,15 +51,15 @@ def bounded(
 
     Rollouts without a step are left out from the end.
     """
-    size = [min(len(one.tokens), MOST_TOKENS_OF_ONE) for one in rollouts]
+    size = [min(len(rollout.tokens), MOST_TOKENS_OF_ONE) for rollout in rollouts]
     if sum(size) <= most_tokens:
         return list(rollouts), []
-    steps = sorted({one.step for one in rollouts if one.step is not None})
+    steps = sorted({rollout.step for rollout in rollouts if rollout.step is not None})
     count = len(steps)
     kept = set(steps)
     while count > 1:
         kept = set(evenly(steps, count))
-        tokens = sum(n for n, one in zip(size, rollouts, strict=True) if one.step in kept)
+        tokens = sum(n for n, rollout in zip(size, rollouts, strict=True) if rollout.step in kept)
         if tokens <= most_tokens:
             break
         count = min(count - 1, max(1, int(count * most_tokens / tokens)))
@@ -67,12 +67,12 @@ def bounded(
         kept = {steps[-1]}
     chosen: list[WatchedRollout] = []
     total = 0
-    for n, one in zip(size, rollouts, strict=True):
-        if steps and one.step not in kept:
+    for n, rollout in zip(size, rollouts, strict=True):
+        if steps and rollout.step not in kept:
             continue
         if chosen and total + n > most_tokens:
             break
-        chosen.append(one)
+        chosen.append(rollout)
         total += n
     left_out = f"{len(rollouts) - len(chosen)} of {len(rollouts)} rollouts"
     of_steps = (
@@ -82,37 +82,39 @@ def bounded(
 
 
 def _row(
-    one: WatchedRollout,
+    rollout: WatchedRollout,
     vocabulary: dict[tuple[int | None, str], int],
     prompts: dict[str, int],
 ) -> dict[str, Any]:
-    keep = _kept(len(one.tokens))
-    ids: Sequence[int | None] = one.token_ids if one.token_ids else [None] * len(one.tokens)
+    keep = _kept(len(rollout.tokens))
+    ids: Sequence[int | None] = (
+        rollout.token_ids if rollout.token_ids else [None] * len(rollout.tokens)
+    )
     row: dict[str, Any] = {
-        "step": one.step,
-        "row": one.row,
-        "prompt": prompts.setdefault(_shortened(one.prompt, MOST_PROMPT), len(prompts)),
-        "reward": _number(one.reward),
-        "rewards": {name: _number(value) for name, value in one.rewards.items()},
-        "advantage": _number(one.advantage),
-        "answered": one.answered,
-        "tokens": len(one.tokens),
-        "gap": None if len(keep) == len(one.tokens) else len(keep) // 2,
+        "step": rollout.step,
+        "row": rollout.row,
+        "prompt": prompts.setdefault(_shortened(rollout.prompt, MOST_PROMPT), len(prompts)),
+        "reward": _number(rollout.reward),
+        "rewards": {name: _number(value) for name, value in rollout.rewards.items()},
+        "advantage": _number(rollout.advantage),
+        "answered": rollout.answered,
+        "tokens": len(rollout.tokens),
+        "gap": None if len(keep) == len(rollout.tokens) else len(keep) // 2,
         "t": [
             vocabulary.setdefault(
-                (ids[i], _shortened(one.tokens[i], MOST_OF_TOKEN)), len(vocabulary)
+                (ids[i], _shortened(rollout.tokens[i], MOST_OF_TOKEN)), len(vocabulary)
             )
             for i in keep
         ],
     }
-    lists = {"w": one.weights, "s": one.scores, "a": one.advantages}
+    lists = {"w": rollout.weights, "s": rollout.scores, "a": rollout.advantages}
     for name, values in lists.items():
         if values is not None:
             row[name] = _short_list([values[i] for i in keep])
-    if one.answer is not None:
-        row["answer"] = [place for place, i in enumerate(keep) if one.answer[i] > 0]
-    if one.candidates is not None and not all(one.candidates):
-        row["other"] = [place for place, i in enumerate(keep) if not one.candidates[i]]
+    if rollout.answer is not None:
+        row["answer"] = [position for position, i in enumerate(keep) if rollout.answer[i] > 0]
+    if rollout.candidates is not None and not all(rollout.candidates):
+        row["other"] = [position for position, i in enumerate(keep) if not rollout.candidates[i]]
     return row
 
 
@@ -148,11 +150,11 @@ def _number(value: float | None) -> float | int | None:
 def _scales(rollouts: Sequence[WatchedRollout]) -> dict[str, float]:
     """The value of each kind that has the full colour: the 98% quantile of those that are not neutral."""
     values: dict[str, list[float]] = {"weight": [], "score": [], "advantage": [], "product": []}
-    for one in rollouts:
-        values["weight"] += [abs(value - 1) for value in one.weights or ()]
-        values["score"] += list(one.scores or ())
-        values["product"] += [abs(value) for value in one.advantages or ()]
-        values["advantage"] += [] if one.advantage is None else [abs(one.advantage)]
+    for rollout in rollouts:
+        values["weight"] += [abs(value - 1) for value in rollout.weights or ()]
+        values["score"] += list(rollout.scores or ())
+        values["product"] += [abs(value) for value in rollout.advantages or ()]
+        values["advantage"] += [] if rollout.advantage is None else [abs(rollout.advantage)]
     scales = {}
     for name, numbers in values.items():
         used = sorted(value for value in numbers if value > 0 and isfinite(value))

@@ -61,10 +61,10 @@ def write_part(folder: Path, step: int, rollouts: Sequence[WatchedRollout]) -> P
     path = part_path(folder, step)
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {
-        field.name: [getattr(one, FIELDS.get(field.name, field.name)) for one in rollouts]
+        field.name: [getattr(rollout, FIELDS.get(field.name, field.name)) for rollout in rollouts]
         for field in SCHEMA
     }
-    columns["rewards"] = [list(one.rewards.items()) for one in rollouts]
+    columns["rewards"] = [list(rollout.rewards.items()) for rollout in rollouts]
     table = pyarrow.Table.from_pydict(columns, SCHEMA)
     with atomic_write(path) as partial:
         parquet.write_table(table, partial, compression="zstd")
@@ -86,9 +86,9 @@ def read_part(path: Path) -> list[WatchedRollout]:
         table = parquet.read_table(path)
     version = (table.schema.metadata or {}).get(VERSION_KEY)
     if version != str(VERSION).encode():
-        found = "none" if version is None else repr(version.decode(errors="replace"))
+        named = "none" if version is None else repr(version.decode(errors="replace"))
         raise ValueError(
-            f"{path}: has schema version {found}, this flowtracer reads {VERSION}; use the flowtracer that "
+            f"{path}: has schema version {named}, this flowtracer reads {VERSION}; use the flowtracer that "
             "wrote it"
         )
     missing = [name for name in SCHEMA.names if name not in table.column_names]

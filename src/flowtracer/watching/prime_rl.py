@@ -98,7 +98,7 @@ def _rollout(
         for value, use in zip(record["advantages"], mask, strict=True)
     ]
     of_loss = [value for value, use in zip(advantages, mask, strict=True) if use]
-    given = [value for value in rewards or () if value is not None]
+    numbers = [value for value in rewards or () if value is not None]
     return WatchedRollout(
         token_ids=ids[start:],
         tokens=decode(ids[start:]),
@@ -108,6 +108,6 @@ def _rollout(
         scores=None if entropy is None else [value or 0.0 for value in entropy[start:]],
         advantages=advantages[start:],
         advantage=of_loss[0] if len(set(of_loss)) == 1 else None,
-        reward=given[-1] if given else None,
+        reward=numbers[-1] if numbers else None,
         candidates=mask[start:],
     )

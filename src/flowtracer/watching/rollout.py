@@ -46,22 +46,22 @@ FIELDS: Mapping[str, frozenset[type]] = {
 }
 
 
-def check_rollout(one: WatchedRollout) -> None:
+def check_rollout(rollout: WatchedRollout) -> None:
     """Raise ValueError, which names the field, unless a rollout that was read is what its fields say."""
     for name, kinds in FIELDS.items():
-        if type(getattr(one, name)) not in kinds:
-            raise ValueError(f"{name} is {getattr(one, name)!r:.40}")
-    if not set(map(type, one.rewards.values())) <= NUMBER_OR_NONE:
+        if type(getattr(rollout, name)) not in kinds:
+            raise ValueError(f"{name} is {getattr(rollout, name)!r:.40}")
+    if not set(map(type, rollout.rewards.values())) <= NUMBER_OR_NONE:
         raise ValueError("rewards holds something else than numbers")
     for name, kinds in ENTRIES.items():
-        values = getattr(one, name)
+        values = getattr(rollout, name)
         if (values is None and name != "tokens") or (name == "token_ids" and not values):
             continue
         if not isinstance(values, list | tuple) or not set(map(type, values)) <= kinds:
             names = " and ".join(sorted(kind.__name__ for kind in kinds))
             raise ValueError(f"{name} holds something else than values of type {names}")
-        if len(values) != len(one.tokens):
-            raise ValueError(f"{name} has {len(values)} entries for {len(one.tokens)} tokens")
+        if len(values) != len(rollout.tokens):
+            raise ValueError(f"{name} has {len(values)} entries for {len(rollout.tokens)} tokens")
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,9 @@ def answer_behind(text: Text, rule: str, kept: int) -> str | None:
 def aligned_text(old: Text, new: Text, answer: Answer) -> str | None:
     """What stands in another text where a marked answer stood: between the same neighbours."""
     pairs = common_tokens(old.answered.ids, new.answered.ids)
-    places = [place for place, _ in pairs]
-    before = bisect_left(places, answer.tokens[0])
-    after = bisect_left(places, answer.tokens[-1] + 1)
+    starts = [start for start, _ in pairs]
+    before = bisect_left(starts, answer.tokens[0])
+    after = bisect_left(starts, answer.tokens[-1] + 1)
     first = pairs[before - 1][1] + 1 if before else 0
     stop = pairs[after][1] if after < len(pairs) else len(new.answered.ids)
     stop = min(stop, first + len(answer.tokens) + MARKED_EXTRA)

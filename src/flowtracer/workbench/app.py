@@ -79,10 +79,10 @@ def _asset(name: str) -> Response:
     """A file of the page; names are looked up, never put together to paths."""
     kind = KINDS.get(name[name.rfind(".") :]) if re.fullmatch(r"[a-z0-9_.-]{1,60}", name) else None
     for package in ASSET_FOLDERS if kind else ():
-        for found in (files(package) / "assets").iterdir():
-            if found.name == name and found.is_file():
+        for file in (files(package) / "assets").iterdir():
+            if file.name == name and file.is_file():
                 headers = {"cache-control": "no-cache"}
-                return Response(found.read_bytes(), media_type=kind, headers=headers)
+                return Response(file.read_bytes(), media_type=kind, headers=headers)
     raise Refused("there is no such file", 404)
 
 

@@ -31,15 +31,15 @@ def common_tokens(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int
     `new`, 0 where the length grows. Thousands of tokens take milliseconds.
     """
     start = common_prefix(old, new)
-    places: dict[int, int] = {}
+    columns: dict[int, int] = {}
     for position, token in enumerate(new[start:]):
-        places[token] = places.get(token, 0) | 1 << position
+        columns[token] = columns.get(token, 0) | 1 << position
     width = len(new) - start
     full = (1 << width) - 1
     rows = [full]
     for token in old[start:]:
         row = rows[-1]
-        match = row & places.get(token, 0)
+        match = row & columns.get(token, 0)
         rows.append(((row + match) | (row - match)) & full)
     pairs: list[tuple[int, int]] = []
     i, j = len(rows) - 1, width - 1

@@ -43,7 +43,7 @@ def read_evidence(
     name: of the text, whose response tokens are the candidates. tiles: whether attention may be one
     that is read in tiles.
     """
-    found: dict[str, Any] = {}
+    fields_read: dict[str, Any] = {}
     for need in sorted(needs):
         key = _key(engine, name, need, batch, options)
         kept = engine.evidence.get((key, "tiles")) if tiles and need == "attention" else None
@@ -52,8 +52,8 @@ def read_evidence(
             kept = _ask(engine, batch, need, options, job, tiles=tiles)
             in_tiles = kept.get("tiles") is not None
             engine.evidence.put((key, "tiles") if in_tiles else key, kept)
-        found |= {field: kept[field] for field in FIELDS[need]}
-    return Evidence(batch, **found)
+        fields_read |= {field: kept[field] for field in FIELDS[need]}
+    return Evidence(batch, **fields_read)
 
 
 def matrix_of(evidence: Evidence) -> Tensor | TiledAttention:

@@ -156,11 +156,11 @@ def compare(text: Text, new: Text, answer: Answer, kept: int, *, short: bool) ->
         return result | {"note": "the response had no answer that could change"}
     if answer.tokens[-1] < kept:
         return result | {"note": "the answer stands in front of what was written anew"}
-    found = (
+    answer_new = (
         answer_behind(new, answer.rule, kept) if answer.rule else aligned_text(text, new, answer)
     )
-    changed = not answer.same_as(found) if found is not None else None
-    return result | {"answer_new": found, "answer_changed": changed}
+    changed = not answer.same_as(answer_new) if answer_new is not None else None
+    return result | {"answer_new": answer_new, "answer_changed": changed}
 
 
 def select(engine: Engine, request: Request, job: Job) -> dict[str, Any]:

@@ -140,21 +140,23 @@ def _opened(engine: Engine, entry: dict[str, Any]) -> dict[str, Any]:
     """A text of a session with its record and page data, in place of what the file has for them."""
     text = engine.texts.add(_text(engine, entry))
     old, length = len(text.answered.ids), text.length
-    places = [
+    positions = [
         *entry.get("hidden", []),
         *(t for trial in entry.get("trials", []) for t in trial["tokens"]),
     ]
     ranges = [
-        (place, count)
+        (position, count)
         for result in results_of(entry)
-        for places, count in (
+        for positions, count in (
             (result["changed"]["old"], old),
             (result["changed"]["new"], len(result["response_ids"])),
         )
-        for place in places
+        for position in positions
     ]
-    fits = all(len(place) == 2 and 0 <= place[0] <= place[1] < count for place, count in ranges)
-    if not fits or any(not 0 <= place < length for place in places):
+    fits = all(
+        len(position) == 2 and 0 <= position[0] <= position[1] < count for position, count in ranges
+    )
+    if not fits or any(not 0 <= position < length for position in positions):
         raise Refused("the session is damaged: it names tokens that do not exist")
     names = ("id", "options", "hidden", "trials")
     opened: dict[str, Any] = {name: entry[name] for name in names if name in entry}

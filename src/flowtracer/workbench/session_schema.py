@@ -72,5 +72,8 @@ def results_of(text: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         result
         for trial in text.get("trials", [])
-        for result in (trial["result"], *(one["result"] for one in trial.get("controls", [])))
+        for result in (
+            trial["result"],
+            *(control["result"] for control in trial.get("controls", [])),
+        )
     ]

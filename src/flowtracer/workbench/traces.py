@@ -86,7 +86,7 @@ def read_answer(request: Request, text: Text) -> str | tuple[int, ...]:
     chosen: set[int] = set()
     for span in items(request["answer"], "spans", most=MOST_SPANS):
         if not (
-            isinstance(span, list) and len(span) == 2 and all(type(one) is int for one in span)
+            isinstance(span, list) and len(span) == 2 and all(type(end) is int for end in span)
         ):
             raise Refused("answer: spans must be [first, last] pairs of response tokens")
         first, last = span

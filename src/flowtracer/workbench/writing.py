@@ -170,7 +170,9 @@ def _read_prompt(engine: Engine, request: Request) -> tuple[TokenizedText, list[
     limits, chat = engine.limits, flag(request, "chat", None)
     prompt: str | list[Message]
     if "messages" in request:
-        prompt = [_read_message(one, limits.prompt_characters) for one in _messages(request)]
+        prompt = [
+            _read_message(message, limits.prompt_characters) for message in _messages(request)
+        ]
     else:
         prompt = string(request, "prompt", most=limits.prompt_characters)
     rendered = render_prompt(engine.tokenizer, prompt, chat=chat)

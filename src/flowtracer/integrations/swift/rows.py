@@ -37,8 +37,8 @@ def rows_of(
         lengths = [stop - start for start, stop in pairwise(bounds)]
         ids, mask = pad_rows(ids[0].split(lengths), left=True, device=ids.device)
     else:
-        given = model_inputs.get("attention_mask")
-        mask = torch.ones_like(ids) if given is None else given
+        attention_mask = model_inputs.get("attention_mask")
+        mask = torch.ones_like(ids) if attention_mask is None else attention_mask
     return Rows(ids, mask, last_columns(completion_mask.long(), ids.shape[1], fill=0))
 
 

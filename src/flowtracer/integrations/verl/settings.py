@@ -39,8 +39,8 @@ WHOLE_MODEL: frozenset[Need] = frozenset({"entropy", "alignment", "gradient"})
 
 def read_credit(options: Mapping[str, Any] | None) -> Credit:
     """The credit of the key `flow_credit`. Raises ValueError in one sentence."""
-    given = {name: value for name, value in (options or {}).items() if name != FORWARD}
-    credit = arguments.read_credit(given, key=f"{KEY} in the configuration", page="docs/verl.md")
+    settings = {name: value for name, value in (options or {}).items() if name != FORWARD}
+    credit = arguments.read_credit(settings, key=f"{KEY} in the configuration", page="docs/verl.md")
     credit.check_token_ids()
     if find_scorer(credit.scorer).needs & WHOLE_MODEL:
         raise ValueError(

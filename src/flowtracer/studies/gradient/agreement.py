@@ -26,19 +26,19 @@ def agreement(own: TokenCredit, frozen: TokenCredit, candidates: Tensor) -> dict
 
     candidates: (N, T) bool. None where there is no such response, or no correlation is defined.
     """
-    found: dict[str, list[float]] = {name: [] for name in FIGURES}
+    by_figure: dict[str, list[float]] = {name: [] for name in FIGURES}
     rows = own.answered & own.scored & frozen.answered & frozen.scored
     for row in rows.nonzero()[:, 0].tolist():
         inside = candidates[row]
         chosen = own.chosen[row] & inside
         if bool(chosen.any()):
             both = (chosen & frozen.chosen[row]).sum() / chosen.sum()
-            found["overlap"].append(float(both))
+            by_figure["overlap"].append(float(both))
         for name, of, left, right in (
             ("weights", correlation, own.weights, frozen.weights),
             ("scores", rank_correlation, own.scores, frozen.scores),
         ):
-            value = of(*(one[row][inside].double().cpu().numpy() for one in (left, right)))
+            value = of(*(rows[row][inside].double().cpu().numpy() for rows in (left, right)))
             if not isnan(value):
-                found[name].append(value)
-    return {name: float(np.mean(values)) if values else None for name, values in found.items()}
+                by_figure[name].append(value)
+    return {name: float(np.mean(values)) if values else None for name, values in by_figure.items()}

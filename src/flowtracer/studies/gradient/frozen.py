@@ -39,13 +39,13 @@ class Frozen:
 
 
 def frozen_figures(
-    rows: Sequence[Mapping[str, Any]], found: Sequence[Alignment], *, seed: int
+    rows: Sequence[Mapping[str, Any]], measured: Sequence[Alignment], *, seed: int
 ) -> list[Frozen]:
     """Figures of every rule that was scored twice, but one without a response to compare.
 
-    rows: of the batches. found: alignment of all rules, those of the frozen model among them.
+    rows: of the batches. measured: alignment of all rules, those of the frozen model among them.
     """
-    by_name = {one.name: one for one in found}
+    by_name = {alignment.name: alignment for alignment in measured}
     used = [row["frozen"] for row in rows if row.get("frozen")]
     result = []
     for name in used[0] if used else ():
@@ -66,15 +66,15 @@ def frozen_figures(
 def frozen_lines(figures: Sequence[Frozen], model: str) -> list[str]:
     """A paragraph and a table of one policy."""
     intro = f"Frozen: scored by {model} instead of the policy, on the same rollouts."
-    return [intro, "", *table_lines(COLUMNS, [_cells(one) for one in figures])]
+    return [intro, "", *table_lines(COLUMNS, [_cells(rule) for rule in figures])]
 
 
 def frozen_checkpoint_lines(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A table over checkpoints from their `figures.json`; nothing if no model was frozen."""
     rows = [
-        [step, *_cells(_from_json(one))]
+        [step, *_cells(_from_json(rule))]
         for step, report in reports.items()
-        for one in report.get("frozen", ())
+        for rule in report.get("frozen", ())
     ]
     return table_lines(("policy", *COLUMNS), rows) if rows else []
 
@@ -83,8 +83,8 @@ def draw_frozen(reports: Mapping[str, Mapping[str, Any]], labels: Sequence[str])
     """Overlap and correlation over checkpoints, a line a rule; None if no model was frozen."""
     by_rule: dict[str, list[Mapping[str, Any]]] = {}
     for report in reports.values():
-        for one in report.get("frozen", ()):
-            by_rule.setdefault(one["name"], []).append(one)
+        for rule in report.get("frozen", ()):
+            by_rule.setdefault(rule["name"], []).append(rule)
     by_rule = {name: ones for name, ones in by_rule.items() if len(ones) == len(labels)}
     if not by_rule:
         return None
@@ -96,7 +96,7 @@ def draw_frozen(reports: Mapping[str, Mapping[str, Any]], labels: Sequence[str])
         for number, (name, ones) in enumerate(by_rule.items()):
             colour = PALETTE[number % len(PALETTE)]
             low, value, high = zip(
-                *((one[field]["low"], one[field]["value"], one[field]["high"]) for one in ones),
+                *((rule[field]["low"], rule[field]["value"], rule[field]["high"]) for rule in ones),
                 strict=True,
             )
             axes.plot(range(len(labels)), value, "o-", markersize=3, color=colour, label=name)
@@ -112,10 +112,10 @@ def draw_frozen(reports: Mapping[str, Mapping[str, Any]], labels: Sequence[str])
     return figure
 
 
-def _cells(one: Frozen) -> list[str]:
+def _cells(rule: Frozen) -> list[str]:
     """In the order of `COLUMNS`."""
-    numbers = (_number(one.weights), _number(one.scores), _number(one.alignment, "+"))
-    return [f"`{one.name}`", percent(one.overlap), *numbers]
+    numbers = (_number(rule.weights), _number(rule.scores), _number(rule.alignment, "+"))
+    return [f"`{rule.name}`", percent(rule.overlap), *numbers]
 
 
 def _from_json(row: Mapping[str, Any]) -> Frozen:

@@ -46,14 +46,16 @@ def write_report(
     study: GradientStudy, rows: Sequence[dict[str, Any]], out: Path, *, command: str
 ) -> Path:
     """Write `table.md`, `figures.json` and `figure.png`; the table's path."""
-    found = alignments(rows, study.names, out, seed=study.seed)
-    others = found[1:]
-    frozen = frozen_figures(rows, found, seed=study.seed)
+    measured = alignments(rows, study.names, out, seed=study.seed)
+    others = measured[1:]
+    frozen = frozen_figures(rows, measured, seed=study.seed)
     count = len(informative_batches(rows))
-    verdicts = judge({one.name: one.differences for one in others}, seed=study.seed)
+    verdicts = judge(
+        {alignment.name: alignment.differences for alignment in others}, seed=study.seed
+    )
     paragraph = in_words(verdicts, baseline="uniform weights", units="batches", count=count)
     words = {verdict.name: verdict.word for verdict in verdicts}
-    ordered = [found[0], *sorted(others, key=lambda one: -one.difference.value)]
+    ordered = [measured[0], *sorted(others, key=lambda alignment: -alignment.difference.value)]
     return write_judged(
         study,
         out,
@@ -61,15 +63,17 @@ def write_report(
         title="Alignment of gradients",
         what=_what(study, rows, count),
         table=[
-            *table_lines(COLUMNS, [_cells(one, words.get(one.name, "")) for one in ordered]),
+            *table_lines(
+                COLUMNS, [_cells(alignment, words.get(alignment.name, "")) for alignment in ordered]
+            ),
             *(["", *frozen_lines(frozen, model_name(study.frozen))] if study.frozen else []),
         ],
         verdicts=verdicts,
         paragraph=paragraph,
         figures={
-            "rules": [_plain(one) for one in found],
+            "rules": [_plain(alignment) for alignment in measured],
             "reward": float(np.mean([row["reward"] for row in rows])),
-            **({"frozen": [asdict(one) for one in frozen]} if frozen else {}),
+            **({"frozen": [asdict(alignment) for alignment in frozen]} if frozen else {}),
         },
         figure=_bars(ordered[1:]),
     )
@@ -81,12 +85,12 @@ def write_checkpoints(reports: Mapping[str, Mapping[str, Any]], out: Path, *, co
     reports: `figures.json` of each checkpoint's study.
     """
     names = list(
-        dict.fromkeys(one["name"] for report in reports.values() for one in report["rules"])
+        dict.fromkeys(rule["name"] for report in reports.values() for rule in report["rules"])
     )
     steps = list(reports)
     by_rule = {
         name: [
-            next(one["difference"] for one in report["rules"] if one["name"] == name)
+            next(rule["difference"] for rule in report["rules"] if rule["name"] == name)
             for report in reports.values()
         ]
         for name in names[1:]
@@ -96,7 +100,7 @@ def write_checkpoints(reports: Mapping[str, Mapping[str, Any]], out: Path, *, co
     table = table_lines(
         ["rule", *steps],
         [
-            [f"`{name}`", *(_signed(Interval(**one)) for one in differences)]
+            [f"`{name}`", *(_signed(Interval(**difference)) for difference in differences)]
             for name, differences in by_rule.items()
         ],
     )
@@ -177,19 +181,19 @@ def _what(study: GradientStudy, rows: Sequence[dict[str, Any]], count: int) -> s
     )
 
 
-def _cells(one: Alignment, verdict: str) -> list[str]:
-    plain = one.name == "uniform"
-    batch = one.effective_batch
+def _cells(alignment: Alignment, verdict: str) -> list[str]:
+    plain = alignment.name == "uniform"
+    batch = alignment.effective_batch
     return [
-        one.name if plain else f"`{one.name}`",
+        alignment.name if plain else f"`{alignment.name}`",
         verdict,
-        "" if plain else _signed(one.difference),
+        "" if plain else _signed(alignment.difference),
         "" if batch is None else f"{batch.value:.2f} [{batch.low:.2f}, {batch.high:.2f}]",
-        f"{one.cosine.value:.3f} [{one.cosine.low:.3f}, {one.cosine.high:.3f}]",
-        "" if plain else _signed(one.grpo_difference),
-        "" if plain else _signed(one.sign_difference),
-        f"{one.gini:.2f}",
-        f"{one.effective_tokens:.2f}",
+        f"{alignment.cosine.value:.3f} [{alignment.cosine.low:.3f}, {alignment.cosine.high:.3f}]",
+        "" if plain else _signed(alignment.grpo_difference),
+        "" if plain else _signed(alignment.sign_difference),
+        f"{alignment.gini:.2f}",
+        f"{alignment.effective_tokens:.2f}",
     ]
 
 
@@ -197,9 +201,9 @@ def _signed(interval: Interval) -> str:
     return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
-def _plain(one: Alignment) -> dict[str, Any]:
-    values = asdict(one)
-    values["differences"] = [float(f"{value:.6g}") for value in one.differences]
+def _plain(alignment: Alignment) -> dict[str, Any]:
+    values = asdict(alignment)
+    values["differences"] = [float(f"{value:.6g}") for value in alignment.differences]
     return values
 
 
@@ -208,10 +212,10 @@ def _bars(ordered: Sequence[Alignment]) -> Figure:
     figure = Figure(figsize=(5.5, 1.3 + 0.2 * len(ordered)), layout="constrained")
     axes = figure.subplots()
     tidy(axes)
-    for index, one in enumerate(reversed(ordered)):
+    for index, alignment in enumerate(reversed(ordered)):
         for interval, shift, mark, tint, name in (
-            (one.difference, 0.16, "o", PALETTE[0], "of gradients"),
-            (one.sign_difference, -0.16, "s", PALETTE[1], "of signs"),
+            (alignment.difference, 0.16, "o", PALETTE[0], "of gradients"),
+            (alignment.sign_difference, -0.16, "s", PALETTE[1], "of signs"),
         ):
             axes.plot([interval.low, interval.high], [index + shift] * 2, color=tint, linewidth=1.3)
             label = name if index == 0 else "_"
@@ -219,7 +223,7 @@ def _bars(ordered: Sequence[Alignment]) -> Figure:
                 interval.value, index + shift, mark, color=tint, markersize=3, label=label, lw=0
             )
     axes.axvline(0, color=CHANCE, linestyle=":", linewidth=0.9)
-    names = [one.name for one in reversed(ordered)]
+    names = [alignment.name for alignment in reversed(ordered)]
     axes.set_yticks(range(len(ordered)), names, fontsize=SMALL, parse_math=False)
     axes.set_ylim(-0.7, len(ordered) - 0.3)
     axes.set_xlabel("cosine with the reward's, less that of uniform weights", fontsize=SMALL + 1)

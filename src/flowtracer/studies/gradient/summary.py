@@ -107,8 +107,8 @@ def alignments(
                 sign_difference,
                 signal_to_noise(torch.from_numpy(own_products)),
                 effective_batch(own_products, products, seed=seed),
-                float(np.mean([one["gini"] for one in spread])),
-                float(np.mean([one["effective_tokens"] for one in spread])),
+                float(np.mean([measures["gini"] for measures in spread])),
+                float(np.mean([measures["effective_tokens"] for measures in spread])),
                 figures[0] - base[0],
             )
         )

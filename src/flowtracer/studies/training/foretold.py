@@ -57,21 +57,21 @@ def read_foretold(folder: Path, variants: Sequence[Variant]) -> dict[str, Array]
     """
     report = read_json(folder / "figures.json", dict)
     try:
-        rules = {one["name"]: np.array(one["differences"], float) for one in report["rules"]}
+        rules = {rule["name"]: np.array(rule["differences"], float) for rule in report["rules"]}
     except (KeyError, TypeError, ValueError):
         raise ValueError(
             f"{folder} holds no finished `study gradient` with the differences of single batches; run it"
         ) from None
     credits = {name: parse_rules([name])[0].credit(answer="auto") for name in rules}
-    found = {}
+    foretold = {}
     for variant in variants:
         credit = variant.credit()
         same = next(
             (name for name in rules if credit is not None and credits[name] == credit), None
         )
         if same is not None:
-            found[variant.name] = rules[same]
-    return found
+            foretold[variant.name] = rules[same]
+    return foretold
 
 
 def predict(
@@ -88,7 +88,8 @@ def predict(
             "and two seeds"
         )
     generator = np.random.default_rng(seed)
-    x, y = (np.stack([one[name] for name in names]) for one in (foretold, seen))  # (M, B), (M, S)
+    # (M, B), (M, S)
+    x, y = (np.stack([differences[name] for name in names]) for differences in (foretold, seen))
     value = spearman(x.mean(1), y.mean(1))
     resampled = [
         spearman(
@@ -119,18 +120,18 @@ def spearman(x: Array, y: Array) -> float:
 
 def in_words(prediction: Prediction) -> str:
     """One paragraph: the correlation, and what it means."""
-    one = prediction.correlation
+    correlation = prediction.correlation
     verdict = (
         "alignment predicts the order of the methods"
-        if one.low > 0
+        if correlation.low > 0
         else "alignment predicts the reverse order"
-        if one.high < 0
+        if correlation.high < 0
         else "whether alignment predicts training is open"
     )
     text = (
         f"Foretold against seen, {len(prediction.pairs)} methods: Spearman's rank correlation "
-        f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}] (95%, resampling seeds and batches; methods in "
-        f"random order reach it with p = {prediction.p:.3f}): {verdict}."
+        f"{correlation.value:+.2f} [{correlation.low:+.2f}, {correlation.high:+.2f}] (95%, resampling seeds "
+        f"and batches; methods in random order reach it with p = {prediction.p:.3f}): {verdict}."
     )
     if prediction.missing:
         text += f" Not foretold: {', '.join(prediction.missing)}."

@@ -76,7 +76,9 @@ def write_report(
         "(curves.png)",
     ]
     lines += [f"\nLeft out, because a run failed: {name}." for name in results.failed]
-    choices = {one.name: one.choice for one in results.variants if one.choice is not None}
+    choices = {
+        variant.name: variant.choice for variant in results.variants if variant.choice is not None
+    }
     if choices:
         lines += rate_lines(choices, study.tuning_seeds, study.early_steps)
         summary["learning_rates"] = {name: asdict(choice) for name, choice in choices.items()}
@@ -86,9 +88,9 @@ def write_report(
         summary["foretold"] = plain(prediction)
         save_figure(scatter(prediction, primary), out / "foretold.png")
     save_curves(
-        {one.name: mean_rows(one.metrics) for one in results.variants},
+        {variant.name: mean_rows(variant.metrics) for variant in results.variants},
         out / "curves.png",
-        seeds={one.name: one.metrics for one in results.variants},
+        seeds={variant.name: variant.metrics for variant in results.variants},
     )
     return write_table(out, lines, summary)
 
@@ -139,8 +141,9 @@ def _prediction(study: TrainingStudy, results: TrainingResults, folder: Path) ->
         )
     base = [early_reward(rows, study.early_steps) for rows in first.metrics]
     seen = {
-        one.name: np.array([early_reward(rows, study.early_steps) for rows in one.metrics]) - base
-        for one in others
+        variant.name: np.array([early_reward(rows, study.early_steps) for rows in variant.metrics])
+        - base
+        for variant in others
     }
     return predict(read_foretold(folder, study.variants), seen)
 
@@ -171,7 +174,7 @@ def _learned(
     """The cells of the primary measure and of the steps to a reward, and their figures."""
     each = [early_reward(rows, study.early_steps) for rows in variant.metrics]
     against = [early_reward(rows, study.early_steps) for rows in first.metrics]
-    differences = [one - other for one, other in zip(each, against, strict=True)]
+    differences = [mean - other for mean, other in zip(each, against, strict=True)]
     reward, over_first = over_seeds(each), over_seeds(differences)
     cells = [_reward(fmean(each), reward)]
     cells.append("" if variant is first else _reward(fmean(differences), over_first, "+"))
@@ -182,7 +185,7 @@ def _learned(
     }
     if study.reach is not None:
         steps = [steps_to_reach(rows, study.reach) for rows in variant.metrics]
-        cells.append(", ".join("never" if one is None else str(one) for one in steps))
+        cells.append(", ".join("never" if step is None else str(step) for step in steps))
         figures["steps_to_reach_each_seed"] = steps
     return cells, figures
 

@@ -89,7 +89,7 @@ def visible_devices(device: str) -> list[str]:
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     every = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-    chosen = every if not number else [one for i, one in enumerate(every) if str(i) == number]
+    chosen = every if not number else [name for i, name in enumerate(every) if str(i) == number]
     if not torch.cuda.is_available() or not chosen:
         raise ValueError(f"device {device} is not there; use cpu, or another GPU")
     return chosen

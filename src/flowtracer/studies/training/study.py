@@ -145,7 +145,7 @@ def run_training(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> Tra
         if not first.finished or study.variants[0] not in complete:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
             raise ValueError(f"{reasons}; run the study again to go on")
-        results = tuple(_result(study, out, one, choices.get(one)) for one in complete)
+        results = tuple(_result(study, out, variant, choices.get(variant)) for variant in complete)
         return TrainingResults(read_rewards(start / "eval"), results, failed)
 
 
@@ -207,8 +207,12 @@ def _early(study: TrainingStudy, run: Run) -> float | None:
 def _training(
     study: TrainingStudy, out: Path, variant: Variant, seed: int, folder: Path
 ) -> Command:
-    place = {"cpu": ["--use_cpu", "true"], "cuda": ["--use_cpu", "false"]}
-    options = [*variant.overrides, *study.overrides, *place.get(study.device.partition(":")[0], [])]
+    on_device = {"cpu": ["--use_cpu", "true"], "cuda": ["--use_cpu", "false"]}
+    options = [
+        *variant.overrides,
+        *study.overrides,
+        *on_device.get(study.device.partition(":")[0], []),
+    ]
     words = ["train", str(out / CONFIG_FILE), *options, "--seed", str(seed)]
     return Command((*words, "--output_dir", str(folder)), TRAIN_LOG)
 

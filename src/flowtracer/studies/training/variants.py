@@ -74,9 +74,9 @@ def variants(methods: Sequence[str], vary: Sequence[str]) -> list[Variant]:
         else:
             for rule in parse_rules([method]):
                 result += [Variant(rule.scorer, rule.settings + more) for more in product(*choices)]
-    names = [one.name for one in result]
+    names = [variant.name for variant in result]
     twice = next((name for name in names if names.count(name) > 1), None)
-    if twice or sum(one.plain for one in result) > 1:
+    if twice or sum(variant.plain for variant in result) > 1:
         raise ValueError(f"method {twice or 'grpo'} is named twice; name each once")
     return result
 

@@ -22,14 +22,17 @@ TRUTH = "true credit: blue raised the chance of being right, red lowered it"
 
 def draw_agreement(agreements: Sequence[Agreement], ratio: float) -> Figure:
     """Ratio of |credit| in the top tokens and concordance of signs, one line per scorer with its interval."""
-    ordered = sorted(agreements, key=lambda one: one.in_top[ratio].value)
+    ordered = sorted(agreements, key=lambda agreement: agreement.in_top[ratio].value)
     figure = Figure(figsize=(11, 1.2 + 0.28 * len(ordered)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    names = [one.name for one in ordered]
-    for index, one in enumerate(ordered):
-        colour = "0.45" if one.name == CEILING else "C0"
-        _bar(left, index, one.in_top[ratio], colour)
-        for interval, shift, hue in ((one.sign_right, 0.13, "C2"), (one.sign_wrong, -0.13, "C3")):
+    names = [agreement.name for agreement in ordered]
+    for index, agreement in enumerate(ordered):
+        colour = "0.45" if agreement.name == CEILING else "C0"
+        _bar(left, index, agreement.in_top[ratio], colour)
+        for interval, shift, hue in (
+            (agreement.sign_right, 0.13, "C2"),
+            (agreement.sign_wrong, -0.13, "C3"),
+        ):
             if interval is not None:
                 _bar(right, index + shift, interval, hue)
     left.axvline(ratio, color="0.6", linestyle=":")

@@ -43,10 +43,13 @@ def write_report(
     left out without it.
     """
     evenly = study.at == "lines"
-    found = agreements(rows, evenly=evenly, brought=brought)
-    judged = [one for one in found if one.name != CEILING]
+    agreed = agreements(rows, evenly=evenly, brought=brought)
+    judged = [agreement for agreement in agreed if agreement.name != CEILING]
     verdicts = judge(
-        {one.name: one.against_chance / max(1e-12, _total(rows) / len(rows)) for one in judged}
+        {
+            agreement.name: agreement.against_chance / max(1e-12, _total(rows) / len(rows))
+            for agreement in judged
+        }
     )
     paragraph = in_words(
         verdicts,
@@ -55,9 +58,9 @@ def write_report(
         count=len(rows),
     )
     write_values(rows, out / VALUES_FILE)
-    ordered = sorted(judged, key=lambda one: -one.in_top[RATIOS[-1]].value)
+    ordered = sorted(judged, key=lambda agreement: -agreement.in_top[RATIOS[-1]].value)
     stored = {name for row in rows for r in row["responses"] for name in r["scores"]}
-    names = [one.name for one in ordered if one.name in stored]
+    names = [agreement.name for agreement in ordered if agreement.name in stored]
     shown = list(dict.fromkeys([*[n for n in names if n == "flow"], *names[:1], *names[-1:]]))
     pictures = {"against.png": draw_against(rows, names, evenly=evenly)}
     captions = ["![Credit of every unit over the rank of its score](against.png)", ""]
@@ -75,11 +78,11 @@ def write_report(
         command=command,
         title="True credit",
         what=_what(study, rows),
-        table=[*_table([*ordered, found[-1]], verdicts), "", *captions[:-1]],
+        table=[*_table([*ordered, agreed[-1]], verdicts), "", *captions[:-1]],
         verdicts=verdicts,
         paragraph=paragraph,
-        figures={"scorers": [_plain(one) for one in found]},
-        figure=draw_agreement(found, RATIOS[-1]),
+        figures={"scorers": [_plain(agreement) for agreement in agreed]},
+        figure=draw_agreement(agreed, RATIOS[-1]),
     )
 
 
@@ -115,12 +118,12 @@ def read_scores(path: Path, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, i
     Raises ValueError if a response of the study is missing or has another number of tokens.
     """
     scores: dict[tuple[str, int], list[float]] = {}
-    for place, record in read_records(path):
+    for where, record in read_records(path):
         values = record.get("scores")
         if not isinstance(values, list) or not all(
             isinstance(v, int | float) and not isinstance(v, bool) and v >= 0 for v in values
         ):
-            raise ValueError(f"{place}: scores is not a list of numbers from 0")
+            raise ValueError(f"{where}: scores is not a list of numbers from 0")
         scores[str(record.get("id")), int(record.get("response") or 0)] = list(map(float, values))
     for row in rows:
         for number, response in enumerate(row["responses"]):
@@ -162,7 +165,7 @@ def _what(study: ValueStudy, rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _table(found: Sequence[Agreement], verdicts: Sequence[Verdict]) -> list[str]:
+def _table(agreed: Sequence[Agreement], verdicts: Sequence[Verdict]) -> list[str]:
     words = {verdict.name: verdict.word for verdict in verdicts}
     ratios = RATIOS[::-1]  # the last is the one that is judged
     columns = [
@@ -178,13 +181,13 @@ def _table(found: Sequence[Agreement], verdicts: Sequence[Verdict]) -> list[str]
         columns,
         [
             [
-                one.name if one.name in (CEILING, SURPRISE) else f"`{one.name}`",
-                words.get(one.name, ""),
-                *(percent(one.in_top[ratio]) for ratio in ratios),
-                *map(_two_digits, (one.correlation, one.without_position)),
-                *map(_two_digits, (one.sign_right, one.sign_wrong)),
+                agreement.name if agreement.name in (CEILING, SURPRISE) else f"`{agreement.name}`",
+                words.get(agreement.name, ""),
+                *(percent(agreement.in_top[ratio]) for ratio in ratios),
+                *map(_two_digits, (agreement.correlation, agreement.without_position)),
+                *map(_two_digits, (agreement.sign_right, agreement.sign_wrong)),
             ]
-            for one in found
+            for agreement in agreed
         ],
     )
 
@@ -195,8 +198,8 @@ def _two_digits(interval: Interval | None) -> str:
     return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def _plain(one: Agreement) -> dict[str, Any]:
-    values = asdict(one)
-    values["in_top"] = {str(ratio): asdict(value) for ratio, value in one.in_top.items()}
-    values["against_chance"] = [float(f"{value:.6g}") for value in one.against_chance]
+def _plain(agreement: Agreement) -> dict[str, Any]:
+    values = asdict(agreement)
+    values["in_top"] = {str(ratio): asdict(value) for ratio, value in agreement.in_top.items()}
+    values["against_chance"] = [float(f"{value:.6g}") for value in agreement.against_chance]
     return values

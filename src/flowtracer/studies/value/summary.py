@@ -92,7 +92,9 @@ def agreements(
         )
         for name, scores in scorers.items()
     ]
-    by_half = [[one for r in row["responses"] for one in _halves(r, evenly)] for row in rows]
+    by_half = [
+        [credits for r in row["responses"] for credits in _halves(r, evenly)] for row in rows
+    ]
     return [*result, _agreement(CEILING, by_half)]
 
 
@@ -136,7 +138,7 @@ def _agreement(name: str, problems: Sequence[Sequence[Judged]]) -> Agreement:
     in_top = {}
     for ratio in RATIOS:
         sums = [
-            [credit_in_top(size(one), one.per_token, ratio) for one in responses]
+            [credit_in_top(size(response), response.per_token, ratio) for response in responses]
             for responses in problems
         ]
         table = np.array([np.sum(part, axis=0) if part else (0.0, 0.0) for part in sums])
@@ -144,8 +146,8 @@ def _agreement(name: str, problems: Sequence[Sequence[Judged]]) -> Agreement:
     chance = np.array(
         [
             sum(
-                total * ceil(RATIOS[-1] * len(one.scores)) / len(one.scores)
-                for one, (_, total) in zip(responses, part, strict=True)
+                total * ceil(RATIOS[-1] * len(response.scores)) / len(response.scores)
+                for response, (_, total) in zip(responses, part, strict=True)
             )
             for responses, part in zip(problems, sums, strict=True)
         ]
@@ -161,7 +163,13 @@ def _agreement(name: str, problems: Sequence[Sequence[Judged]]) -> Agreement:
     def sign(right: bool) -> Interval | None:
         pairs = np.array(
             [
-                np.sum([(0.0, 0.0), *(_sign(one) for one in part if one.right == right)], axis=0)
+                np.sum(
+                    [
+                        (0.0, 0.0),
+                        *(_sign(response) for response in part if response.right == right),
+                    ],
+                    axis=0,
+                )
                 for part in problems
             ]
         )
@@ -170,8 +178,8 @@ def _agreement(name: str, problems: Sequence[Sequence[Judged]]) -> Agreement:
     return Agreement(
         name,
         in_top,
-        _mean_over_problems(problems, lambda one: correlated(one, False)),
-        _mean_over_problems(problems, lambda one: correlated(one, True)),
+        _mean_over_problems(problems, lambda response: correlated(response, False)),
+        _mean_over_problems(problems, lambda response: correlated(response, True)),
         sign(True),
         sign(False),
         table[:, 0] - chance,
@@ -189,7 +197,7 @@ def _mean_over_problems(
     """Mean over a problem's responses, then over problems; those without the figure are left out."""
     means = []
     for responses in problems:
-        values = np.array([figure(one) for one in responses])
+        values = np.array([figure(response) for response in responses])
         if np.isfinite(values).any():
             means.append(values[np.isfinite(values)].mean())
     return bootstrap(np.array(means)) if means else None
