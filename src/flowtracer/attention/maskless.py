@@ -22,6 +22,7 @@ from flowtracer.models.decoder import (
     is_sharded,
 )
 from flowtracer.models.layer_kinds import has_plain_attention, text_config
+from flowtracer.models.padding import text_positions
 
 LEAST_REAL = (
     0.8  # of the tokens of a batch, our choice: flash attention of packed rows takes twice as long
@@ -117,7 +118,7 @@ def _layout(
     bounds = torch.zeros(rows + 1, dtype=torch.int32, device=real.device)
     bounds[1:] = counts.cumsum(0)
     index = real.reshape(-1).nonzero()[:, 0]
-    positions = (real.long().cumsum(1) - 1).reshape(-1)[index]
+    positions = text_positions(real).reshape(-1)[index]
     sequences = Sequences.packed(bounds[:-1].long(), counts, longest, at, length)
     return Layout(
         input_ids.reshape(-1)[index][None],

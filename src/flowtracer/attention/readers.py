@@ -10,6 +10,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from flowtracer.attention.capture import LayerCall, Progress, visit_layers
 from flowtracer.models.decoder import device_of, find_decoder
+from flowtracer.models.padding import text_positions
 from flowtracer.models.pictures import ModelInputs, as_model_inputs
 
 
@@ -54,7 +55,7 @@ def read_attention(
     if attention_mask is not None and padded:
         attention_mask = attention_mask.to(device)
         if position_ids is None and not pictures:  # the model itself knows where pictures stand
-            position_ids = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
+            position_ids = text_positions(attention_mask)
     else:
         attention_mask = None  # lets the kernel use plain causality
 

@@ -21,6 +21,7 @@ from flowtracer.models.cache import cache_of, layers_of
 from flowtracer.models.decoder import is_sharded
 from flowtracer.models.graphed import FixedTexts, runs_in_graphs
 from flowtracer.models.layer_kinds import keeps_plain_cache, text_config
+from flowtracer.models.padding import text_positions
 
 # What `generate` may be told beside its config for the loop to take over.
 PLAIN = {"input_ids", "attention_mask", "generation_config", "disable_compile"}
@@ -135,7 +136,7 @@ def _read_prompts(
     logits = model(
         ids,
         attention_mask=real if padded else None,
-        position_ids=(real.cumsum(1) - 1).clamp(min=0),
+        position_ids=text_positions(real),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,

@@ -22,3 +22,11 @@ def pad_rows(
         values[number, columns] = torch.as_tensor(row, dtype=torch.long)
         mask[number, columns] = 1
     return values, mask
+
+
+def text_positions(mask: Tensor) -> Tensor:
+    """Positions (B, T) int64 that count the real tokens of a row from 0; mask: (B, T), padding 0.
+
+    Padding in front of a text has position 0, as the models of transformers expect.
+    """
+    return (mask.long().cumsum(1) - 1).clamp(min=0)

@@ -188,7 +188,7 @@ def _short(value: float) -> float:
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:
-    """ "10-19" for consecutive layers, "1, 3-5" otherwise."""
+    """ "10-19" for consecutive layers, "1, 3-5" otherwise; as in models, which a page does not import."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:

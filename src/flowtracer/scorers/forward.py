@@ -17,6 +17,7 @@ from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from flowtracer.attention import AttentionCaptureError
 from flowtracer.models.decoder import device_of, find_decoder, is_sharded, layer_stack
+from flowtracer.models.padding import text_positions
 from flowtracer.models.pictures import check_pictured, run_with_pictures
 from flowtracer.models.swap import evaluating, only_in_this_thread
 from flowtracer.scorers.batch import ScoreBatch
@@ -146,9 +147,7 @@ def _inputs(model: nn.Module, batch: ScoreBatch) -> dict[str, Any]:
     return {
         "input_ids": batch.input_ids.to(device),
         "attention_mask": mask if padded else None,
-        "position_ids": (mask.long().cumsum(1) - 1).clamp(min=0)
-        if padded and not pictures
-        else None,
+        "position_ids": text_positions(mask) if padded and not pictures else None,
         "use_cache": False,
         "return_dict": True,
     } | pictures
