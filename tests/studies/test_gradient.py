@@ -10,8 +10,9 @@ import torch
 from helpers.tiny_world import LIMIT, completions, log_probability, tiny_loaded, tiny_task
 
 from flowtracer.credit.rules import parse_rules
+from flowtracer.evaluation.intervals import Interval
 from flowtracer.gradients.backward import chosen_parameters
-from flowtracer.studies.gradient.report import write_checkpoints, write_report
+from flowtracer.studies.gradient.report import without_signal, write_checkpoints, write_report
 from flowtracer.studies.gradient.rollouts import Group, batches_in, draw_groups, read_groups
 from flowtracer.studies.gradient.study import GradientStudy, gradient_file, run_gradient
 from flowtracer.studies.gradient.summary import alignments, effective_batch, read_gradients
@@ -230,10 +231,22 @@ def test_the_report_says_what_was_compared(tmp_path):
     assert "| uniform |" in table and "| `position@emphasis=3` |" in table
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert "uniform weights" in figures["recommendation"]
+    assert "own cosine is not clearly above 0" in figures["recommendation"]  # of so few batches
+    mixed = sum(row["informative"] for row in rows)
+    assert (
+        f"({mixed} of 24 prompts have responses of different rewards)" in figures["recommendation"]
+    )
     assert (tmp_path / "figure.png").stat().st_size > 1000
     reports = {"start": figures, "step-10": figures}
     combined = write_checkpoints(reports, tmp_path, command="c")
     assert "| rule | start | step-10 |" in combined.read_text()
+
+
+def test_only_a_direction_that_batches_do_not_share_is_remarked_on():
+    assert without_signal(Interval(0.3, 0.1, 0.5), mixed=3, prompts=4) == ""
+    assert "(-0.010 [-0.040, +0.020])" in without_signal(
+        Interval(-0.01, -0.04, 0.02), mixed=3, prompts=4
+    )
 
 
 def test_batches_without_any_difference_of_rewards_are_counted_and_left_out(tmp_path):

@@ -53,7 +53,10 @@ def write_report(
     verdicts = judge(
         {alignment.name: alignment.differences for alignment in others}, seed=study.seed
     )
-    paragraph = in_words(verdicts, baseline="uniform weights", units="batches", count=count)
+    prompts = [len(row["groups"]) for row in rows]
+    mixed = sum(row["informative"] for row in rows)
+    paragraph = without_signal(measured[0].cosine, mixed=mixed, prompts=sum(prompts))
+    paragraph += in_words(verdicts, baseline="uniform weights", units="batches", count=count)
     words = {verdict.name: verdict.word for verdict in verdicts}
     ordered = [measured[0], *sorted(others, key=lambda alignment: -alignment.difference.value)]
     return write_judged(
@@ -76,6 +79,21 @@ def write_report(
             **({"frozen": [asdict(alignment) for alignment in frozen]} if frozen else {}),
         },
         figure=_bars(ordered[1:]),
+    )
+
+
+def without_signal(cosine: Interval, *, mixed: int, prompts: int) -> str:
+    """A sentence where uniform weights' own gradients do not agree from batch to batch; otherwise "".
+
+    cosine: of uniform weights. mixed: prompts with responses of different rewards.
+    """
+    if cosine.low > 0:
+        return ""
+    return (
+        f"Uniform weights' own cosine is not clearly above 0 ({_signed(cosine)}): these rollouts hardly show "
+        "in which direction more reward lies, so they can hardly show which rule is right. Use more batches, "
+        f"or problems that the policy solves only sometimes ({mixed:,} of {prompts:,} prompts have responses "
+        "of different rewards). "
     )
 
 
