@@ -157,6 +157,27 @@ def test_drawing_follows_the_probabilities_and_never_takes_what_has_none():
     assert float(statistic) < 68  # 40 degrees of freedom, a chance of 0.4% to be above
 
 
+@pytest.mark.parametrize("vocabulary", [5, 127, 128, 129, 1000])
+def test_drawing_is_inversion_of_the_whole_row(vocabulary):
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = 4 * torch.randn(6, vocabulary, generator=generator)
+    logits[torch.rand(6, vocabulary, generator=generator) < 0.3] = -torch.inf
+    logits[:, 2] = 0
+    probabilities = logits.softmax(-1)
+    rows = torch.randint(0, 6, (500,), generator=generator)
+    uniform = torch.rand(500, dtype=torch.float64, generator=generator)
+    cumulative = probabilities.double().cumsum(-1)
+    cumulative /= cumulative[:, -1:].clone()
+    expected = [
+        int(torch.searchsorted(cumulative[row], value, right=True))
+        for row, value in zip(rows.tolist(), uniform, strict=True)
+    ]
+    assert draw(probabilities, rows, uniform).tolist() == expected
+    edges = torch.tensor([0, 2**-60, 1 - 2**-33, 1 - 2**-53], dtype=torch.float64).repeat(6)
+    rows = torch.arange(6).repeat_interleave(4)
+    assert (probabilities[rows, draw(probabilities, rows, edges)] > 0).all()
+
+
 def test_drawing_in_parts_is_drawing_at_once(monkeypatch):
     logits = torch.randn(7, 30, generator=torch.Generator().manual_seed(0))
     rows = torch.tensor([6, 0, 3, 3, 5, 1, 2, 4, 0])

@@ -101,12 +101,12 @@ def test_decisions_are_the_uncertain_tokens():
     assert decisions(torch.zeros(3)) == [0]
 
 
-def units(text, pieces):
+def units(text, pieces, **options):
     """The text of every unit, for a text in pieces of tokens."""
     stops = list(accumulate(map(len, pieces)))
     assert text == "".join(pieces)
     offsets = list(zip([0, *stops], stops, strict=False))
-    starts = [offsets[index][0] for index in unit_starts(text, offsets)]
+    starts = [offsets[index][0] for index in unit_starts(text, offsets, **options)]
     return [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
@@ -131,6 +131,13 @@ def test_the_number_of_an_item_and_a_line_of_brackets_are_no_units():
         "It is 3.",
         " Done",
     ]
+
+
+def test_short_units_go_on_with_the_next():
+    pieces = ["a", ".", " b", " b", " b", ".", " c", ".", " d", " d", " d", ".\n", "e"]
+    text = "".join(pieces)
+    assert units(text, pieces) == ["a.", " b b b.", " c.", " d d d.\n", "e"]
+    assert units(text, pieces, least=3) == ["a. b b b.", " c. d d d.\n", "e"]
 
 
 def test_a_text_that_ends_with_a_unit_has_no_empty_one():

@@ -42,6 +42,12 @@ def value(
     threshold: Annotated[
         float, options.option(options.STUDY, "A token of less probability is a decision.")
     ] = 0.98,
+    line_tokens: Annotated[
+        int,
+        options.option(
+            options.STUDY, "With lines: tokens of one at least; shorter ones go on with the next."
+        ),
+    ] = 1,
     scorer: Annotated[
         list[str] | None,
         options.option(
@@ -78,6 +84,7 @@ def value(
         continuations=continuations,
         at=at,
         threshold=threshold,
+        line_tokens=line_tokens,
         temperature=temperature,
         max_new_tokens=max_new_tokens,
         seed=seed,

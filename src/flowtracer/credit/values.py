@@ -28,21 +28,25 @@ def decisions(log_probabilities: Tensor, threshold: float = THRESHOLD) -> list[i
     return below.nonzero()[:, 0].tolist() or [0]
 
 
-def unit_starts(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
+def unit_starts(text: str, offsets: Sequence[tuple[int, int]], *, least: int = 1) -> list[int]:
     """Indices of the tokens that begin a line or a sentence, the first token among them.
 
     The number of a list's item belongs to its sentence, and a unit without a letter or a digit, such as the
-    line of a bracket, to the unit in front of it. offsets: (start, stop) of each token in the text. A
-    token that holds an end and the beginning of what follows belongs to the unit that ends.
+    line of a bracket, to the unit in front of it. A token that holds an end and the beginning of what
+    follows belongs to the unit that ends.
+
+    offsets: (start, stop) of each token in the text. least: tokens of a unit; a shorter one goes on with
+    the next line or sentence.
     """
     begins = [start for start, _ in offsets]
     ends = [match.end() for match in _UNIT_END.finditer(text) if not _numbers_an_item(text, match)]
-    starts = {0}
+    starts = [0]
     for end, next_end in pairwise([*ends, len(text)]):
         first = bisect_left(begins, end)
-        if first < len(begins) and any(map(str.isalnum, text[end:next_end])):
-            starts.add(first)
-    return sorted(starts)
+        holds_content = any(map(str.isalnum, text[end:next_end]))
+        if first < len(begins) and first - starts[-1] >= least and holds_content:
+            starts.append(first)
+    return starts
 
 
 def _numbers_an_item(text: str, end: re.Match[str]) -> bool:

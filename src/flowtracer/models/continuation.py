@@ -20,7 +20,9 @@ from flowtracer.models.decoder import AttentionCaptureError, device_of, find_dec
 from flowtracer.models.layer_kinds import keeps_own_state, keeps_plain_cache, text_config
 
 LOGITS_AT_ONCE = 256  # positions, our choice
-PROBABILITIES_AT_ONCE = 1 << 24  # our choice: 128 MiB in float64
+PROBABILITIES_AT_ONCE = 1 << 24  # our choice: 64 MiB in float32
+BLOCK = 128  # tokens whose probabilities are summed up together, our choice
+EDGE = 2.0**-32  # of a probability, far below what float32 tells apart
 NUMBERS = 1 << 29  # keys and values in memory at a time, our choice: 2 GiB in float32
 MOST_ROWS = 2048  # our choice: beyond, a step of a small model gains nothing by more rows
 
@@ -94,10 +96,11 @@ def sampled(temperature: float, generator: torch.Generator) -> Choose:
         uniform = torch.rand(len(rows), dtype=dtype, device=logits.device, generator=generator)
         uniform, index = uniform.to(home).double(), rows.to(home)
         tokens = torch.zeros_like(index)
-        # In parts: float64 of all rows can be larger than the model.
+        # In parts: the probabilities of all rows can be larger than the model.
         step = max(1, PROBABILITIES_AT_ONCE // logits.shape[1])
         for start in range(0, len(logits), step):
-            part = (logits[start : start + step].to(home).double() / temperature).softmax(-1)
+            part = logits[start : start + step].to(home).float()
+            part = (part if temperature == 1 else part / temperature).softmax(-1)
             inside = ((index >= start) & (index < start + step)).nonzero()[:, 0]
             tokens[inside] = draw(part, index[inside] - start, uniform[inside])
         return tokens.to(rows.device)
@@ -108,20 +111,29 @@ def sampled(temperature: float, generator: torch.Generator) -> Choose:
 def draw(probabilities: Tensor, rows: Tensor, uniform: Tensor) -> Tensor:
     """Tokens by inversion: the first whose cumulative probability in its row is above `uniform`, (n,).
 
-    One sorted search for any number of draws from a row. probabilities: (R, V) float64. rows: (n,), the
-    row of each draw. uniform: (n,) float64, of [0, 1).
+    In two stages, by sums of blocks of tokens and then inside one block, so that float64 is needed for a few
+    numbers only. One sorted search serves any number of draws from a row.
+
+    probabilities: (R, V), rows need not sum to 1 exactly. rows: (n,), the row of each draw. uniform: (n,)
+    float64, of [0, 1).
     """
-    vocabulary = probabilities.shape[1]
-    cumulative = probabilities.cumsum(-1)
-    cumulative /= cumulative[:, -1:].clone()
-    cumulative += torch.arange(len(cumulative), device=cumulative.device)[
-        :, None
-    ]  # sorted as a whole
+    behind = -probabilities.shape[1] % BLOCK
+    padded = nn.functional.pad(probabilities, (0, behind)) if behind else probabilities
+    blocks = padded.view(len(padded), -1, BLOCK)  # (R, B, BLOCK)
+    sums = blocks.sum(-1).double()
+    below = sums.cumsum(-1)
+    total = below[:, -1:].clone()
+    # Sorted as a whole: a row's sums lie between its number and the next.
+    shifted = below / total + torch.arange(len(below), device=below.device)[:, None]
     # Closer to 1 than that, rounding would carry the sum into the next row.
-    index = torch.searchsorted(
-        cumulative.view(-1), rows + uniform.clamp(max=1 - 2**-32), right=True
-    )
-    return (index - rows * vocabulary).clamp(0, vocabulary - 1)
+    target = uniform.clamp(max=1 - EDGE)
+    index = torch.searchsorted(shifted.view(-1), rows + target, right=True)
+    block = (index - rows * below.shape[1]).clamp(0, below.shape[1] - 1)
+    inside = blocks[rows, block].double().cumsum(-1)  # (n, BLOCK)
+    before = below[rows, block] - sums[rows, block]
+    # Within the block whatever was rounded: neither in front of its first token nor behind its last.
+    left = (target * total[rows, 0] - before).clamp(min=0).minimum(inside[:, -1] * (1 - EDGE))
+    return block * BLOCK + (inside <= left[:, None]).sum(-1)
 
 
 @torch.no_grad()

@@ -157,6 +157,7 @@ def _what(study: ValueStudy, rows: Sequence[dict[str, Any]]) -> str:
         f"decisions (tokens of probability below {study.threshold})"
         if study.at == "decisions"
         else "lines and sentences"
+        + (f" of {study.line_tokens} tokens or more" if study.line_tokens > 1 else "")
     )
     return (
         f"{len(responses)} responses to {len(rows)} problems ({right} right), temperature "

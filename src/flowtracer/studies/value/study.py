@@ -49,6 +49,7 @@ class ValueStudy:
     continuations: int = 64  # K of each value
     at: str = "decisions"
     threshold: float = THRESHOLD
+    line_tokens: int = 1  # of a line or sentence at least
     temperature: float = 1.0
     max_new_tokens: int = 512
     seed: int = 0
@@ -68,8 +69,10 @@ class ValueStudy:
                 f"continuations is {self.continuations}; it must be even, for the two halves that show "
                 "how well any score could do"
             )
-        if min(self.problems, self.responses, self.max_new_tokens) < 1:
-            raise ValueError("problems, responses and max_new_tokens must be at least 1")
+        if min(self.problems, self.responses, self.max_new_tokens, self.line_tokens) < 1:
+            raise ValueError(
+                "problems, responses, max_new_tokens and line_tokens must be at least 1"
+            )
         parse_scorers(self.scorers)
 
 
@@ -155,7 +158,7 @@ def _measured(
         points = decisions(logs, study.threshold)
     else:
         decoded = decode_with_offsets(loaded.tokenizer, list(ids))
-        points = unit_starts(decoded.text, decoded.offsets)
+        points = unit_starts(decoded.text, decoded.offsets, least=study.line_tokens)
     rewards = continuation_rewards(
         loaded,
         within.task.behind(decode_text(loaded.tokenizer, list(prompt))),
