@@ -187,6 +187,7 @@ def noise_rows(problems, generator, *, planted=False):
                     {
                         "response_ids": list(range(20)),
                         "reward": float(problem % 2),
+                        "answered": True,
                         "log_probability": generator.uniform(-3, -0.1, 20).tolist(),
                         "points": list(range(20)),
                         "continuations": 8,
@@ -210,6 +211,29 @@ def test_scores_that_know_nothing_are_chance():
     assert noise.sign_right.low < 0.5 < noise.sign_right.high
     assert noise.sign_wrong.low < 0.5 < noise.sign_wrong.high
     assert abs(noise.against_chance.mean()) < 0.5
+
+
+def test_responses_that_a_scorer_does_not_rank_do_not_count_for_it():
+    rows = noise_rows(20, np.random.default_rng(0), planted=True)
+    (alone,) = (one for one in agreements(rows, evenly=False) if one.name == "s")
+    unanswered = noise_rows(10, np.random.default_rng(1))
+    for row in unanswered:
+        row["id"] += "-unanswered"
+        row["responses"][0]["scores"]["s"] = [0.0] * 20
+    (beside,) = (one for one in agreements(rows + unanswered, evenly=False) if one.name == "s")
+    assert (alone.responses, beside.responses) == (20, 20)
+    assert beside.in_top[0.4].value == pytest.approx(alone.in_top[0.4].value)
+    assert beside.sign_right.value == pytest.approx(alone.sign_right.value)
+    assert not beside.against_chance[20:].any()
+    assert [one.name for one in agreements(unanswered, evenly=False)] == ["1 - p", CEILING]
+
+
+def test_values_that_never_change_are_refused():
+    rows = noise_rows(3, np.random.default_rng(0))
+    for row in rows:
+        row["responses"][0] |= {"credit": [0.0] * 20, "halves": [[0.0] * 20] * 2}
+    with pytest.raises(ValueError, match="no value changed anywhere"):
+        agreements(rows, evenly=False)
 
 
 def test_a_planted_score_wins_and_the_ceiling_lies_between():
@@ -261,7 +285,11 @@ def test_the_report_holds_a_users_own_scores_and_a_table_of_values(tmp_path):
     study = study_of(problems=6, continuations=8, threshold=1.0)
     rows = run_value(study, loaded, task, tmp_path, progress=silent)
     own = [
-        {"id": row["id"], "response": number, "scores": [1.0] * len(response["response_ids"])}
+        {
+            "id": row["id"],
+            "response": number,
+            "scores": [float(index) for index in range(len(response["response_ids"]))],
+        }
         for row in rows
         for number, response in enumerate(row["responses"])
     ]
@@ -272,10 +300,14 @@ def test_the_report_holds_a_users_own_scores_and_a_table_of_values(tmp_path):
         rows,
         tmp_path,
         command="flowtracer study value",
-        brought={"mine": read_scores(path, rows)},
+        brought={
+            "mine": read_scores(path, rows),
+            "same": {key: [1.0] * len(scores) for key, scores in read_scores(path, rows).items()},
+        },
         tokenizer=loaded.tokenizer,
     )
     assert "| `mine` |" in table.read_text() and "half of the continuations" in table.read_text()
+    assert "Not judged, because they rank no response with credit: same." in table.read_text()
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["recommendation"].startswith("Better than chance")
     values = parquet.read_table(tmp_path / "values.parquet").to_pylist()

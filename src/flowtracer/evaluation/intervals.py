@@ -160,7 +160,7 @@ def ratio_of_sums(table: Values, *, seed: int = 0) -> Interval:
     for _ in range(0, RESAMPLES, 500):
         drawn = generator.multinomial(len(table), np.full(len(table), 1 / len(table)), 500)
         sums = drawn @ table
-        ratios.append(sums[:, 1] / sums[:, 0].clip(min=1))
+        ratios.append(sums[:, 1] / np.where(sums[:, 0] > 0, sums[:, 0], 1))
     return _between(ratio, np.concatenate(ratios))
 
 

@@ -96,9 +96,12 @@ def draw_against(rows: Sequence[dict[str, Any]], names: Sequence[str], *, evenly
         points = []
         for row in rows:
             for response in row["responses"]:
-                scores = unit_scores(
-                    torch.tensor(response["scores"][name]), response["points"], evenly=evenly
-                )
+                of_tokens = torch.tensor(response["scores"][name])
+                scores = unit_scores(of_tokens, response["points"], evenly=evenly)
+                if not bool(
+                    (of_tokens != of_tokens[0]).any()
+                ):  # as of a response without an answer
+                    continue
                 within = (ranks(scores) + 0.5) / len(scores)
                 points += list(zip(within, response["credit"], strict=True))
         x, y = np.array(points).T

@@ -45,12 +45,7 @@ def write_report(
     evenly = study.at == "lines"
     agreed = agreements(rows, evenly=evenly, brought=brought)
     judged = [agreement for agreement in agreed if agreement.name != CEILING]
-    verdicts = judge(
-        {
-            agreement.name: agreement.against_chance / max(1e-12, _total(rows) / len(rows))
-            for agreement in judged
-        }
-    )
+    verdicts = judge({agreement.name: agreement.against_chance for agreement in judged})
     paragraph = in_words(
         verdicts,
         baseline=f"chance at holding credit in the top {RATIOS[-1]:.0%} of tokens",
@@ -61,6 +56,7 @@ def write_report(
     ordered = sorted(judged, key=lambda agreement: -agreement.in_top[RATIOS[-1]].value)
     stored = {name for row in rows for r in row["responses"] for name in r["scores"]}
     names = [agreement.name for agreement in ordered if agreement.name in stored]
+    silent = sorted({*stored, *(brought or {})} - {agreement.name for agreement in judged})
     shown = list(dict.fromkeys([*[n for n in names if n == "flow"], *names[:1], *names[-1:]]))
     pictures = {"against.png": draw_against(rows, names, evenly=evenly)}
     captions = ["![Credit of every unit over the rank of its score](against.png)", ""]
@@ -77,7 +73,7 @@ def write_report(
         out,
         command=command,
         title="True credit",
-        what=_what(study, rows),
+        what=_what(study, rows) + _not_judged(silent),
         table=[*_table([*ordered, agreed[-1]], verdicts), "", *captions[:-1]],
         verdicts=verdicts,
         paragraph=paragraph,
@@ -136,14 +132,10 @@ def read_scores(path: Path, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, i
     return scores
 
 
-def _total(rows: Sequence[dict[str, Any]]) -> float:
-    """Sum of |credit| over all responses."""
-    return float(sum(np.abs(r["credit"]).sum() for row in rows for r in row["responses"]))
-
-
 def _typical(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The response whose |credit| is the median: neither a dull nor a striking one (our choice)."""
+    """The answered response whose |credit| is the median: neither dull nor striking (our choice)."""
     responses = [response for row in rows for response in row["responses"]]
+    responses = [response for response in responses if response["answered"]] or responses
     responses.sort(key=lambda response: float(np.abs(response["credit"]).sum()))
     return responses[len(responses) // 2]
 
@@ -153,6 +145,7 @@ def _what(study: ValueStudy, rows: Sequence[dict[str, Any]]) -> str:
     points = sum(len(response["points"]) for response in responses)
     tokens = sum(len(response["response_ids"]) for response in responses)
     right = sum(response["reward"] > 0 for response in responses)
+    unanswered = sum(not response["answered"] for response in responses)
     where = (
         f"decisions (tokens of probability below {study.threshold})"
         if study.at == "decisions"
@@ -162,8 +155,15 @@ def _what(study: ValueStudy, rows: Sequence[dict[str, Any]]) -> str:
     return (
         f"{len(responses)} responses to {len(rows)} problems ({right} right), temperature "
         f"{study.temperature:g}, seed {study.seed}. Values at {points:,} {where} of {tokens:,} tokens, by "
-        f"{study.continuations} continuations each. 95% intervals by a bootstrap over problems."
+        f"{study.continuations} continuations each. {unanswered} responses have no answer; scorers that need "
+        "one are judged by the others. 95% intervals by a bootstrap over problems."
     )
+
+
+def _not_judged(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f" Not judged, because they rank no response with credit: {', '.join(names)}."
 
 
 def _table(agreed: Sequence[Agreement], verdicts: Sequence[Verdict]) -> list[str]:
@@ -177,6 +177,7 @@ def _table(agreed: Sequence[Agreement], verdicts: Sequence[Verdict]) -> list[str
         "position taken out",
         "sign, right responses",
         "sign, wrong responses",
+        "responses",
     ]
     return table_lines(
         columns,
@@ -187,6 +188,7 @@ def _table(agreed: Sequence[Agreement], verdicts: Sequence[Verdict]) -> list[str
                 *(percent(agreement.in_top[ratio]) for ratio in ratios),
                 *map(_two_digits, (agreement.correlation, agreement.without_position)),
                 *map(_two_digits, (agreement.sign_right, agreement.sign_wrong)),
+                str(agreement.responses),
             ]
             for agreement in agreed
         ],

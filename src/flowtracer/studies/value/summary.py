@@ -45,6 +45,11 @@ class Judged:
     right: bool
 
     @property
+    def ranks(self) -> bool:
+        """Whether any token has a higher score than another."""
+        return bool((self.scores != self.scores[0]).any())
+
+    @property
     def per_token(self) -> Tensor:
         """Credit of tokens, (T,)."""
         return spread(self.credit, self.points, len(self.scores), evenly=self.evenly)
@@ -52,29 +57,43 @@ class Judged:
 
 @dataclass(frozen=True)
 class Agreement:
-    """A scorer's figures; None where no response has one."""
+    """A scorer's figures over the responses that it ranks; None where no response has one.
+
+    A scorer that needs an answer gives every token of a response without one the same score, and such a
+    response keeps uniform weights in training. So it tells nothing about the scorer.
+    """
 
     name: str
+    responses: int
     in_top: dict[float, Interval]  # part of |credit| inside the top tokens, by ratio
     correlation: Interval | None  # Spearman with |credit| among a response's units
     without_position: Interval | None
     sign_right: Interval | None  # area under ROC, raising against lowering units, right responses
     sign_wrong: Interval | None
-    against_chance: Array  # (problems,), |credit| in the top 40% less what chance would hold
+    against_chance: (
+        Array  # (problems,), |credit| in the top 40% less chance's, in a problem's mean |credit|
+    )
 
 
 def agreements(
     rows: Sequence[dict[str, Any]], *, evenly: bool, brought: Brought | None = None
 ) -> list[Agreement]:
-    """Figures of every scorer, of 1 - p, of scores that a user brought, and of the ceiling.
+    """Figures of every scorer, of 1 - p, of scores that a user brought, and of the ceiling, which is last.
 
     The ceiling compares credit from one half of the continuations with credit from the other: no score can
     be expected to agree better with values of so few.
 
     rows: of `run_value`. brought: by name, from (problem's id, response) to scores.
+
+    A scorer that ranks no response with credit is left out. Raises ValueError if no value changed anywhere.
     """
     responses = [response for row in rows for response in row["responses"]]
     names = dict.fromkeys(name for response in responses for name in response["scores"])
+    if not any(value for response in responses for value in response["credit"]):
+        raise ValueError(
+            "no value changed anywhere: all continuations of a response had the same reward; use problems "
+            "that the model solves only sometimes, or a larger --max-new-tokens"
+        )
     scorers: dict[str, Scores] = {name: partial(_stored, name) for name in names}
     scorers[SURPRISE] = _surprise
     for name, by_response in (brought or {}).items():
@@ -95,7 +114,7 @@ def agreements(
     by_half = [
         [credits for r in row["responses"] for credits in _halves(r, evenly)] for row in rows
     ]
-    return [*result, _agreement(CEILING, by_half)]
+    return [agreement for agreement in (*result, _agreement(CEILING, by_half)) if agreement]
 
 
 def _stored(name: str, row: dict[str, Any], number: int) -> Any:
@@ -129,8 +148,12 @@ def _halves(response: dict[str, Any], evenly: bool) -> Iterator[Judged]:
         yield _judged(scores, response["halves"][second], response, evenly)
 
 
-def _agreement(name: str, problems: Sequence[Sequence[Judged]]) -> Agreement:
+def _agreement(name: str, problems: Sequence[Sequence[Judged]]) -> Agreement | None:
     signed = name == CEILING
+    if not signed:
+        problems = [[judged for judged in part if judged.ranks] for part in problems]
+    if not any(judged.credit.any() for part in problems for judged in part):
+        return None
 
     def size(judged: Judged) -> Tensor:
         return judged.scores.abs() if signed else judged.scores
@@ -177,12 +200,13 @@ def _agreement(name: str, problems: Sequence[Sequence[Judged]]) -> Agreement:
 
     return Agreement(
         name,
+        sum(map(len, problems)) // (2 if signed else 1),  # one half against the other, both ways
         in_top,
         _mean_over_problems(problems, lambda response: correlated(response, False)),
         _mean_over_problems(problems, lambda response: correlated(response, True)),
         sign(True),
         sign(False),
-        table[:, 0] - chance,
+        (table[:, 0] - chance) / table[:, 1].mean(),
     )
 
 
