@@ -181,7 +181,8 @@ def gradient(
         from flowtracer.studies.terminal import print_report
         from flowtracer.tasks import load_task
     chosen = rule or ["flow@end=top/bottom", *(name for name in SCORERS if name != "flow")]
-    rules = [rule.name for rule in parse_rules(["uniform", *(r for r in chosen if r != "uniform")])]
+    parsed = parse_rules(["uniform", *(text for text in chosen if text != "uniform")])
+    rules = [credit_rule.name for credit_rule in parsed]
     questions = load_task(task, split=split, source=source, seed=seed)
     loading: dict[str, Any] = {
         "dtype": dtype,

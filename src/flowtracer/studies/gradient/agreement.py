@@ -38,7 +38,7 @@ def agreement(own: TokenCredit, frozen: TokenCredit, candidates: Tensor) -> dict
             ("weights", correlation, own.weights, frozen.weights),
             ("scores", rank_correlation, own.scores, frozen.scores),
         ):
-            value = of(*(rows[row][inside].double().cpu().numpy() for rows in (left, right)))
+            value = of(*(batch[row][inside].double().cpu().numpy() for batch in (left, right)))
             if not isnan(value):
                 by_figure[name].append(value)
     return {name: float(np.mean(values)) if values else None for name, values in by_figure.items()}

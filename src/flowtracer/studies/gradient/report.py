@@ -53,9 +53,11 @@ def write_report(
     verdicts = judge(
         {alignment.name: alignment.differences for alignment in others}, seed=study.seed
     )
-    prompts = [len(row["groups"]) for row in rows]
-    mixed = sum(row["informative"] for row in rows)
-    paragraph = without_signal(measured[0].cosine, mixed=mixed, prompts=sum(prompts))
+    paragraph = without_signal(
+        measured[0].cosine,
+        mixed=sum(row["informative"] for row in rows),
+        prompts=sum(len(row["groups"]) for row in rows),
+    )
     paragraph += in_words(verdicts, baseline="uniform weights", units="batches", count=count)
     words = {verdict.name: verdict.word for verdict in verdicts}
     ordered = [measured[0], *sorted(others, key=lambda alignment: -alignment.difference.value)]

@@ -13,6 +13,11 @@ from flowtracer.studies.ranks import Array
 LEAST_UNITS = 4  # our choice: a rank correlation of fewer says nothing
 
 
+def tells_apart(scores: Tensor) -> bool:
+    """Whether any of (T,) scores differs; those of a response without the answer a scorer needs do not."""
+    return bool((scores != scores[0]).any())
+
+
 def credit_in_top(scores: Tensor, credit: Tensor, ratio: float) -> tuple[float, float]:
     """Sum of |credit| inside the top `ratio` of tokens by score, and over all tokens.
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from flowtracer.credit.values import spread
 from flowtracer.evaluation.intervals import Interval
 from flowtracer.studies.ranks import ranks
-from flowtracer.studies.value.agreement import unit_scores
+from flowtracer.studies.value.agreement import tells_apart, unit_scores
 from flowtracer.studies.value.summary import CEILING, Agreement
 
 LINE = 92  # characters of a line of the coloured response
@@ -98,9 +98,7 @@ def draw_against(rows: Sequence[dict[str, Any]], names: Sequence[str], *, evenly
             for response in row["responses"]:
                 of_tokens = torch.tensor(response["scores"][name])
                 scores = unit_scores(of_tokens, response["points"], evenly=evenly)
-                if not bool(
-                    (of_tokens != of_tokens[0]).any()
-                ):  # as of a response without an answer
+                if not tells_apart(of_tokens):
                     continue
                 within = (ranks(scores) + 0.5) / len(scores)
                 points += list(zip(within, response["credit"], strict=True))

@@ -42,6 +42,7 @@ def write_report(
     brought: scores of the user's own, see `read_scores`. tokenizer: for the coloured response, which is
     left out without it.
     """
+    write_values(rows, out / VALUES_FILE)  # first: they are kept where nothing can be judged
     evenly = study.at == "lines"
     agreed = agreements(rows, evenly=evenly, brought=brought)
     judged = [agreement for agreement in agreed if agreement.name != CEILING]
@@ -52,7 +53,6 @@ def write_report(
         units="problems",
         count=len(rows),
     )
-    write_values(rows, out / VALUES_FILE)
     ordered = sorted(judged, key=lambda agreement: -agreement.in_top[RATIOS[-1]].value)
     stored = {name for row in rows for r in row["responses"] for name in r["scores"]}
     names = [agreement.name for agreement in ordered if agreement.name in stored]

@@ -18,6 +18,7 @@ from flowtracer.studies.value.agreement import (
     credit_in_top,
     partial_rank_correlation,
     rank_correlation,
+    tells_apart,
     unit_scores,
 )
 
@@ -43,11 +44,6 @@ class Judged:
     points: list[int]
     evenly: bool
     right: bool
-
-    @property
-    def ranks(self) -> bool:
-        """Whether any token has a higher score than another."""
-        return bool((self.scores != self.scores[0]).any())
 
     @property
     def per_token(self) -> Tensor:
@@ -151,7 +147,7 @@ def _halves(response: dict[str, Any], evenly: bool) -> Iterator[Judged]:
 def _agreement(name: str, problems: Sequence[Sequence[Judged]]) -> Agreement | None:
     signed = name == CEILING
     if not signed:
-        problems = [[judged for judged in part if judged.ranks] for part in problems]
+        problems = [[judged for judged in part if tells_apart(judged.scores)] for part in problems]
     if not any(judged.credit.any() for part in problems for judged in part):
         return None
 
