@@ -1,11 +1,12 @@
-"""What sharing prefixes saves: the values of a response by `study value`'s engine and by `generate`.
+"""What sharing prefixes saves: the values of responses by `study value`'s engine and by `generate`.
 
     python bench/value.py --model FOLDER_OR_HUB_ID
 
 Values before every decision of sampled responses to a task's problems, from K continuations each. On one
-side a response runs once and all continuations go on from its keys and values; on the other every
-continuation is a row of its own, prefix included, in batches of `--rows` through transformers' `generate`.
-The sides take turns in one process; the mean reward of each shows that both did the same work.
+side a response runs once and all continuations of a problem's responses go on from their keys and values
+together; on the other every continuation is a row of its own, prefix included, in batches of `--rows`
+through transformers' `generate`. The sides take turns in one process; the mean reward of each shows that
+both did the same work.
 """
 
 import argparse
@@ -27,12 +28,13 @@ from flowtracer.tasks import Task, load_task
 
 
 def shared(
-    loaded: Loaded, ids: list[int], points: list[int], limits: list[int], copies: int
+    loaded: Loaded, texts: list[tuple[list[int], list[int]]], limits: list[int], copies: int
 ) -> list[list[int]]:
-    text = read_text(loaded.model, ids)
+    """New tokens of the continuations. texts: each with the lengths of its prefixes."""
+    read = [(read_text(loaded.model, ids), lengths) for ids, lengths in texts]
     return continue_in_parts(
         loaded.model,
-        [text.prefix(point) for point in points],
+        [text.prefix(length) for text, lengths in read for length in lengths],
         copies=copies,
         limits=limits,
         ends=end_tokens(loaded.model, loaded.tokenizer),
@@ -43,9 +45,13 @@ def shared(
 
 @torch.no_grad()
 def separate(
-    loaded: Loaded, ids: list[int], points: list[int], limits: list[int], copies: int, most: int
+    loaded: Loaded,
+    texts: list[tuple[list[int], list[int]]],
+    limits: list[int],
+    copies: int,
+    most: int,
 ) -> list[list[int]]:
-    rows = [ids[:point] for point in points for _ in range(copies)]
+    rows = [ids[:length] for ids, lengths in texts for length in lengths for _ in range(copies)]
     limit_of_row = [limit for limit in limits for _ in range(copies)]
     ends = sorted(end_tokens(loaded.model, loaded.tokenizer))
     continuations: list[list[int]] = []
@@ -89,7 +95,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--task", default="countdown")
-    parser.add_argument("--responses", type=int, default=6)
+    parser.add_argument("--problems", type=int, default=6)
+    parser.add_argument("--responses", type=int, default=2, help="of a problem")
     parser.add_argument("--continuations", type=int, default=64)
     parser.add_argument("--rows", type=int, default=256, help="rows of a batch of generate")
     options = parser.parse_args()
@@ -98,36 +105,39 @@ def main() -> None:
     task = load_task(options.task)
     drawing = Drawing(128)
     ratios, means, counts = [], [], []
-    for number in range(options.responses):
+    for number in range(options.problems):
         example = task.examples[number]
         prompt = list(tokenize_conversation(loaded.tokenizer, task.prompt(example)).ids)
-        ((response,),) = draw_responses(
-            loaded, task, [example], [prompt], drawing, count=1, seed=number
+        (responses,) = draw_responses(
+            loaded, task, [example], [prompt], drawing, count=options.responses, seed=number
         )
-        ids = [*prompt, *response.ids]
-        logs = read_text(loaded.model, ids).log_probability[len(prompt) - 1 :]
-        points = decisions(logs, 0.98)
-        if not points:
+        texts, starts = [], []
+        for response in responses:
+            ids = [*prompt, *response.ids]
+            logs = read_text(loaded.model, ids).log_probability[len(prompt) - 1 :]
+            points = decisions(logs, 0.98)
+            texts.append((ids, [len(prompt) + point for point in points]))
+            starts += [list(response.ids[:point]) for point in points]
+        if not starts:
             continue
         rows: dict[str, list[list[int]]] = {}
-        at = [len(prompt) + point for point in points]
-        limits = [drawing.limit - point for point in points]
-        work = (loaded, ids, at, limits, options.continuations)
+        limits = [drawing.limit - len(start) for start in starts]
+        work = (loaded, texts, limits, options.continuations)
         taken = {
             "separate": seconds(lambda: rows.update(a=separate(*work, options.rows))),  # noqa: B023
             "shared": seconds(lambda: rows.update(b=shared(*work))),  # noqa: B023
         }
         ratios.append(taken["separate"] / taken["shared"])
-        starts = [list(response.ids[:point]) for point in points]
         means.append([mean_reward(loaded, task, number, starts, rows[side]) for side in "ab"])
-        counts.append(len(points))
-        print(number, len(points), taken, means[-1], flush=True)
+        counts.append(len(starts))
+        print(number, len(starts), taken, means[-1], flush=True)
     print(
         json.dumps(
             {
                 "model": options.model,
                 "processor": processor(),
-                "responses": len(ratios),
+                "problems": len(ratios),
+                "responses": options.responses,
                 "points": counts,
                 "continuations": options.continuations,
                 "separate_over_shared": {

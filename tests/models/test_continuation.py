@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.models import ARCHITECTURES, random_model
 
-from flowtracer.models.branching import Prefix
+from flowtracer.models.branching import MOST_SHARED, Prefix
 from flowtracer.models.continuation import continue_prefixes, draw, read_text, sampled
 
 TEXT = torch.randint(3, 97, (20,), generator=torch.Generator().manual_seed(3)).tolist()
@@ -36,6 +36,27 @@ def test_prefixes_of_different_lengths_go_on_as_if_each_ran_alone(name):
     rows = continue_prefixes(model, prefixes, copies=2, limits=limits, ends={2}, choose=greedy)
     for number, (length, limit) in enumerate(zip(lengths, limits, strict=True)):
         alone = greedy_by_rerunning(model, TEXT[:length], limit, {2})
+        assert rows[2 * number] == rows[2 * number + 1] == alone
+
+
+@pytest.mark.parametrize("count", [2, MOST_SHARED + 1])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_prefixes_of_several_texts_go_on_as_if_each_ran_alone(name, count):
+    """A few texts are shared by all rows, more of them are copied to theirs."""
+    model = random_model(name)
+    texts = [TEXT[number:] + TEXT[:number] for number in range(count)]
+    lengths = [(text, length) for text in texts for length in (5, 13)]
+    read = {tuple(text): read_text(model, text) for text in texts}
+    rows = continue_prefixes(
+        model,
+        [read[tuple(text)].prefix(length) for text, length in lengths],
+        copies=2,
+        limits=[8] * len(lengths),
+        ends={2},
+        choose=greedy,
+    )
+    for number, (text, length) in enumerate(lengths):
+        alone = greedy_by_rerunning(model, text[:length], 8, {2})
         assert rows[2 * number] == rows[2 * number + 1] == alone
 
 

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import cast
 
 import torch
@@ -16,6 +17,9 @@ from flowtracer.models.shared_text import attending_to, can_share
 from flowtracer.models.swap import evaluating
 
 TOKENS = 1 << 32  # more than any vocabulary has
+MOST_SHARED = (
+    4  # texts, our choice: rows compute scores of all of them, also of those that they do not see
+)
 COMPACT = 0.75  # our choice: copying the cache pays off once a quarter of its rows is finished
 
 
@@ -41,7 +45,7 @@ class Texts:
     """Distinct texts, a row each. They begin as the prefixes."""
 
     model: nn.Module
-    cache: Cache  # of the rows' tokens; without those of the prefixes if these share one text
+    cache: Cache  # of the rows' tokens; without those of the prefixes if these share texts
     lengths: Tensor  # (P,), tokens of each prefix
     mask: Tensor | None  # (P, columns), which columns of a row of each prefix are tokens; None: all
     width: int  # columns of the cache at the beginning
@@ -109,6 +113,32 @@ class Texts:
         return logits
 
 
+def one_text(prefixes: Sequence[Prefix]) -> tuple[Layers, Tensor]:
+    """The texts of the prefixes behind each other, as far as they are needed, T tokens in all.
+
+    Returns keys and values of each layer, (1, heads, T, D), and which tokens are no part of each prefix,
+    (P, T).
+    """
+    texts = {id(prefix.text): prefix.text for prefix in prefixes}
+    width = dict.fromkeys(texts, 0)
+    for prefix in prefixes:
+        width[id(prefix.text)] = max(width[id(prefix.text)], prefix.length)
+    begin = dict(zip(width, accumulate(width.values(), initial=0), strict=False))
+    columns = torch.arange(sum(width.values()), device=prefixes[0].logits.device)
+    first = columns.new_tensor([begin[id(prefix.text)] for prefix in prefixes])[:, None]
+    lengths = columns.new_tensor([prefix.length for prefix in prefixes])[:, None]
+    layers = [
+        tuple(
+            torch.cat(
+                [states[:, :, : width[key]] for key, states in zip(texts, parts, strict=True)], 2
+            )
+            for parts in zip(*of_texts, strict=True)
+        )
+        for of_texts in zip(*texts.values(), strict=True)
+    ]
+    return cast(Layers, layers), (columns < first) | (columns >= first + lengths)
+
+
 def rows_of_children(parent: Tensor, rows: int) -> tuple[Tensor, int]:
     """Where the children of rows go, (n,), and how many rows there are then.
 
@@ -132,7 +162,7 @@ def rows_of_children(parent: Tensor, rows: int) -> tuple[Tensor, int]:
 def growing_texts(model: nn.Module, prefixes: Sequence[Prefix], steps: int) -> Iterator[Texts]:
     """Rows that begin as the prefixes, for at most so many steps.
 
-    Prefixes of one text share its keys and values where the model's attention allows it; others are
+    Prefixes of a few texts share their keys and values where the model's attention allows it; others are
     copied into the cache, padded on the left. A prefix with a cache of its own is taken alone.
     """
     decoder = find_decoder(model)
@@ -144,12 +174,13 @@ def growing_texts(model: nn.Module, prefixes: Sequence[Prefix], steps: int) -> I
             cache = copy.deepcopy(prefixes[0].cache)
             yield Texts(model, cache, lengths, None, prefixes[0].length, rows)
         return
-    text, longest = prefixes[0].text, max(prefix.length for prefix in prefixes)
-    if all(prefix.text is text for prefix in prefixes) and can_share(decoder, longest + steps):
-        text = [(keys[:, :, :longest], values[:, :, :longest]) for keys, values in text]
+    longest = max(prefix.length for prefix in prefixes)
+    shared = {id(prefix.text) for prefix in prefixes}
+    if len(shared) <= MOST_SHARED and can_share(decoder, longest + steps):
+        text, hidden = one_text(prefixes)
         cache = cache_of([], 0)
         texts = Texts(model, cache, lengths, None, 0, rows)
-        with attending_to(decoder, text, cache, lambda: texts.seen):
+        with attending_to(decoder, text, cache, lambda: hidden[texts.prefix]):
             yield texts
         return
     gap = torch.arange(longest, device=device) < (longest - lengths)[:, None]

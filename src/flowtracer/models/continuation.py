@@ -1,7 +1,7 @@
 """Sampled continuations of many prefixes together; what a prefix and its copies share runs once.
 
 Not transformers' `generate`, for four reasons: the copies of a prefix run as one row for as long as they
-drew the same tokens, prefixes of one text keep that text's keys and values once, prefixes of different
+drew the same tokens, prefixes of a few texts keep these texts' keys and values once, prefixes of different
 texts and lengths go on in one batch, and finished rows leave it.
 """
 
@@ -39,8 +39,9 @@ class ReadText:
     log_probability: Tensor  # (T - 1,) float32, of each token but the first, at temperature 1
 
     def prefix(self, length: int) -> Prefix:
-        """Its first tokens, 1 to T; a view."""
-        return Prefix(self.layers, length, self.logits[length - 1])
+        """Its first tokens, 1 to T; keys and values are views."""
+        # A copy, since the logits of all positions can be larger than the model.
+        return Prefix(self.layers, length, self.logits[length - 1].clone())
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Attention of many rows to a text that they share, which is kept once, and to tokens of their own."""
+"""Attention of many rows to texts that they share, which are kept once, and to tokens of their own."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,16 +58,15 @@ def can_share(decoder: PreTrainedModel, tokens: int) -> bool:
 
 @contextmanager
 def attending_to(
-    decoder: PreTrainedModel, text: Layers, cache: Cache, lengths: Callable[[], Tensor]
+    decoder: PreTrainedModel, text: Layers, cache: Cache, hidden: Callable[[], Tensor]
 ) -> Iterator[None]:
-    """The decoder with every row of its input going on from the beginning of one text.
+    """The decoder with every row of its input going on from a part of one text.
 
     It is called with a token a row and the cache, which holds the rows' own tokens only.
 
-    text: of each layer keys and values, (1, Hkv, T, D). lengths: how much of the text each row of the
-    current call sees, (R,).
+    text: of each layer keys and values, (1, Hkv, T, D); several texts may be joined to one. hidden: which of
+    its tokens each row of the current call does not see, (R, T).
     """
-    columns = torch.arange(text[0][0].shape[2], device=text[0][0].device)
     bias: Tensor | None = None  # of the current call, built by its first layer
 
     def attention(
@@ -94,10 +93,9 @@ def attending_to(
         own = layer.room
         nonlocal bias
         if number == 0:
-            of_text = columns >= lengths()[:, None]
             unused = torch.arange(own[0].shape[2], device=query.device) >= key.shape[2]
-            hidden = torch.cat([of_text, unused.expand(len(query), -1)], 1)
-            bias = query.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+            unseen = torch.cat([hidden(), unused.expand(len(query), -1)], 1)
+            bias = query.new_zeros(unseen.shape).masked_fill_(unseen, float("-inf"))
         assert bias is not None
         keys, values = text[number]
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling

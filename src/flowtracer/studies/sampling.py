@@ -74,17 +74,16 @@ def continuation_rewards(
     task: Task,
     example: Example,
     prefixes: Sequence[Prefix],
-    response_ids: Sequence[int],
-    points: Sequence[int],
+    beginnings: Sequence[Sequence[int]],
     drawing: Drawing,
     *,
     copies: int,
     seed: int,
 ) -> Tensor:
-    """Rewards of K = `copies` continuations from each of n points of one response, (n, K) float32.
+    """Rewards of K = `copies` continuations of each of n beginnings of responses, (n, K) float32.
 
-    task: for this prompt, see `Task.behind`. prefixes: the prompt with the response's first `points[j]`
-    tokens. Equal continuations are graded once.
+    task: for this prompt, see `Task.behind`. prefixes: the prompt with each beginning, read by the model.
+    Equal responses are graded once.
     """
     ends = end_tokens(loaded.model, loaded.tokenizer)
     grades: dict[tuple[int, ...], float] = {}
@@ -93,17 +92,17 @@ def continuation_rewards(
         loaded.model,
         prefixes,
         copies=copies,
-        limits=[drawing.limit - point for point in points],
+        limits=[drawing.limit - len(begun) for begun in beginnings],
         ends=ends,
         temperature=drawing.temperature,
         seed=seed,
     )
     for index, row in enumerate(rows):
-        ids = (*response_ids[: points[index // copies]], *row)
+        ids = (*beginnings[index // copies], *row)
         if ids not in grades:
             grades[ids] = _graded(loaded.tokenizer, task, example, list(ids), ends).reward
         rewards.append(grades[ids])
-    return torch.tensor(rewards).view(len(points), copies)
+    return torch.tensor(rewards).view(len(prefixes), copies)
 
 
 def _graded(

@@ -14,6 +14,7 @@ import torch
 from flowtracer.credit import structural_vocabulary
 from flowtracer.credit.values import THRESHOLD, credit_of_values, decisions, unit_starts
 from flowtracer.models import Loaded
+from flowtracer.models.branching import Prefix
 from flowtracer.models.continuation import read_text
 from flowtracer.records import ANY, Kind
 from flowtracer.regions import decode_text, decode_with_offsets
@@ -122,22 +123,18 @@ def _make_rows(
         (responses,) = draw_responses(
             loaded, within.task, [example], [prompt_ids], drawing, count=study.responses, seed=seed
         )
+        solutions = [
+            read_solution(loaded, within.task, problem, prompt_ids, response.ids)
+            for response in responses
+            if response.ids
+        ]
         yield {
             "problem": problem,
             "id": example.id,
             "prompt_ids": list(prompt_ids),
-            "responses": [
-                _measured(
-                    study,
-                    loaded,
-                    within,
-                    read_solution(loaded, within.task, problem, prompt_ids, response.ids),
-                    drawing,
-                    seed=1009 * (seed + 1) + number,
-                )
-                for number, response in enumerate(responses)
-                if response.ids
-            ],
+            "responses": _measured(
+                study, loaded, within, solutions, drawing, seed=1009 * (seed + 1)
+            ),
         }
 
 
@@ -145,46 +142,69 @@ def _measured(
     study: ValueStudy,
     loaded: Loaded,
     within: SolutionSet,
-    solution: Solution,
+    solutions: Sequence[Solution],
     drawing: Drawing,
     *,
     seed: int,
-) -> dict[str, Any]:
-    """One response with its values, its true credit and every scorer's scores."""
-    prompt, ids = solution.prompt_ids, solution.response_ids
-    text = read_text(loaded.model, [*prompt, *ids])
-    logs = text.log_probability[len(prompt) - 1 :]
-    if study.at == "decisions":
-        points = decisions(logs, study.threshold)
-    else:
-        decoded = decode_with_offsets(loaded.tokenizer, list(ids))
-        points = unit_starts(decoded.text, decoded.offsets, least=study.line_tokens)
+) -> list[dict[str, Any]]:
+    """Responses to one problem with their values, true credit and every scorer's scores.
+
+    The continuations of all of them are drawn together: a step of few rows costs little less than one of
+    many.
+    """
+    logs, points = [], []
+    prefixes: list[Prefix] = []
+    beginnings: list[Sequence[int]] = []
+    for solution in solutions:
+        prompt, ids = solution.prompt_ids, solution.response_ids
+        text = read_text(loaded.model, [*prompt, *ids])
+        logs.append(text.log_probability[len(prompt) - 1 :])
+        points.append(_points(study, loaded, ids, logs[-1]))
+        prefixes += [text.prefix(len(prompt) + point) for point in points[-1]]
+        beginnings += [ids[:point] for point in points[-1]]
+    if not solutions:
+        return []
     rewards = continuation_rewards(
         loaded,
-        within.task.behind(decode_text(loaded.tokenizer, list(prompt))),
-        within.task.examples[solution.problem],
-        [text.prefix(len(prompt) + point) for point in points],
-        ids,
-        points,
+        within.task.behind(decode_text(loaded.tokenizer, list(solutions[0].prompt_ids))),
+        within.task.examples[solutions[0].problem],
+        prefixes,
+        beginnings,
         drawing,
         copies=study.continuations,
         seed=seed,
     )
-    halves = rewards.double().view(len(points), 2, -1).mean(2)
-    values = halves.mean(1)
-    scores = score_solution(within, solution, parse_scorers(study.scorers), seed=seed)
-    return {
-        "response_ids": list(ids),
-        "reward": solution.reward,
-        "answered": solution.before >= 0,
-        "log_probability": _rounded(logs),
-        "points": points,
-        "continuations": study.continuations,
-        "value": _rounded(values),
-        "credit": _rounded(credit_of_values(values, solution.reward)),
-        "halves": [_rounded(credit_of_values(half, solution.reward)) for half in halves.T],
-        "scores": {name: _rounded(row[len(prompt) :]) for name, row in scores.items()},
-    }
+    measured = []
+    parts = rewards.double().split([len(chosen) for chosen in points])
+    for number, (solution, chosen, part) in enumerate(zip(solutions, points, parts, strict=True)):
+        halves = part.view(len(chosen), 2, -1).mean(2)
+        values = halves.mean(1)
+        scores = score_solution(within, solution, parse_scorers(study.scorers), seed=seed + number)
+        measured.append(
+            {
+                "response_ids": list(solution.response_ids),
+                "reward": solution.reward,
+                "answered": solution.before >= 0,
+                "log_probability": _rounded(logs[number]),
+                "points": chosen,
+                "continuations": study.continuations,
+                "value": _rounded(values),
+                "credit": _rounded(credit_of_values(values, solution.reward)),
+                "halves": [_rounded(credit_of_values(half, solution.reward)) for half in halves.T],
+                "scores": {
+                    name: _rounded(row[len(solution.prompt_ids) :]) for name, row in scores.items()
+                },
+            }
+        )
+    return measured
+
+
+def _points(study: ValueStudy, loaded: Loaded, ids: Sequence[int], logs: torch.Tensor) -> list[int]:
+    """In front of which tokens of a response values are estimated."""
+    if study.at == "decisions":
+        return decisions(logs, study.threshold)
+    decoded = decode_with_offsets(loaded.tokenizer, list(ids))
+    return unit_starts(decoded.text, decoded.offsets, least=study.line_tokens)
 
 
 def _rounded(values: torch.Tensor) -> list[float]:
