@@ -7,14 +7,18 @@ leaves something to trace and something for reinforcement learning to improve.
 
 import random
 
-from flowtracer.tasks.countdown import Attempt, Problem, all_problems, attempts
+from flowtracer.tasks.countdown import Attempt, Problem, all_problems, attempts, sampled_problems
 
 GIVE_UP_SHARE = 1 / 3
 MOST_WRONG_TRIES = 4
+SAMPLE = 40_000
 
 
-def training_problems() -> list[Problem]:
-    return [problem for problem in all_problems() if not problem.held_out]
+def training_problems(count: int = 3, *, sample: int = SAMPLE) -> list[Problem]:
+    """Problems with so many numbers that no test has: all with three, some of those with four."""
+    if count == 3:
+        return [problem for problem in all_problems() if not problem.held_out]
+    return [problem for problem, _ in sampled_problems(sample, 0, count=count, held_out=False)]
 
 
 def write_trace(problem: Problem, generator: random.Random) -> str:

@@ -1,6 +1,7 @@
-"""Train the model that ships inside the package.
+"""Train the model that ships inside the package, or one of its kind for four numbers.
 
     python scripts/embedded/train.py --work build/embedded
+    python scripts/embedded/train.py --numbers 4 --start src/flowtracer/embedded --peak 1e-3 --work build/four
 
 Seeded, and restartable: run the same command again and it goes on from its last checkpoint, with
 the same batches in the same order. The finished model lands in `<work>/model`.
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from flowtracer.tasks.countdown import attempts
 from tokenizer import build_tokenizer
 from traces import training_problems, write_trace
 
@@ -45,7 +47,8 @@ def make_batch(problems, tokenizer, *, seed: int, step: int, size: int):
     generator = random.Random(f"{seed}/{step}")
     rows = []
     for problem in generator.choices(problems, k=size):
-        shuffled = type(problem)(tuple(generator.sample(problem.numbers, 3)), problem.target)
+        numbers = generator.sample(problem.numbers, len(problem.numbers))
+        shuffled = type(problem)(tuple(numbers), problem.target)
         prompt = tokenizer.apply_chat_template(
             [{"role": "user", "content": shuffled.prompt}],
             add_generation_prompt=True,
@@ -77,6 +80,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--peak", type=float, default=3e-3, help="peak learning rate")
+    parser.add_argument("--numbers", type=int, choices=(3, 4), nargs="+", default=[3])
+    parser.add_argument("--start", type=Path, help="model to go on from, instead of a new one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=100)
     options = parser.parse_args()
@@ -85,7 +90,10 @@ def main() -> None:
     checkpoint = options.work / "checkpoint.pt"
     torch.manual_seed(options.seed)
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer)
+    if options.start is None:
+        model = build_model(tokenizer)
+    else:
+        model = Qwen3ForCausalLM.from_pretrained(options.start, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.1, betas=(0.9, 0.95))
     done = 0
     if checkpoint.exists():
@@ -93,7 +101,7 @@ def main() -> None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         done = state["step"]
-    problems = training_problems()
+    problems = [problem for count in options.numbers for problem in training_problems(count)]
     size = sum(p.numel() for p in model.parameters())
     print(f"{size:,} parameters, {len(problems):,} problems, from step {done}", flush=True)
 
@@ -102,6 +110,7 @@ def main() -> None:
     for step in range(done, options.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps=options.steps, peak=options.peak)
+        attempts.cache_clear()  # of four numbers they would fill the memory
         ids, labels = make_batch(
             problems, tokenizer, seed=options.seed, step=step, size=options.batch
         )

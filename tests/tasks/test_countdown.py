@@ -86,18 +86,21 @@ def test_held_out_problems_are_never_trained_on(monkeypatch):
     assert held_out == held_out_problems(1000, seed=0) != held_out_problems(1000, seed=1)
 
 
-def test_traces_to_train_on_are_right_line_by_line(monkeypatch, embedded):
+@pytest.mark.parametrize("count", [3, 4])
+def test_traces_to_train_on_are_right_line_by_line(monkeypatch, count):
     monkeypatch.syspath_prepend(SCRIPTS)
     from traces import training_problems, write_trace
 
     generator = random.Random(0)
     solved = 0
-    for problem in generator.sample(training_problems(), 300):
+    for problem in generator.sample(training_problems(count, sample=300), 300):
+        assert len(problem.numbers) == count and not problem.held_out
         *lines, box = write_trace(problem, generator).split("\n")
         for line in lines:
             if line == "I stop here.":
                 continue
             *steps, verdict = line.removesuffix(".").split(", ")
+            assert len(steps) == count - 1
             for step in steps:
                 left, result = step.split(" = ")
                 assert is_solution(left, Problem(tuple(map(int, left.split()[::2])), int(result)))
