@@ -110,7 +110,8 @@ def main() -> None:
     for step in range(done, options.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps=options.steps, peak=options.peak)
-        attempts.cache_clear()  # of four numbers they would fill the memory
+        if max(options.numbers) > 3:
+            attempts.cache_clear()  # they would fill the memory
         ids, labels = make_batch(
             problems, tokenizer, seed=options.seed, step=step, size=options.batch
         )

@@ -17,9 +17,7 @@ from flowtracer.models.shared_text import attending_to, can_share
 from flowtracer.models.swap import evaluating
 
 TOKENS = 1 << 32  # more than any vocabulary has
-MOST_SHARED = (
-    4  # texts, our choice: rows compute scores of all of them, also of those that they do not see
-)
+MOST_SHARED = 4  # texts, our choice: rows compute scores of all of them, seen or not
 COMPACT = 0.75  # our choice: copying the cache pays off once a quarter of its rows is finished
 
 
