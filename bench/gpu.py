@@ -22,6 +22,7 @@ import transformers
 from gpu_counts import Counting
 from gpu_kernels import flow_error, kernel_errors
 from gpu_models import SHAPES, random_model
+from gpu_prompts import measure_prompt
 from gpu_table import markdown
 from gpu_timing import median_seconds, medians, peak_gb
 
@@ -47,6 +48,13 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["Qwen3-0.6B", "Qwen3-4B"])
     parser.add_argument("--lengths", nargs="+", type=int, default=list(ROWS))
     parser.add_argument("--long", type=int, default=32768, help="tokens of one long text; 0: none")
+    parser.add_argument(
+        "--prompts",
+        nargs="*",
+        type=int,
+        default=[2048, 4096],
+        help="tokens of a prompt that is shared",
+    )
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     device = torch.device(options.device)
@@ -77,6 +85,8 @@ def main() -> None:
         model = random_model(shape, device)
         for length in options.lengths:
             keep(f"{shape} {length}", measure(model, length, ROWS.get(length, 2), options.repeats))
+        for length in options.prompts:
+            keep(f"{shape} {length} prompt", measure_prompt(model, length, options.repeats))
         if options.long:
             keep(f"{shape} {options.long} long", measure_long(model, options.long, options.repeats))
         del model

@@ -20,6 +20,9 @@ def markdown(result: dict[str, Any]) -> str:
     batches = [(*name.split(" "), value) for name, value in cases if "rows" in value]
     if batches:
         lines += _batches(batches)
+    prompts = [(*name.split(" ")[:2], value) for name, value in cases if name.endswith(" prompt")]
+    if prompts:
+        lines += _prompts(prompts)
     longs = [(*name.split(" ")[:2], value) for name, value in cases if name.endswith(" long")]
     if longs:
         lines += _longs(longs)
@@ -116,6 +119,25 @@ def _at_once(batches: list[Any]) -> dict[int, float]:
         for _, length, value in batches
         if value.get("solves_of_64")
     }
+
+
+def _prompts(prompts: list[Any]) -> list[str]:
+    lines = [
+        "`token_scores` of the flow for 8 responses of 512 tokens to one prompt, which runs once for all of "
+        "them or once for each:",
+        "",
+        "| model | prompt | once | for each | largest difference of throughput | peak, once (each) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for model, length, value in prompts:
+        shared, apart = (value["seconds"][name] for name in ("shared", "apart"))
+        peak = value.get("peak_gb")
+        memory = f"{peak['shared']} GB ({peak['apart']})" if peak else "-"
+        lines.append(
+            f"| {model} | {int(length):,} | {shared:.3g} s ({shared / apart:.1%}) | {apart:.3g} s "
+            f"| {value['difference']:.1e} | {memory} |"
+        )
+    return [*lines, ""]
 
 
 def _longs(longs: list[Any]) -> list[str]:
