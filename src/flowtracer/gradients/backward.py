@@ -19,7 +19,9 @@ from flowtracer.models.decoder import find_decoder, layer_stack
 from flowtracer.scorers.batch import ScoreBatch
 from flowtracer.scorers.forward import apply_head, head_slices, predicted, read_states
 
-MOST = 1 << 17  # entries of (rows, T, T) of a forward pass with a graph, our choice: see `chunks`
+# Entries of (rows, T, T) of a forward pass with a graph, our choice: see `chunks`. On a GPU a forward of few
+# rows is all launches, so it takes a hundred rows of 200 tokens, or one of 2,048.
+MOST, MOST_ON_GPU = 1 << 17, 1 << 22
 COORDINATES = 1 << 18  # our choice: a batch's gradients of 24 rules are then 26 MB
 
 
@@ -70,18 +72,24 @@ def rule_gradients(
     parameters: Sequence[nn.Parameter],
     coordinates: Tensor,
     *,
-    most: int = MOST,
+    most: int | None = None,
 ) -> Tensor:
     """Gradients at the coordinates, (R, C) float32, in evaluation mode.
 
     Args:
         coefficients: (R, N, T), of every token's log-probability; read at candidates only.
         parameters: see `chosen_parameters`; coordinates: see `sampled_coordinates`, sorted.
-        most: entries of (rows, T, T) of one forward pass with a graph, unless it is a single row.
+        most: entries of (rows, T, T) of one forward pass with a graph, unless it is a single row; None:
+            `MOST`, or `MOST_ON_GPU`.
+
+    The gradients are summed up where the parameters are, and cross to the host once.
     """
+    device = parameters[0].device
+    if most is None:
+        most = MOST_ON_GPU if device.type == "cuda" else MOST
     basis, mix = independent_rows(coefficients[:, batch.candidates])
     coefficients = coefficients[basis]
-    total = torch.zeros(len(basis), len(coordinates))
+    total = torch.zeros(len(basis), len(coordinates), device=device)
     positions = _positions(parameters, coordinates)
     cut = not _trains_head(model, parameters)
     rows = predicted(batch, batch.candidates)[0].unique()
@@ -95,22 +103,23 @@ def rule_gradients(
             for sums, gradients in zip(total, by_rule, strict=True):
                 for (inside, index), gradient in zip(positions, gradients, strict=True):
                     if gradient is not None:
-                        taken_at = gradient.reshape(-1)[index.to(gradient.device)]
-                        sums[inside] += taken_at.float().cpu()
+                        taken_at = gradient.reshape(-1)[index]
+                        sums[inside] += taken_at.float().to(device)
+    total = total.cpu()
     return mix.to(total) @ total
 
 
 def _positions(
     parameters: Sequence[nn.Parameter], coordinates: Tensor
 ) -> list[tuple[slice, Tensor]]:
-    """Of each parameter, which of the coordinates are in it, and their indices inside it."""
+    """Of each parameter, which of the coordinates are in it, and their indices inside it, on its device."""
     ends = torch.tensor([p.numel() for p in parameters]).cumsum(0)
     stops = torch.searchsorted(coordinates, ends).tolist()
     starts = [0, *stops[:-1]]
     offsets = [0, *ends[:-1].tolist()]
     return [
-        (slice(start, stop), coordinates[start:stop] - offset)
-        for start, stop, offset in zip(starts, stops, offsets, strict=True)
+        (slice(start, stop), (coordinates[start:stop] - offset).to(parameter.device))
+        for parameter, start, stop, offset in zip(parameters, starts, stops, offsets, strict=True)
     ]
 
 
