@@ -13,6 +13,7 @@ from flowtracer.credit.calibrated import (
     shares,
     smoothed,
     student_quantile,
+    window_weights,
 )
 from flowtracer.gradients.alignment import cosines, others
 
@@ -39,28 +40,50 @@ def part_gradients(generator, strength):
     return torch.stack(rows, 1)
 
 
-def simulated(seed, strength, settings, calibrations=CALIBRATIONS):
-    """The rules in use after each calibration of a run."""
+def simulated(seed, strength, settings, calibrations=CALIBRATIONS, apart=0.0):
+    """The rules in use after each calibration of a run.
+
+    apart: length of what the mean gradient of each rule has beside the signal, the same in all
+    calibrations, which makes a rule different without making it better.
+    """
     generator = torch.Generator().manual_seed(seed)
-    history, used = [], []
+    own = torch.randn(2 + len(strength), NUMBERS, generator=generator) * apart / math.sqrt(NUMBERS)
+    own[:2], own[:, 0] = 0.0, 0.0
+    history, used, kept = [], [], []
     for _ in range(calibrations):
-        history.append(measure(part_gradients(generator, strength)))
+        kept = [*kept, part_gradients(generator, strength) + own][-settings.window :]
+        if settings.reference == "window":
+            weights = window_weights([PARTS] * len(kept), settings.decay)
+            history.append(measure(torch.cat(kept), weights=weights))
+        else:
+            history.append(measure(kept[-1]))
         found = smoothed(history, settings, looks=calibrations)
         used.append(shares(dict(zip(settings.rules, found, strict=True)), settings.choice))
     return used
 
 
-@pytest.mark.parametrize("replicate", ["parts", "steps"])
-def test_with_nothing_to_find_it_stays_uniform(replicate):
+DESIGNS = [{"replicate": "parts"}, {"replicate": "steps"}, {"reference": "window"}]
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=str)
+def test_with_nothing_to_find_it_stays_uniform(design):
     """At every calibration, in at least 95 of 100 runs, with rules exactly as good as uniform."""
-    settings = Calibrated(RULES, replicate=replicate)
+    settings = Calibrated(RULES, **design)
     switched = sum(any(simulated(seed, (1.0,) * 4, settings)) for seed in range(100))
     assert switched <= 5
 
 
-@pytest.mark.parametrize("replicate", ["parts", "steps"])
-def test_a_planted_good_rule_is_picked_and_a_bad_one_is_not(replicate):
-    settings = Calibrated(RULES, replicate=replicate)
+@pytest.mark.parametrize("apart", [1.0, 3.0])
+def test_a_window_stays_uniform_if_rules_differ_without_being_better(apart):
+    """The jackknife leaves out a part of the references too, so it sees the noise that they share."""
+    settings = Calibrated(RULES, reference="window")
+    switched = sum(any(simulated(seed, (1.0,) * 4, settings, apart=apart)) for seed in range(100))
+    assert switched <= 5
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=str)
+def test_a_planted_good_rule_is_picked_and_a_bad_one_is_not(design):
+    settings = Calibrated(RULES, **design)
     runs = [simulated(seed, (1.0, 1.8, 0.4, 1.0), settings) for seed in range(20)]
     assert sum(used[-1] == {"flow@end=bottom": 1.0} for used in runs) >= 16
     assert not any("position" in used for run in runs for used in run)
@@ -96,6 +119,38 @@ def test_a_difference_is_that_of_cosines_with_the_other_parts():
         values = torch.tensor([without(part, rule) for part in range(PARTS)])
         jackknife = (PARTS - 1) / PARTS * float((values - values.mean()).square().sum())
         assert record.variances[rule] == pytest.approx(jackknife)
+
+
+def test_a_part_of_weight_0_is_as_if_it_were_not_there():
+    gradients = part_gradients(torch.Generator().manual_seed(4), (1.2, 0.7))
+    weights = torch.ones(PARTS)
+    weights[2] = 0.0
+    without, rest = measure(gradients, weights=weights), [0, 1, *range(3, PARTS)]
+    assert without.means == pytest.approx(measure(gradients[rest]).means)
+    assert without.parts == PARTS - 1
+
+
+def test_a_part_of_weight_2_counts_twice_in_the_mean_and_in_the_references():
+    gradients = part_gradients(torch.Generator().manual_seed(5), (1.2,)).double()
+    weights = torch.ones(PARTS, dtype=torch.float64)
+    weights[0] = 2.0
+    total = (weights[:, None] * gradients[:, 0]).sum(0)
+    references = total - weights[:, None] * gradients[:, 0]
+    cosine = [cosines(gradients[:, rule], references) for rule in (2, 1)]
+    expected = float(((cosine[0] - cosine[1]) * weights).sum() / weights.sum())
+    assert measure(gradients, weights=weights).means == pytest.approx([expected])
+
+
+def test_a_window_weighs_parts_by_the_age_of_their_calibration():
+    assert window_weights([2, 1], 0.5).tolist() == [0.5, 0.5, 1.0]
+    history = [Record((0.1,), (0.01,), 8), Record((0.4,), (0.01,), 14)]
+    settings = Calibrated(("flow",), reference="window")
+    assert smoothed(history, settings, looks=2)[0].value == pytest.approx(0.4)
+
+
+def test_the_first_batches_are_all_measured():
+    settings = Calibrated(first=3, every=4)
+    assert [batch for batch in range(10) if settings.measures(batch)] == [0, 1, 2, 4, 8]
 
 
 def test_the_past_joins_the_reference():
@@ -180,6 +235,8 @@ def test_quantiles_are_students(probability, freedom, expected):
         ({"choice": "soft"}, "choice is 'soft'"),
         ({"replicate": "seeds"}, "replicate"),
         ({"reference": "future"}, "reference"),
+        ({"window": 0}, "window must be at least 1"),
+        ({"reference": "window", "replicate": "steps"}, "leave replicate"),
     ],
 )
 def test_settings_without_meaning_are_refused(changes, message):

@@ -120,9 +120,9 @@ class Stop(TrainerCallback):
         control.should_training_stop = state.global_step >= self.step
 
 
-@pytest.mark.parametrize("choice", ["hard", "mixed"])
+@pytest.mark.parametrize(("choice", "reference"), [("hard", "past"), ("mixed", "window")])
 def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
-    trainer, tmp_path, monkeypatch, choice
+    trainer, tmp_path, monkeypatch, choice, reference
 ):
     """The checkpoint lies between two calibrations, of which the second one needs the first."""
     seen = []
@@ -136,7 +136,7 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
         ]
 
     monkeypatch.setattr(trl_calibrated, "smoothed", by_history)
-    credit = calibrated(choice=choice, reference="past")
+    credit = calibrated(choice=choice, reference=reference)
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 1}
     whole = trainer(credit, **settings)
     whole.train()
@@ -148,7 +148,17 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
     assert seen == calls and len(calls) == 2
     assert torch.equal(parameters(again), parameters(whole))
     kept = [one.state.stateful_callbacks[STATE] for one in (again, whole)]
-    assert kept[0] == kept[1] and kept[0]["past"] and kept[0]["batches"] == 4
+    assert kept[0] == kept[1] and kept[0][reference] and kept[0]["batches"] == 4
+
+
+def test_a_window_holds_the_parts_of_the_last_calibrations(trainer):
+    one = trainer(calibrated(reference="window", window=2, first=3), max_steps=3)
+    one.train()
+    state = one.state.stateful_callbacks[STATE]
+    counts = [each["parts"] for each in state["window"]]
+    assert len(counts) == 2 and len(state["history"]) == 3
+    assert state["history"][-1]["parts"] > max(counts)
+    assert one.calibration._looks() == 3
 
 
 def test_gradient_accumulation_calibrates_once_a_generation(trainer):

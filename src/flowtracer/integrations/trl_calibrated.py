@@ -24,6 +24,7 @@ from flowtracer.credit.calibrated import (
     measure,
     shares,
     smoothed,
+    window_weights,
 )
 from flowtracer.credit.credit import Credit, TokenCredit, apply_credit, token_credits
 from flowtracer.credit.summary import credit_metrics, credit_sums
@@ -69,7 +70,7 @@ class Calibration:
         advantages: Tensor = output["advantages"]
         informative = advantages.abs() > 0
         results: dict[str, TokenCredit] = {}
-        if state["batches"] % self.settings.every == 0:
+        if self.settings.measures(state["batches"]):
             results = self._calibrate(state, batch, advantages, informative)
             self._log("calibration_seconds", time.perf_counter() - start)
         state["batches"] += 1
@@ -125,7 +126,10 @@ class Calibration:
         past = None
         if self.settings.reference == "past" and state["past"] is not None:
             past = _decoded(state["past"])
-        record = measure(parts, past)
+        weights = None
+        if self.settings.reference == "window":
+            parts, weights = self._window(state, parts)
+        record = measure(parts, past, weights=weights)
         state["history"].append(
             {"means": [*record.means], "variances": [*record.variances], "parts": record.parts}
         )
@@ -142,6 +146,16 @@ class Calibration:
         for name, difference in differences.items():
             self._log(f"alignment/{name}", difference.value)
             self._log(f"low/{name}", max(difference.low, -1.0))
+
+    def _window(self, state: dict[str, Any], parts: Tensor) -> tuple[Tensor, Tensor]:
+        """Parts of the last calibrations, these ones included, (P, 2 + R, C), and their weights (P,)."""
+        kept = state.setdefault("window", [])
+        kept.append({"parts": len(parts), "gradients": _encoded(parts, torch.bfloat16)})
+        del kept[: -self.settings.window]
+        shape = (-1, *parts.shape[1:])
+        gradients = [_decoded(each["gradients"], torch.bfloat16).view(shape) for each in kept]
+        counts = [each["parts"] for each in kept]
+        return torch.cat(gradients), window_weights(counts, self.settings.decay)
 
     def _gradients(
         self, gradients: Tensor, batch: ScoreBatch, advantages: Tensor, weights: Sequence[Tensor]
@@ -196,7 +210,7 @@ class Calibration:
         if not steps or steps < 1:
             return None
         batches = ceil(steps * args.gradient_accumulation_steps / per_batch)
-        return ceil(batches / self.settings.every)
+        return sum(map(self.settings.measures, range(batches)))
 
     def _state(self) -> dict[str, Any]:
         """What is known so far, in values that JSON keeps."""
@@ -269,9 +283,9 @@ def normalised(weights: Tensor, tokens: Tensor) -> Tensor:
     return torch.where(tokens & (mean > 0), weights / mean, weights)
 
 
-def _encoded(values: Tensor) -> str:
-    return base64.b64encode(values.float().numpy().tobytes()).decode()
+def _encoded(values: Tensor, dtype: torch.dtype = torch.float32) -> str:
+    return base64.b64encode(values.to(dtype).flatten().view(torch.uint8).numpy().tobytes()).decode()
 
 
-def _decoded(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.float32)
+def _decoded(text: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=dtype)

@@ -110,6 +110,7 @@ class CalibratedArguments:
         " ".join(Calibrated.rules), "Method calibrated: rules, SCORER@OPTION=VALUE,... or SCORER."
     )
     calibrated_every: int = option(Calibrated.every, "Batches of rollouts between calibrations.")
+    calibrated_first: int = option(Calibrated.first, "Batches at the start that are all measured.")
     calibrated_parts: int = option(Calibrated.parts, "Parts of a batch, compared with each other.")
     calibrated_layers: int = option(Calibrated.layers, "Last layers whose gradients are compared.")
     calibrated_coordinates: int = option(Calibrated.coordinates, "How many of their numbers.")
@@ -119,7 +120,10 @@ class CalibratedArguments:
     )
     calibrated_choice: str = option(Calibrated.choice, "hard (the best rule) or mixed.")
     calibrated_replicate: str = option(Calibrated.replicate, "Intervals by parts or by steps.")
-    calibrated_reference: str = option(Calibrated.reference, "Rollouts of the step or of the past.")
+    calibrated_reference: str = option(
+        Calibrated.reference, "Rollouts of the step, window or past."
+    )
+    calibrated_window: int = option(Calibrated.window, "Calibrations of a window.")
     calibrated_normalise: bool = option(Calibrated.normalise, "Whether weights have mean 1.")
 
     def __post_init__(self) -> None:
