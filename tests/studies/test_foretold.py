@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
-from flowtracer.studies.training.foretold import in_words, predict, read_foretold, scatter, spearman
+from flowtracer.studies.training.foretold import in_words, predict, read_foretold, spearman
+from flowtracer.studies.training.pictures import scatter
 from flowtracer.studies.training.report import write_report
 from flowtracer.studies.training.study import TrainingResults, TrainingStudy, VariantResult
 from flowtracer.studies.training.variants import variants

@@ -13,6 +13,7 @@ pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 from helpers.settings import CONFIG
 
 from flowtracer.studies.training.learning import early_reward, over_seeds, steps_to_reach
+from flowtracer.studies.training.pictures import difference_curves, paired_differences
 from flowtracer.studies.training.report import mean_rows, write_report
 from flowtracer.studies.training.study import TrainingResults, TrainingStudy, VariantResult
 from flowtracer.studies.training.variants import Variant, variants
@@ -93,7 +94,34 @@ def test_the_primary_measure_is_the_reward_while_it_learns(tmp_path):
     difference = figures["flow"]["early_reward_over_grpo"]
     assert difference["value"] == pytest.approx(0.09975) and difference["low"] > 0.03
     assert figures["flow"]["steps_to_reach_each_seed"] == [22, 22]
+    assert (tmp_path / "differences.png").stat().st_size > 5000 and "(differences.png)" in text
     assert "| flow | 0.615 [" in text and "22, 22" in text and "40, 34" in text
+
+
+def rewards(values, first=1):
+    return [{"step": step, "reward": value} for step, value in enumerate(values, first)]
+
+
+def test_differences_are_paired_by_seed_step_by_step():
+    base = [rewards([0.1, 0.2, 0.3]), rewards([0.5, 0.6, 0.7])]
+    runs = [rewards([0.2, 0.3, 0.4]), rewards([0.6, 0.7, 0.8, 0.9])]
+    steps, intervals = paired_differences(runs, base)
+    assert steps == [1, 2, 3]
+    for interval in intervals:  # both seeds are 0.1 ahead, however far they are apart
+        assert (interval.low, interval.value, interval.high) == pytest.approx((0.1, 0.1, 0.1))
+    gap = [rewards([0.3, 0.4, 0.5]), rewards([0.6, 0.7, 0.8])]
+    assert [each.value for each in paired_differences(gap, base)[1]] == pytest.approx([0.15] * 3)
+    assert paired_differences(gap, base)[1][0].low < 0.1
+
+
+def test_each_method_but_the_first_has_a_panel():
+    runs = {name: [rewards([0.1, 0.2]), rewards([0.2, 0.4])] for name in ("grpo", "a", "b_1", "c$")}
+    overall = dict.fromkeys(("a", "b_1", "c$"), over_seeds([0.0, 0.1]))
+    titles = [axes.get_title(loc="left") for axes in difference_curves(runs, overall).axes]
+    assert [title.split("\n")[0] for title in titles] == ["a", "b_1", "c$"]
+    assert difference_curves({"grpo": runs["grpo"]}, {}) is None
+    single = {name: seeds[:1] for name, seeds in runs.items()}
+    assert difference_curves(single, {}) is None
 
 
 def test_steps_to_reach_wait_for_a_whole_window():

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from flowtracer.credit.rules import parse_rules
 from flowtracer.evaluation.intervals import CONFIDENCE, Interval, bootstrap
@@ -136,23 +135,6 @@ def in_words(prediction: Prediction) -> str:
     if prediction.missing:
         text += f" Not foretold: {', '.join(prediction.missing)}."
     return text
-
-
-def scatter(prediction: Prediction, measure: str) -> Figure:
-    """Foretold against seen, a cross of intervals for each method."""
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
-    for pair in prediction.pairs:
-        x, y = pair.foretold, pair.seen
-        axes.plot([x.low, x.high], [y.value] * 2, color="C0", linewidth=1, alpha=0.6)
-        axes.plot([x.value] * 2, [y.low, y.high], color="C0", linewidth=1, alpha=0.6)
-        axes.plot(x.value, y.value, "o", color="C0", markersize=4)
-        axes.annotate(pair.name, (x.value, y.value), (4, 4), textcoords="offset points", fontsize=7)
-    axes.axhline(0, color="0.6", linestyle=":")
-    axes.axvline(0, color="0.6", linestyle=":")
-    axes.set_xlabel("foretold: cosine with the reward's gradient, less uniform")
-    axes.set_ylabel(f"seen: {measure}, less uniform")
-    return figure
 
 
 def plain(prediction: Prediction) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from flowtracer.evaluation.intervals import (
     runs_interval,
 )
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
+from flowtracer.studies.ranks import Array
 from flowtracer.studies.table import points, save_figure, table_lines, write_table
 from flowtracer.studies.training.foretold import (
     Prediction,
@@ -22,9 +23,9 @@ from flowtracer.studies.training.foretold import (
     plain,
     predict,
     read_foretold,
-    scatter,
 )
 from flowtracer.studies.training.learning import early_reward, over_seeds, steps_to_reach
+from flowtracer.studies.training.pictures import difference_curves, scatter
 from flowtracer.studies.training.study import Rows, TrainingResults, TrainingStudy, VariantResult
 from flowtracer.studies.training.tuning import Choice
 from flowtracer.training.curves import save_curves
@@ -71,9 +72,7 @@ def write_report(
         *table_lines(columns, entries),
         "",
         f"Task {study.task}, config {study.config}. {provenance_line(origin)}",
-        "",
-        "![mean over seeds of the metrics, by optimizer step; bands from lowest to highest seed]"
-        "(curves.png)",
+        *_pictures(study, results, out),
     ]
     lines += [f"\nLeft out, because a run failed: {name}." for name in results.failed]
     choices = {
@@ -87,12 +86,31 @@ def write_report(
         lines += prediction_lines(prediction, primary)
         summary["foretold"] = plain(prediction)
         save_figure(scatter(prediction, primary), out / "foretold.png")
-    save_curves(
-        {variant.name: mean_rows(variant.metrics) for variant in results.variants},
-        out / "curves.png",
-        seeds={variant.name: variant.metrics for variant in results.variants},
-    )
     return write_table(out, lines, summary)
+
+
+def _pictures(study: TrainingStudy, results: TrainingResults, out: Path) -> list[str]:
+    """Draw the curves and the differences to the first method; the lines that show them."""
+    runs = {variant.name: variant.metrics for variant in results.variants}
+    means = {name: mean_rows(rows) for name, rows in runs.items()}
+    save_curves(means, out / "curves.png", seeds=runs)
+    lines = [
+        "",
+        "![mean over seeds of the metrics, by optimizer step; bands from lowest to highest seed]"
+        "(curves.png)",
+    ]
+    overall = {name: over_seeds(values.tolist()) for name, values in _seen(study, results).items()}
+    differences = difference_curves(
+        runs, {name: interval for name, interval in overall.items() if interval is not None}
+    )
+    if differences is not None:
+        save_figure(differences, out / "differences.png")
+        lines += [
+            "",
+            f"![reward of each method less that of {results.variants[0].name}, step by step, with 95% over "
+            "seeds](differences.png)",
+        ]
+    return lines
 
 
 def rate_lines(choices: Mapping[str, Choice], seeds: Sequence[int], steps: int) -> list[str]:
@@ -134,18 +152,21 @@ def prediction_lines(prediction: Prediction, measure: str) -> list[str]:
 
 
 def _prediction(study: TrainingStudy, results: TrainingResults, folder: Path) -> Prediction:
-    first, *others = results.variants
     if not study.variants[0].plain:
         raise ValueError(
             "alignment is foretold against uniform weights; make the first method grpo"
         )
-    base = [early_reward(rows, study.early_steps) for rows in first.metrics]
-    seen = {
-        variant.name: np.array([early_reward(rows, study.early_steps) for rows in variant.metrics])
-        - base
-        for variant in others
-    }
-    return predict(read_foretold(folder, study.variants), seen)
+    return predict(read_foretold(folder, study.variants), _seen(study, results))
+
+
+def _seen(study: TrainingStudy, results: TrainingResults) -> dict[str, Array]:
+    """Of each method but the first, its primary measure less the first one's, (seeds,)."""
+    first, *others = (
+        np.array([early_reward(rows, study.early_steps) for rows in variant.metrics])
+        for variant in results.variants
+    )
+    names = [variant.name for variant in results.variants[1:]]
+    return {name: values - first for name, values in zip(names, others, strict=True)}
 
 
 def _signed(interval: Interval) -> str:
