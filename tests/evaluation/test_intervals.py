@@ -9,6 +9,7 @@ from flowtracer.evaluation.intervals import (
     bootstrap,
     difference_interval,
     mean_accuracy,
+    paired_p,
     pass_at,
     rate_interval,
     ratio_of_sums,
@@ -90,6 +91,22 @@ def test_paired_differences_of_rates_hold_the_truth_about_95_times_in_100():
 )
 def test_quantiles_of_students_t(freedom, expected):
     assert t_quantile(freedom) == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("t", "freedom", "expected"),
+    [(12.706, 1, 0.05), (2.3646, 7, 0.05), (3.4995, 7, 0.01), (4.6041, 4, 0.01), (0.0, 5, 1.0)],
+)
+def test_p_of_paired_differences_is_students(t, freedom, expected):
+    """Out of printed tables: values of spread 1 about the mean that gives this t."""
+    values = np.linspace(-1, 1, freedom + 1)
+    values = values / values.std(ddof=1) + t / np.sqrt(freedom + 1)
+    assert paired_p(values.tolist()) == pytest.approx(expected, rel=2e-3)
+    assert paired_p((-values).tolist()) == pytest.approx(expected, rel=2e-3)
+
+
+def test_p_of_what_does_not_vary():
+    assert paired_p([0.0, 0.0]) == 1.0 and paired_p([0.3]) == 1.0 and paired_p([0.2, 0.2]) == 0.0
 
 
 @pytest.mark.parametrize("runs", [2, 3, 5])

@@ -94,6 +94,7 @@ def test_the_primary_measure_is_the_reward_while_it_learns(tmp_path):
     difference = figures["flow"]["early_reward_over_grpo"]
     assert difference["value"] == pytest.approx(0.09975) and difference["low"] > 0.03
     assert figures["flow"]["steps_to_reach_each_seed"] == [22, 22]
+    assert "Better than grpo: flow (p = 0.033)" in text and "Worse than grpo: none." in text
     assert (tmp_path / "differences.png").stat().st_size > 5000 and "(differences.png)" in text
     assert "| flow | 0.615 [" in text and "22, 22" in text and "40, 34" in text
 

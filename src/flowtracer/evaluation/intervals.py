@@ -1,6 +1,6 @@
 """95% intervals of rates, means and differences, and pass@k. Pure functions on arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import pi, sqrt
@@ -135,15 +135,37 @@ def runs_interval(
 
 @cache
 def t_quantile(freedom: int) -> float:
-    """The quantile of Student's t for 95%, two-sided; freedom: degrees of freedom, 1 or more.
+    """The quantile of Student's t for 95%, two-sided; freedom: degrees of freedom, 1 or more."""
+    angles, inside = _student(freedom)
+    return float(sqrt(freedom) * np.tan(np.interp(CONFIDENCE, inside, angles)))
+
+
+def paired_p(differences: Sequence[float]) -> float:
+    """Two-sided p of Student's paired t test that the mean of n differences is 0; 1 for fewer than two.
+
+    For a few runs, of which signs alone could say little: of 8 the smallest p by signs is 1/128.
+    """
+    values = np.asarray(differences, float)
+    if len(values) < 2 or not values.any():
+        return 1.0
+    spread = values.std(ddof=1)
+    if spread == 0:
+        return 0.0
+    freedom = len(values) - 1
+    angles, inside = _student(freedom)
+    t = abs(values.mean()) / spread * sqrt(len(values))
+    return float(1 - np.interp(np.arctan(t / sqrt(freedom)), angles, inside))
+
+
+def _student(freedom: int) -> tuple[Values, Values]:
+    """Angles from 0 to pi / 2 and how much of Student's t is within +- sqrt(freedom) tan(angle).
 
     With t = sqrt(freedom) tan(angle) the density is that of cos(angle)^(freedom - 1), summed here.
     """
     angles = np.linspace(0, pi / 2, 200_001)
     density = np.cos(angles).clip(min=0) ** (freedom - 1)
     inside = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    angle = np.interp(CONFIDENCE * inside[-1], inside, angles)
-    return float(sqrt(freedom) * np.tan(angle))
+    return angles, inside / inside[-1]
 
 
 def ratio_of_sums(table: Values, *, seed: int = 0) -> Interval:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from flowtracer.evaluation.intervals import (
+    CONFIDENCE,
     Interval,
     difference_interval,
+    paired_p,
     rate_interval,
     runs_interval,
 )
@@ -28,6 +30,7 @@ from flowtracer.studies.training.learning import early_reward, over_seeds, steps
 from flowtracer.studies.training.pictures import difference_curves, scatter
 from flowtracer.studies.training.study import Rows, TrainingResults, TrainingStudy, VariantResult
 from flowtracer.studies.training.tuning import Choice
+from flowtracer.studies.verdicts import holm
 from flowtracer.training.curves import save_curves
 
 
@@ -71,6 +74,7 @@ def write_report(
         "",
         *table_lines(columns, entries),
         "",
+        *_verdict_lines(study, results),
         f"Task {study.task}, config {study.config}. {provenance_line(origin)}",
         *_pictures(study, results, out),
     ]
@@ -87,6 +91,28 @@ def write_report(
         summary["foretold"] = plain(prediction)
         save_figure(scatter(prediction, primary), out / "foretold.png")
     return write_table(out, lines, summary)
+
+
+def _verdict_lines(study: TrainingStudy, results: TrainingResults) -> list[str]:
+    """Which methods differ from the first in the primary measure; nothing where there is nothing to say."""
+    seen = _seen(study, results)
+    if not seen or len(study.seeds) < 2:
+        return []
+    adjusted = dict(
+        zip(seen, holm([paired_p(values.tolist()) for values in seen.values()]), strict=True)
+    )
+    decided = {name: p for name, p in adjusted.items() if p < 1 - CONFIDENCE}
+    words = []
+    for word, sign in (("Better", 1), ("Worse", -1)):
+        names = sorted(decided, key=lambda name: decided[name])
+        chosen = [f"{n} (p = {decided[n]:.2g})" for n in names if sign * seen[n].mean() > 0]
+        words.append(f"{word} than {results.variants[0].name}: {', '.join(chosen) or 'none'}.")
+    text = " ".join(words)
+    return [
+        f"{text} In the primary measure, paired t over {len(study.seeds)} seeds, corrected for "
+        f"{len(seen)} methods (Holm); the intervals of the table are of single methods.",
+        "",
+    ]
 
 
 def _pictures(study: TrainingStudy, results: TrainingResults, out: Path) -> list[str]:
