@@ -51,6 +51,8 @@ def difference_curves(
         )  # fmt: skip
     for axes in panels[len(others) :]:
         axes.remove()
+    for axes in panels[: len(others)][-columns:]:  # the lowest of each column
+        axes.tick_params(labelbottom=True)
     first = next(iter(runs))
     figure.supxlabel("optimizer step", fontsize=SMALL + 1)
     figure.supylabel(f"reward, less {first}'s (mean of {SMOOTHING} steps)", fontsize=SMALL + 1)
