@@ -61,6 +61,7 @@ def write_report(
         figures[variant.name] |= compared
         reached = cells[2:]
         entries.append([variant.name, *cells[:2], *entry[:5], *reached, *entry[5:]])
+    seen = _seen(study, results)
     origin = provenance(study.start_model, command, out)
     summary = {"study": without_paths(study), "origin": origin, "results": figures}
     summary["failed"] = dict(results.failed)
@@ -74,9 +75,9 @@ def write_report(
         "",
         *table_lines(columns, entries),
         "",
-        *_verdict_lines(study, results),
+        *_verdict_lines(seen, first.name),
         f"Task {study.task}, config {study.config}. {provenance_line(origin)}",
-        *_pictures(study, results, out),
+        *_pictures(results, seen, out),
     ]
     lines += [f"\nLeft out, because a run failed: {name}." for name in results.failed]
     choices = {
@@ -86,17 +87,17 @@ def write_report(
         lines += rate_lines(choices, study.tuning_seeds, study.early_steps)
         summary["learning_rates"] = {name: asdict(choice) for name, choice in choices.items()}
     if foretold is not None:
-        prediction = _prediction(study, results, foretold)
+        prediction = _prediction(study, seen, foretold)
         lines += prediction_lines(prediction, primary)
         summary["foretold"] = plain(prediction)
         save_figure(scatter(prediction, primary), out / "foretold.png")
     return write_table(out, lines, summary)
 
 
-def _verdict_lines(study: TrainingStudy, results: TrainingResults) -> list[str]:
+def _verdict_lines(seen: Mapping[str, Array], first: str) -> list[str]:
     """Which methods differ from the first in the primary measure; nothing where there is nothing to say."""
-    seen = _seen(study, results)
-    if not seen or len(study.seeds) < 2:
+    count = len(next(iter(seen.values()), ()))
+    if count < 2:
         return []
     adjusted = dict(
         zip(seen, holm([paired_p(values.tolist()) for values in seen.values()]), strict=True)
@@ -106,16 +107,16 @@ def _verdict_lines(study: TrainingStudy, results: TrainingResults) -> list[str]:
     for word, sign in (("Better", 1), ("Worse", -1)):
         names = sorted(decided, key=lambda name: decided[name])
         chosen = [f"{n} (p = {decided[n]:.2g})" for n in names if sign * seen[n].mean() > 0]
-        words.append(f"{word} than {results.variants[0].name}: {', '.join(chosen) or 'none'}.")
+        words.append(f"{word} than {first}: {', '.join(chosen) or 'none'}.")
     text = " ".join(words)
     return [
-        f"{text} In the primary measure, paired t over {len(study.seeds)} seeds, corrected for "
+        f"{text} In the primary measure, paired t over {count} seeds, corrected for "
         f"{len(seen)} methods (Holm); the intervals of the table are of single methods.",
         "",
     ]
 
 
-def _pictures(study: TrainingStudy, results: TrainingResults, out: Path) -> list[str]:
+def _pictures(results: TrainingResults, seen: Mapping[str, Array], out: Path) -> list[str]:
     """Draw the curves and the differences to the first method; the lines that show them."""
     runs = {variant.name: variant.metrics for variant in results.variants}
     means = {name: mean_rows(rows) for name, rows in runs.items()}
@@ -125,7 +126,7 @@ def _pictures(study: TrainingStudy, results: TrainingResults, out: Path) -> list
         "![mean over seeds of the metrics, by optimizer step; bands from lowest to highest seed]"
         "(curves.png)",
     ]
-    overall = {name: over_seeds(values.tolist()) for name, values in _seen(study, results).items()}
+    overall = {name: over_seeds(values.tolist()) for name, values in seen.items()}
     differences = difference_curves(
         runs, {name: interval for name, interval in overall.items() if interval is not None}
     )
@@ -177,12 +178,12 @@ def prediction_lines(prediction: Prediction, measure: str) -> list[str]:
     ]
 
 
-def _prediction(study: TrainingStudy, results: TrainingResults, folder: Path) -> Prediction:
+def _prediction(study: TrainingStudy, seen: Mapping[str, Array], folder: Path) -> Prediction:
     if not study.variants[0].plain:
         raise ValueError(
             "alignment is foretold against uniform weights; make the first method grpo"
         )
-    return predict(read_foretold(folder, study.variants), _seen(study, results))
+    return predict(read_foretold(folder, study.variants), seen)
 
 
 def _seen(study: TrainingStudy, results: TrainingResults) -> dict[str, Array]:
