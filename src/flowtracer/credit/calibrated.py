@@ -40,8 +40,8 @@ class Calibrated:
     every: batches of rollouts from one calibration to the next.
     first: batches at the start of a run that are all measured: most is learned there.
     parts: of a batch's prompts; each part's gradient is compared with the reward's of the others.
-    layers, coordinates: number of last layers whose trained parameters are compared, and of coordinates; so
-        many leave a difference of alignment within 0.002 of that of 262,144 on Countdown.
+    layers, coordinates: number of last layers whose trained parameters are compared, and of coordinates:
+        so many change a difference of alignment by 0.002 (a standard deviation) from that of 262,144.
     decay: weight of a calibration relative to the next one, 0 to 1.
     level: chance that any rule that is no better is ever used, over all rules and calibrations.
     choice: "hard" uses the best rule, "mixed" all that are better, in proportion to their lower bounds.
