@@ -44,8 +44,8 @@ def test_a_batch_of_a_trainer(thinking):
         batch = score_batch(
             tokenizer, prompt_ids=prompt, prompt_mask=torch.ones_like(prompt), **parts
         )
-        found = tokenizer.decode(batch.input_ids[batch.answer > 0])
-        assert found.strip("{} ") == answer
+        decoded = tokenizer.decode(batch.input_ids[batch.answer > 0])
+        assert decoded.strip("{} ") == answer
         without = prompt[:, : -len(response_ids(thinking, OPENS))]
         batch = score_batch(
             tokenizer, prompt_ids=without, prompt_mask=torch.ones_like(without), **parts

@@ -30,8 +30,8 @@ def slow_logits(model, ids, hidden):
     window = getattr(model.config, "sliding_window", None)
     near = visible & (query - key < window) if window else visible
     full, sliding = (
-        torch.zeros(1, 1, length, length).masked_fill(~one, torch.finfo(torch.float32).min)
-        for one in (visible, near)
+        torch.zeros(1, 1, length, length).masked_fill(~allowed, torch.finfo(torch.float32).min)
+        for allowed in (visible, near)
     )
     model.set_attn_implementation("eager")
     kinds = getattr(model.config, "layer_types", None) or []
@@ -51,12 +51,14 @@ def slow_logits(model, ids, hidden):
 def test_a_knockout_equals_a_forward_with_the_mask_written_out(name):
     model, hidden = random_model(name), conditions()
     with attention_knockout(model) as knockout:
-        found = prefill(model, knockout, IDS, hidden, target=TARGET)
+        prefilled = prefill(model, knockout, IDS, hidden, target=TARGET)
     for row in range(CONDITIONS):
         logits = slow_logits(model, IDS + TARGET[:-1], hidden[row])[LENGTH - 1 :]
-        torch.testing.assert_close(found.logits[row], logits[0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(prefilled.logits[row], logits[0], atol=1e-4, rtol=1e-4)
         expected = logits.log_softmax(-1)[range(3), TARGET].sum()
-        torch.testing.assert_close(found.log_probability[row].sum(), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            prefilled.log_probability[row].sum(), expected, atol=1e-4, rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("name", ["qwen2", "gemma3", "gpt-oss", "mistral"])
@@ -68,8 +70,8 @@ def test_decoding_equals_a_whole_forward_for_every_token(name):
             prefill(model, knockout, IDS, conditions()),
             prefill(model, knockout, short, conditions(1)[:, :9]),
         ]
-        found = decode(model, knockout, texts, limits=[6] * 10, ends=())
-    for row, tokens in enumerate(found):
+        continuations = decode(model, knockout, texts, limits=[6] * 10, ends=())
+    for row, tokens in enumerate(continuations):
         ids = list(IDS if row < CONDITIONS else short)
         hidden = (conditions() if row < CONDITIONS else conditions(1)[:, :9])[row % CONDITIONS]
         for token in tokens:
@@ -93,9 +95,9 @@ def test_rows_end_by_themselves_and_do_not_disturb_the_others():
             ends=(),
             finished=lambda row, new: len(new) > row,
         )
-    cut = [one[: one.index(end)] if end in one else one for one in free]
+    cut = [tokens[: tokens.index(end)] if end in tokens else tokens for tokens in free]
     assert ended == [cut[0], cut[1][:2], cut[2], cut[3], []]
-    assert wanted == [one[: row + 1] for row, one in enumerate(free)]
+    assert wanted == [tokens[: row + 1] for row, tokens in enumerate(free)]
 
 
 def test_equal_conditions_share_their_work_and_get_equal_results():
@@ -104,9 +106,9 @@ def test_equal_conditions_share_their_work_and_get_equal_results():
     model.model.layers[0].register_forward_hook(lambda m, a, out: rows.append(len(out)))
     hidden = conditions()
     with attention_knockout(model) as knockout:
-        found = prefill(model, knockout, IDS, torch.cat([hidden, hidden]))
+        prefilled = prefill(model, knockout, IDS, torch.cat([hidden, hidden]))
     assert sum(rows) == CONDITIONS  # one for all that hides nothing, and one for each other
-    assert torch.equal(found.logits[:CONDITIONS], found.logits[CONDITIONS:])
+    assert torch.equal(prefilled.logits[:CONDITIONS], prefilled.logits[CONDITIONS:])
 
 
 def test_a_score_alone_keeps_no_keys_and_values():

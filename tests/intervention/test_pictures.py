@@ -18,11 +18,11 @@ def test_a_text_is_run_as_by_the_model_of_text_alone(name):
     hidden = torch.zeros(2, 20, dtype=torch.bool)
     hidden[1, 5:8] = True
     with attention_knockout(model) as knockout:
-        found = prefill(model, knockout, text, hidden)
+        prefilled = prefill(model, knockout, text, hidden)
     with torch.no_grad():
         expected = model(input_ids=ids[1:2, :20]).logits[0, -1]
-    torch.testing.assert_close(found.logits[0], expected, atol=2e-4, rtol=1e-3)
-    assert not torch.allclose(found.logits[1], expected, atol=1e-2)
+    torch.testing.assert_close(prefilled.logits[0], expected, atol=2e-4, rtol=1e-3)
+    assert not torch.allclose(prefilled.logits[1], expected, atol=1e-2)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -51,8 +51,8 @@ def test_part_of_a_batch_is_read_where_it_stands():
     every[:, :50, :50] = attention
     whole = solve_flow(attention, question, sink, relays)
     part = solve_flow(every[:, :50, :50], question, sink, relays)
-    for one, other in zip(whole, part, strict=True):
-        assert torch.equal(one, other)
+    for expected, other in zip(whole, part, strict=True):
+        assert torch.equal(expected, other)
 
 
 def test_few_long_texts_are_left_to_pytorch():

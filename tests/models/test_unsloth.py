@@ -77,10 +77,10 @@ def test_a_generated_trainer_is_refused_before_it_is_made():
 
 def test_the_marks_are_those_of_the_package():
     """Needs the packages' files only; importing them would patch what other tests use."""
-    found = [importlib.util.find_spec(name) for name in ("unsloth", "unsloth_zoo")]
-    if None in found:
+    specs = [importlib.util.find_spec(name) for name in ("unsloth", "unsloth_zoo")]
+    if None in specs:
         pytest.skip("unsloth and unsloth_zoo are not installed")
-    main, zoo = (Path(one.submodule_search_locations[0]) for one in found)
+    main, zoo = (Path(spec.submodule_search_locations[0]) for spec in specs)
     trainers = (main / "models/rl.py").read_text()
     assert "class Unsloth{RLTrainer_name}(_Unsloth{RLTrainer_name}):" in trainers
     assert 'create_new_function(\n        f"Unsloth{RLTrainer_name}",' in trainers

@@ -27,12 +27,12 @@ BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
     ],
 )
 def test_matches_are_those_of_the_pattern(pattern, starts):
-    found = 0
+    count = 0
     for text in TEXTS:
         matches = [match.span() for match in matches_at(text, pattern, starts(text))]
         assert matches == [match.span() for match in pattern.finditer(text)]
-        found += len(matches)
-    assert found > 50
+        count += len(matches)
+    assert count > 50
 
 
 def test_folded_letters_are_those_that_a_pattern_takes_for_them():
@@ -59,18 +59,18 @@ def last_box(text):
 
 
 def test_boxes_are_those_of_one_pass():
-    found = 0
+    boxed = 0
     for seed in range(3000):
         text = odd_text(random.Random(seed), most=30, pieces=BRACES)
         spans = find_answer(text, "boxed")
         assert ([text[span.start : span.stop] for span in spans] or [None]) == [last_box(text)]
-        found += bool(spans)
-    assert found > 100
+        boxed += bool(spans)
+    assert boxed > 100
 
 
 def test_thoughts_end_behind_the_last_tag():
     for text in TEXTS:
         last = max(THOUGHT.finditer(text), key=lambda match: match.start(), default=None)
         behind = text if last is None else text[last.end() :] if "/" in last.groups() else ""
-        found = [text[span.start : span.stop] for span in find_answer(text, "regex:(?s).+")]
-        assert found == [behind.strip()] * bool(behind.strip())
+        answers = [text[span.start : span.stop] for span in find_answer(text, "regex:(?s).+")]
+        assert answers == [behind.strip()] * bool(behind.strip())

@@ -97,10 +97,10 @@ def test_nothing_is_outside_the_graph_or_over_anything_else(hostile, width):
         for text, box in boxes:
             assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0, text
             assert box.y1 <= figure.bbox.y1, text
-        for (one, box), (other, another) in combinations(boxes, 2):
+        for (text, box), (other, another) in combinations(boxes, 2):
             across = min(box.x1, another.x1) - max(box.x0, another.x0)
             down = min(box.y1, another.y1) - max(box.y0, another.y0)
-            assert across < 4 or down < 4, f"{one!r} lies over {other!r}"
+            assert across < 4 or down < 4, f"{text!r} lies over {other!r}"
 
 
 def test_arcs_are_beside_the_text():

@@ -38,7 +38,7 @@ def test_the_pages_data_has_the_grid_and_the_ratio_of_the_flow(pictured):
     assert (first["rows"], first["columns"], first["tokens"]) == (3, 4, 12)
     assert data["units"][first["first"]].strip() == "<|image_pad|>"
     assert data["shown"][first["first"] + 5] == "patch 1:2,2"
-    regions = {one["name"]: one for one in data["regions"]}
+    regions = {region["name"]: region for region in data["regions"]}
     assert regions["picture"]["tokens"] == first["tokens"] + second["tokens"]
     assert first["flow"] + second["flow"] == pytest.approx(regions["picture"]["flow"], abs=1e-3)
 
@@ -49,7 +49,7 @@ def test_terminal_and_figure_show_a_picture_as_one_item(pictured):
     ratio = page_data(pictured)["pictures"][0]["flow"]
     assert f"[picture 1: {100 * ratio:.2g}% of the flow]" in text
     Console(width=60, quiet=True).print(coloured_text(pictured))
-    drawn = "".join(one.get_text() for one in pictured.plot().axes[0].texts)
+    drawn = "".join(label.get_text() for label in pictured.plot().axes[0].texts)
     assert "image_pad" not in drawn and "[picture 2:" in drawn
 
 
@@ -61,9 +61,9 @@ def test_patches_are_where_they_are_in_the_picture(pictured, browser, theme, tmp
         ".map((cell) => { const c = cell.getBoundingClientRect(), m = map.getBoundingClientRect();"
         "return [Math.round((c.top - m.top) / c.height), Math.round((c.left - m.left) / c.width)]; }))"
     )
-    for made, found in zip(pictured.pictures, places, strict=True):
+    for made, positions in zip(pictured.pictures, places, strict=True):
         cells = [[r, c] for r in range(made.rows) for c in range(made.columns)]
-        assert found == cells
+        assert positions == cells
     loaded = browser.execute_script(
         "return [...document.images].map((image) => image.complete && image.naturalWidth > 0)"
     )

@@ -26,7 +26,8 @@ def rollouts(embedded):
     records += [ids | {"tool_mask": tool}, ids | {"advantages": [0.5] * len(tool)}]
     records.append(records[0] | {"answer": [[3, 8, 0.5], [10, 12]]})
     return [
-        read_rollout(embedded.tokenizer, one, row, limits=LIMITS) for row, one in enumerate(records)
+        read_rollout(embedded.tokenizer, fields, row, limits=LIMITS)
+        for row, fields in enumerate(records)
     ]
 
 
@@ -48,8 +49,8 @@ def slow_row(loaded, rollout):
     advantages = None
     if rollout.advantages is not None:
         at = slice(prompt.shape[1], None)
-        given = torch.tensor([rollout.advantages])
-        advantages = apply_credit(given, credit.weights[:, at], batch.candidates[:, at])[0].tolist()
+        raw = torch.tensor([rollout.advantages])
+        advantages = apply_credit(raw, credit.weights[:, at], batch.candidates[:, at])[0].tolist()
     return {
         "row": rollout.row,
         "id": rollout.id,
@@ -70,7 +71,7 @@ def test_columns_hold_the_rows_of_each_rollout_alone(rollouts, embedded):
     batch = make_batch(rollouts, reading)
     credit = token_credit(embedded.model, batch, Credit())
     rows = columns(rollouts, batch, credit).to_pylist()
-    assert rows == [slow_row(embedded, one) for one in rollouts]
+    assert rows == [slow_row(embedded, rollout) for rollout in rollouts]
     assert [row["advantages"] is None for row in rows] == [
         number in (1, 4, 6) for number in range(9)
     ]

@@ -30,11 +30,11 @@ def test_rows_of_a_damaged_page_are_told_one_by_one(tmp_path):
     middle = column.data_page_offset + column.total_compressed_size // 2
     data[middle : middle + 40] = b"\x00" * 40
     path.write_bytes(data)
-    found = score_files(path, tmp_path / "out", SETTINGS, shard_rows=8)
-    assert (found.rows, found.errors) == (40, 20)
+    counts = score_files(path, tmp_path / "out", SETTINGS, shard_rows=8)
+    assert (counts.rows, counts.errors) == (40, 20)
     told = error_rows(tmp_path / "out")
-    assert [one["row"] for one in told] == list(range(20, 40))
-    assert all("cannot be read" in one["reason"] for one in told)
+    assert [error["row"] for error in told] == list(range(20, 40))
+    assert all("cannot be read" in error["reason"] for error in told)
 
 
 def test_a_failure_of_the_machine_ends_the_run_and_leaves_the_shard_to_be_done(
@@ -54,15 +54,15 @@ def test_a_failure_of_the_machine_ends_the_run_and_leaves_the_shard_to_be_done(
     with pytest.raises(RuntimeError, match="device-side assert"):
         score_files(source, tmp_path / "out", SETTINGS, shard_rows=10)
     assert len(list((tmp_path / "out" / "parts").iterdir())) == 1
-    found = score_files(source, tmp_path / "out", SETTINGS, shard_rows=10)
-    assert (found.rows, found.errors) == (20, 0)
+    counts = score_files(source, tmp_path / "out", SETTINGS, shard_rows=10)
+    assert (counts.rows, counts.errors) == (20, 0)
 
 
 def test_a_row_that_alone_does_not_fit_into_memory_is_told(tmp_path, monkeypatch):
     records = [record(number) for number in range(6)]
     source = write(tmp_path / "in.jsonl", records)
     real = token_credit
-    longest = max(len(one["response"]) for one in records)
+    longest = max(len(rollout["response"]) for rollout in records)
 
     def short_of_memory(model, batch, credit):
         if len(batch.input_ids) > 1 or int(batch.attention_mask.sum()) > 45:
@@ -70,11 +70,11 @@ def test_a_row_that_alone_does_not_fit_into_memory_is_told(tmp_path, monkeypatch
         return real(model, batch, credit)
 
     monkeypatch.setattr("flowtracer.rollouts.worker.token_credit", short_of_memory)
-    found = score_files(source, tmp_path / "out", SETTINGS)
+    counts = score_files(source, tmp_path / "out", SETTINGS)
     told = error_rows(tmp_path / "out")
-    assert found.rows + found.errors == 6 and 0 < found.errors < 6
-    assert all(one["reason"] == "out of memory" for one in told)
-    assert all(len(records[one["row"]]["response"]) == longest for one in told)
+    assert counts.rows + counts.errors == 6 and 0 < counts.errors < 6
+    assert all(error["reason"] == "out of memory" for error in told)
+    assert all(len(records[error["row"]]["response"]) == longest for error in told)
 
 
 DAMAGED = {
@@ -99,10 +99,10 @@ DAMAGED = {
 def test_damaged_rows_are_told_and_every_good_one_is_scored(tmp_path):
     lines = [json.dumps(record(number)) + "\n" for number in range(60)]
     bad = {}
-    for place, (reason, row) in enumerate(DAMAGED.items()):
+    for index, (reason, row) in enumerate(DAMAGED.items()):
         text = row if isinstance(row, str) else json.dumps(row)
-        bad[4 * place] = reason
-        lines.insert(4 * place, text.rstrip("\n") + "\n")
+        bad[4 * index] = reason
+        lines.insert(4 * index, text.rstrip("\n") + "\n")
     source = tmp_path / "in.jsonl"
     source.write_bytes("".join(lines).encode() + b'{"prompt": "\xff"}\n')
     bad[len(lines)] = "is not UTF-8 text"
@@ -110,12 +110,12 @@ def test_damaged_rows_are_told_and_every_good_one_is_scored(tmp_path):
     ended = call("score", source, *options, cwd=tmp_path)
     assert ended.returncode == 3 and f"{len(bad)} rows could not be scored" in ended.stderr
     told = error_rows(tmp_path / "out")
-    assert [one["row"] for one in told] == sorted(bad)
-    for one in told:
-        assert bad[one["row"]] in one["reason"] and one["file"] == "in.jsonl"
+    assert [error["row"] for error in told] == sorted(bad)
+    for error in told:
+        assert bad[error["row"]] in error["reason"] and error["file"] == "in.jsonl"
     rows = table(tmp_path / "out")
     assert f"60 scored, {sum(row['answered'] for row in rows)} with an answer (rule" in ended.stdout
-    assert len(rows) == 60 and not {one["row"] for one in rows} & set(bad)
+    assert len(rows) == 60 and not {row["row"] for row in rows} & set(bad)
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["errors"] == len(bad)
 
 
@@ -158,5 +158,5 @@ def test_a_huge_row_is_refused_before_it_takes_memory(tmp_path):
     print(f"{before:.0f} MiB before, {after:.0f} MiB at most")
     assert after - before < 600
     told = error_rows(tmp_path / "huge")
-    assert [one["row"] for one in told] == [0, 2, 3]
-    assert {one["reason"] for one in told} == {"has more than --max-tokens 32,768 tokens"}
+    assert [error["row"] for error in told] == [0, 2, 3]
+    assert {error["reason"] for error in told} == {"has more than --max-tokens 32,768 tokens"}

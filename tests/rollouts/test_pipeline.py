@@ -14,7 +14,7 @@ from flowtracer.rollouts.worker import Worker
 
 
 def threads_of_stages():
-    return [one for one in threading.enumerate() if one.name.startswith("flowtracer-")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("flowtracer-")]
 
 
 def worker_in(folder):
@@ -27,7 +27,7 @@ def worker_in(folder):
 def source(tmp_path):
     """Windows of several sizes: long rows, short ones, errors between them, a shard of errors only."""
     rows = [record(number) if number % 3 else long_record(number) for number in range(40)]
-    rows = [one if number % 7 else "{broken\n" for number, one in enumerate(rows)]
+    rows = [row if number % 7 else "{broken\n" for number, row in enumerate(rows)]
     return write(tmp_path / "in.jsonl", rows + ["[1]\n"] * 8 + [record(0)])
 
 
@@ -38,7 +38,7 @@ def test_stages_at_once_give_what_one_after_another_gives(source, tmp_path, most
     for name, limit in (("sequential", 0), ("overlapped", most)):
         done[name] = list(worker_in(tmp_path / name).score(shards, most=limit))
     assert done["overlapped"] == done["sequential"]
-    assert [one.number for one in done["sequential"]] == list(range(len(shards)))
+    assert [part.number for part in done["sequential"]] == list(range(len(shards)))
     assert table(tmp_path / "overlapped") == table(tmp_path / "sequential")
     for path in (tmp_path / "sequential" / "errors").iterdir():
         assert (tmp_path / "overlapped" / "errors" / path.name).read_text() == path.read_text()

@@ -24,8 +24,8 @@ from flowtracer.rollouts.worker import ScoreSettings  # noqa: E402
 def scored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("score")
     source = write(folder / "in.jsonl", [record(number) for number in range(20)])
-    found = score_files(source, folder / "out", SETTINGS, shard_rows=7)
-    assert (found.rows, found.errors, found.parts) == (20, 0, 3)
+    counts = score_files(source, folder / "out", SETTINGS, shard_rows=7)
+    assert (counts.rows, counts.errors, counts.parts) == (20, 0, 3)
     return source, folder / "out"
 
 

@@ -23,35 +23,35 @@ from flowtracer.rollouts.score import score_files  # noqa: E402
 def scored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("score")
     source = write(folder / "in.jsonl", [record(number) for number in range(20)])
-    found = score_files(source, folder / "out", SETTINGS, shard_rows=7)
-    assert (found.rows, found.errors, found.parts) == (20, 0, 3)
+    counts = score_files(source, folder / "out", SETTINGS, shard_rows=7)
+    assert (counts.rows, counts.errors, counts.parts) == (20, 0, 3)
     return source, folder / "out"
 
 
 def test_rows_hold_the_credit_of_their_rollout(scored, embedded):
     rows = table(scored[1])
-    assert [one["row"] for one in rows] == list(range(20))
-    assert [one["id"] for one in rows] == [f"r{number}" for number in range(20)]
-    for one in rows[:3]:
+    assert [row["row"] for row in rows] == list(range(20))
+    assert [row["id"] for row in rows] == [f"r{number}" for number in range(20)]
+    for row in rows[:3]:
         prompt, ids = (
-            one["token_ids"][: one["prompt_tokens"]],
-            one["token_ids"][one["prompt_tokens"] :],
+            row["token_ids"][: row["prompt_tokens"]],
+            row["token_ids"][row["prompt_tokens"] :],
         )
         parts = {
             "prompt_ids": torch.tensor([prompt]), "prompt_mask": torch.ones(1, len(prompt)).long(),
             "completion_ids": torch.tensor([ids]), "completion_mask": torch.ones(1, len(ids)).long(),
         }  # fmt: skip
         batch = score_batch(embedded.tokenizer, **parts)
-        given = token_credit(embedded.model, batch, Credit())
-        assert one["weight"] == given.weights[0].tolist()
-        assert one["candidate"] == batch.candidates[0].tolist()
-        assert one["answer"] == batch.answer[0].tolist()
+        credit = token_credit(embedded.model, batch, Credit())
+        assert row["weight"] == credit.weights[0].tolist()
+        assert row["candidate"] == batch.candidates[0].tolist()
+        assert row["answer"] == batch.answer[0].tolist()
         torch.testing.assert_close(
-            torch.tensor(one["score"]), given.scores[0], rtol=1e-3, atol=1e-6
+            torch.tensor(row["score"]), credit.scores[0], rtol=1e-3, atol=1e-6
         )
-        sign = (-1.0) ** one["row"]
-        assert one["advantages"] == [sign * w for w in one["weight"][len(prompt) :]]
-    assert [one["answered"] for one in rows[:3]] == [True, True, False]
+        sign = (-1.0) ** row["row"]
+        assert row["advantages"] == [sign * w for w in row["weight"][len(prompt) :]]
+    assert [row["answered"] for row in rows[:3]] == [True, True, False]
     assert set(rows[2]["weight"]) == {1.0}
 
 
@@ -59,12 +59,12 @@ def test_text_and_ids_and_parquet_and_parts_of_a_folder_give_the_same_rows(score
     rows = table(scored[1])
     records = [
         {
-            "id": one["id"],
-            "prompt_ids": one["token_ids"][: one["prompt_tokens"]],
-            "response_ids": one["token_ids"][one["prompt_tokens"] :],
-            "advantages": [(-1.0) ** one["row"]] * (len(one["token_ids"]) - one["prompt_tokens"]),
+            "id": row["id"],
+            "prompt_ids": row["token_ids"][: row["prompt_tokens"]],
+            "response_ids": row["token_ids"][row["prompt_tokens"] :],
+            "advantages": [(-1.0) ** row["row"]] * (len(row["token_ids"]) - row["prompt_tokens"]),
         }
-        for one in rows
+        for row in rows
     ]
     source = tmp_path / "in"
     source.mkdir()
@@ -74,10 +74,10 @@ def test_text_and_ids_and_parquet_and_parts_of_a_folder_give_the_same_rows(score
     )
     score_files(source, tmp_path / "out", SETTINGS, shard_rows=7)
     again = table(tmp_path / "out")
-    for one, other in zip(rows, again, strict=True):
-        scores = torch.tensor(one.pop("score")), torch.tensor(other.pop("score"))
+    for row, other in zip(rows, again, strict=True):
+        scores = torch.tensor(row.pop("score")), torch.tensor(other.pop("score"))
         torch.testing.assert_close(*scores, rtol=1e-3, atol=1e-6)
-        assert one == other
+        assert row == other
 
 
 FLOWTRACER = ("-m", "flowtracer")
@@ -107,10 +107,10 @@ def test_workers_of_ray_give_the_same_rows(scored, tmp_path, command, workers):
         cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    for one, other in zip(table(out), table(tmp_path / "out"), strict=True):
-        scores = torch.tensor(one.pop("score")), torch.tensor(other.pop("score"))
+    for row, other in zip(table(out), table(tmp_path / "out"), strict=True):
+        scores = torch.tensor(row.pop("score")), torch.tensor(other.pop("score"))
         torch.testing.assert_close(*scores, rtol=1e-3, atol=1e-6)
-        assert one == other
+        assert row == other
 
 
 def test_settings_name_the_layers_of_a_hybrid_model(embedded, tmp_path):

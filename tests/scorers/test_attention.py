@@ -14,7 +14,7 @@ def test_scores_from_averaged_attention(model):
     ids, mask = texts("both")
     batch = batch_of(ids, mask)
     names = ["attention_max", "answer_attention", "rollout"]
-    found = score_tokens(model, batch, names, options=ScoreOptions(layers=(1, 4)))
+    scores = score_tokens(model, batch, names, options=ScoreOptions(layers=(1, 4)))
     for row in range(3):
         real = mask[row] > 0
         kept = eager_attentions(model, ids[row, real])
@@ -30,7 +30,9 @@ def test_scores_from_averaged_attention(model):
         step = 0.5 * mean.tril(-1) + 0.5 * torch.eye(length)
         expected["rollout"] = answer / answer.sum() @ step @ step
         for name in names:
-            torch.testing.assert_close(found[name][row, real], expected[name], rtol=2e-3, atol=2e-5)
+            torch.testing.assert_close(
+                scores[name][row, real], expected[name], rtol=2e-3, atol=2e-5
+            )
 
 
 def test_the_matrix_is_that_of_mean_attention(model):

@@ -13,19 +13,19 @@ from flowtracer.scorers import ScoreOptions, score_tokens
 def test_controls(model):
     ids, mask = texts("both")
     batch = batch_of(ids, mask)
-    found = score_tokens(model, batch, ["random", "position", "delimiters"])
+    scores = score_tokens(model, batch, ["random", "position", "delimiters"])
     for row in range(3):
         inside = batch.candidates[row]
         count = int(inside.sum())
-        assert found["position"][row, inside].tolist() == list(range(1, count + 1))
+        assert scores["position"][row, inside].tolist() == list(range(1, count + 1))
         expected = [float(token % 3 == 0) for token in ids[row, inside].tolist()]
-        assert found["delimiters"][row, inside].tolist() == expected
-        drawn = found["random"][row, mask[row] > 0]
+        assert scores["delimiters"][row, inside].tolist() == expected
+        drawn = scores["random"][row, mask[row] > 0]
         assert float(drawn.min()) > 0 and float(drawn.max()) <= 1
         assert len(set(drawn.tolist())) == len(drawn)
     again = score_tokens(model, batch, ["random"])["random"]
     other = score_tokens(model, batch, ["random"], options=ScoreOptions(seed=1))["random"]
-    assert torch.equal(again, found["random"])
+    assert torch.equal(again, scores["random"])
     assert not torch.equal(other, again)
 
 

@@ -15,17 +15,17 @@ def test_entropy(name):
     model = random_model(name)
     ids, mask = texts("both")
     batch = batch_of(ids, mask)
-    found = score_tokens(model, batch, ["entropy"])["entropy"]
+    scores = score_tokens(model, batch, ["entropy"])["entropy"]
     for row in range(3):
         real = mask[row] > 0
         with torch.no_grad():
             logits = model(input_ids=ids[row, real][None]).logits[0].float()
         logs = logits.log_softmax(-1)
         expected = -(logs.exp() * logs).sum(-1)[:-1]
-        got = found[row, real][1:]
+        got = scores[row, real][1:]
         inside = batch.candidates[row, real][1:]
         torch.testing.assert_close(got[inside], expected[inside], rtol=2e-3, atol=2e-5)
-        assert float(found[row, ~batch.candidates[row]].abs().sum()) == 0
+        assert float(scores[row, ~batch.candidates[row]].abs().sum()) == 0
 
 
 def test_slices_of_the_logits_change_nothing(model):

@@ -74,9 +74,9 @@ def test_scores_are_those_of_the_package_with_the_models_own_tokenizer(package, 
         method=METHODS[name],
     )
     embedded.model.set_attn_implementation(before)
-    found = score_tokens(embedded.model, batch, [name])[name][0]
-    torch.testing.assert_close(found[prompt], torch.tensor(result.scores))
-    assert float(found[prompt].sum()) > 0 and float(found[~prompt].abs().sum()) == 0
+    scores = score_tokens(embedded.model, batch, [name])[name][0]
+    torch.testing.assert_close(scores[prompt], torch.tensor(result.scores))
+    assert float(scores[prompt].sum()) > 0 and float(scores[~prompt].abs().sum()) == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,11 +100,11 @@ def test_it_reads_the_ids_that_were_sampled(package, embedded, name):
 def test_padding_batch_mates_and_what_follows_the_answer_change_nothing(package, embedded, name):
     batch = batch_of(embedded, [GOOD, NO_BOX, GOOD])
     longer = batch_of(embedded, [GOOD + GOOD.split("\n")[0]])
-    found = score_tokens(embedded.model, batch, [name])[name]
-    assert float(found[1].sum()) == 0  # no answer
-    torch.testing.assert_close(found[0], found[2])
+    scores = score_tokens(embedded.model, batch, [name])[name]
+    assert float(scores[1].sum()) == 0  # no answer
+    torch.testing.assert_close(scores[0], scores[2])
     again = score_tokens(embedded.model, longer, [name])[name][0]
-    torch.testing.assert_close(again, found[0])
+    torch.testing.assert_close(again, scores[0])
 
 
 def test_the_model_is_what_it_was_afterwards(package, embedded):

@@ -60,7 +60,7 @@ def test_scores_of_heads(name, layers):
     candidates = (mask > 0) & ((mask.cumsum(1) - 1) >= 5)
     candidates[0, 20:23] = False  # a tool's output in between
     batch = ScoreBatch(ids, mask, (mask > 0) & ~candidates, candidates, candidates.float())
-    found = score_tokens(
+    scores = score_tokens(
         model, batch, ["waad", "fai", "rhythm"], options=ScoreOptions(layers=layers)
     )
     for row in range(3):
@@ -73,9 +73,9 @@ def test_scores_of_heads(name, layers):
             ("waad", "fai", "rhythm"), reference(heads, inside), strict=True
         ):
             assert float(expected.sum()) > 0
-            torch.testing.assert_close(found[score][row, real], expected, rtol=1e-3, atol=1e-5)
-        torch.testing.assert_close(found["rhythm"][row].sum(), found["fai"][row].sum())
-        assert not torch.equal(found["rhythm"][row], found["fai"][row])
+            torch.testing.assert_close(scores[score][row, real], expected, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(scores["rhythm"][row].sum(), scores["fai"][row].sum())
+        assert not torch.equal(scores["rhythm"][row], scores["fai"][row])
 
 
 def test_attention_ahead_ends_after_100_tokens():
@@ -89,12 +89,12 @@ def test_attention_ahead_ends_after_100_tokens():
     for start in range(0, length, 32):
         stop = min(start + 32, length)
         reader.read(call, start, weights[:, :, start:stop, :stop])
-    found = reader.finish()
+    head_statistics = reader.finish()
     expected = torch.stack(
         [weights[0, :, s + 10 : min(length, s + 101), s].mean(1) for s in range(length - 10)], 1
     )
-    torch.testing.assert_close(found.fai[0, :, :-10], expected)
-    assert float(found.fai[0, :, -10:].abs().sum()) == 0
+    torch.testing.assert_close(head_statistics.fai[0, :, :-10], expected)
+    assert float(head_statistics.fai[0, :, -10:].abs().sum()) == 0
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ from flowtracer.scorers.hidden_states import mutual_similarity
 def test_correlation(model):
     ids, mask = texts("both")
     batch = batch_of(ids, mask)
-    found = score_tokens(model, batch, ["correlation"])["correlation"]
+    scores = score_tokens(model, batch, ["correlation"])["correlation"]
     for row in range(3):
         real = mask[row] > 0
         with torch.no_grad():
             kept = model(input_ids=ids[row, real][None], output_hidden_states=True).hidden_states
         states = kept[6 // 2 + 1][0]  # the first is the embedding
         inside = batch.candidates[row, real].nonzero()[:, 0].tolist()
-        got = found[row, real]
+        got = scores[row, real]
         for t in inside:
             others = [
                 abs(float(torch.cosine_similarity(states[t], states[s], dim=0)))
@@ -34,7 +34,7 @@ def test_aligned(name):
     model = random_model(name)
     ids, mask = texts("both")
     batch = batch_of(ids, mask)
-    found = score_tokens(model, batch, ["aligned"])["aligned"]
+    scores = score_tokens(model, batch, ["aligned"])["aligned"]
     for row in range(3):
         real, inside = mask[row] > 0, batch.candidates[row]
         with torch.no_grad():
@@ -45,8 +45,8 @@ def test_aligned(name):
                 logits = 30 * (logits / 30).tanh()
         at_token = logits[ids[row, inside]]
         expected = at_token - at_token.min()
-        torch.testing.assert_close(found[row, inside], expected, rtol=2e-3, atol=2e-5)
-        assert 0 < float(found[row, inside].min()) < 1e-6
+        torch.testing.assert_close(scores[row, inside], expected, rtol=2e-3, atol=2e-5)
+        assert 0 < float(scores[row, inside].min()) < 1e-6
 
 
 def test_similarities_in_blocks_are_those_of_the_whole():

@@ -23,20 +23,23 @@ def test_the_model_is_what_it_was_afterwards(mode):
         first = score_tokens(model, batch, list(SCORERS))
         second = score_tokens(model, batch, list(SCORERS))
         assert torch.is_grad_enabled() == (mode is torch.enable_grad)
-    for name, found in first.items():
-        assert torch.equal(found, second[name]), name  # dropout took no part
-        assert not found.requires_grad, name
+    for name, scores in first.items():
+        assert torch.equal(scores, second[name]), name  # dropout took no part
+        assert not scores.requires_grad, name
     for now, then in zip(snapshot(model), before, strict=True):
         assert now == then
     assert "forward" not in model.model.__dict__
 
 
 def snapshot(model):
-    gradients = [one.grad for one in model.parameters()]
+    gradients = [parameter.grad for parameter in model.parameters()]
     return (
         [module.training for module in model.modules()],
-        [one.requires_grad for one in model.parameters()],
-        [None if one is None else (id(one), float(one.double().sum())) for one in gradients],
+        [parameter.requires_grad for parameter in model.parameters()],
+        [
+            None if gradient is None else (id(gradient), float(gradient.double().sum()))
+            for gradient in gradients
+        ],
         [len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules()],
         model.config._attn_implementation,
     )
@@ -88,19 +91,19 @@ def test_peft_adapters_take_part():
     plain = score_tokens(random_model("llama"), batch, asking)
     config = peft.LoraConfig(target_modules=["q_proj", "up_proj"], init_lora_weights=False, r=4)
     adapted = peft.get_peft_model(random_model("llama"), config).train()
-    before = [one.requires_grad for one in adapted.parameters()]
-    found = score_tokens(adapted, batch, asking)
-    assert [one.requires_grad for one in adapted.parameters()] == before
+    before = [parameter.requires_grad for parameter in adapted.parameters()]
+    scores = score_tokens(adapted, batch, asking)
+    assert [parameter.requires_grad for parameter in adapted.parameters()] == before
     merged = score_tokens(adapted.merge_and_unload(), batch, asking)
     for name in asking:
         slack = 1e-3 * float(merged[name].max())
-        torch.testing.assert_close(found[name], merged[name], rtol=1e-2, atol=slack)
-        assert not torch.allclose(found[name], plain[name], rtol=1e-3), name
+        torch.testing.assert_close(scores[name], merged[name], rtol=1e-2, atol=slack)
+        assert not torch.allclose(scores[name], plain[name], rtol=1e-3), name
 
 
 def test_compiled_models_are_run_eagerly(model):
     batch = long_batch()
     compiled = torch.compile(model, backend="eager")
     expected = score_tokens(model, batch, list(SCORERS))
-    for name, found in score_tokens(compiled, batch, list(SCORERS)).items():
-        torch.testing.assert_close(found, expected[name])
+    for name, scores in score_tokens(compiled, batch, list(SCORERS)).items():
+        torch.testing.assert_close(scores, expected[name])

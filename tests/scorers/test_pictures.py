@@ -45,8 +45,8 @@ def test_scores_of_a_batch_are_those_of_each_row_alone(pictured, name):
         start = int(batch.attention_mask[row].argmax())
         alone = batch.take(torch.tensor([row]), slice(start, None))
         own = score_tokens(model, alone, [name])[name][0]
-        own, found = own[alone.candidates[0]], together[row, start:][alone.candidates[0]]
-        torch.testing.assert_close(found, own, atol=1e-4, rtol=1e-3)
+        own, batched = own[alone.candidates[0]], together[row, start:][alone.candidates[0]]
+        torch.testing.assert_close(batched, own, atol=1e-4, rtol=1e-3)
 
 
 FAR = {"fai", "rhythm"}  # look 10 tokens ahead; they read what "waad" reads
@@ -59,7 +59,7 @@ def test_scores_depend_on_the_picture(pictured, name):
     rows[0]["pixel_values"] = -rows[0]["pixel_values"]
     other = replace(batch.model_inputs, rows=tuple(rows))
     changed = ScoreBatch(**{**vars(batch), "model_inputs": other})
-    before, after = (score_tokens(model, one, [name])[name] for one in (batch, changed))
+    before, after = (score_tokens(model, variant, [name])[name] for variant in (batch, changed))
     assert not torch.allclose(before[0], after[0], rtol=1e-3)
     torch.testing.assert_close(before[1:], after[1:], atol=1e-4, rtol=1e-3)
 

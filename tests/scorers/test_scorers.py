@@ -49,9 +49,9 @@ def test_what_follows_the_answer_is_needed(name, model):
 def test_odd_rows_are_finite_and_not_negative(architecture):
     batch = odd_rows()
     scores = score_tokens(random_model(architecture), batch, list(SCORERS))
-    for name, found in scores.items():
-        assert found.shape == batch.input_ids.shape, name
-        assert bool(found.isfinite().all() & (found >= 0).all()), name
+    for name, values in scores.items():
+        assert values.shape == batch.input_ids.shape, name
+        assert bool(values.isfinite().all() & (values >= 0).all()), name
 
 
 def test_a_broken_model_gives_finite_scores():
@@ -62,10 +62,10 @@ def test_a_broken_model_gives_finite_scores():
     batch.input_ids[0, 8] = 7
     sound = batch.take(torch.arange(1, 3))
     expected = score_tokens(model, sound, list(SCORERS))
-    for name, found in score_tokens(model, batch, list(SCORERS)).items():
-        assert bool(found.isfinite().all() & (found >= 0).all()), name
+    for name, scores in score_tokens(model, batch, list(SCORERS)).items():
+        assert bool(scores.isfinite().all() & (scores >= 0).all()), name
         slack = 1e-4 * float(expected[name].max())
-        torch.testing.assert_close(found[1:], expected[name], rtol=2e-3, atol=slack)
+        torch.testing.assert_close(scores[1:], expected[name], rtol=2e-3, atol=slack)
 
 
 def test_all_scorers_together_are_each_alone(model):
@@ -77,16 +77,16 @@ def test_all_scorers_together_are_each_alone(model):
 
 def test_half_precision(model):
     half = random_model("qwen3").bfloat16()
-    for name, found in score_tokens(half, long_batch(), list(SCORERS)).items():
-        assert found.dtype == torch.float32, name
-        assert bool(found.isfinite().all() & (found >= 0).all()), name
+    for name, scores in score_tokens(half, long_batch(), list(SCORERS)).items():
+        assert scores.dtype == torch.float32, name
+        assert bool(scores.isfinite().all() & (scores >= 0).all()), name
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_gives_every_score(name):
     short = name in ("mistral", "gemma3")  # their middle layers see 8 tokens, FAI begins at 10
-    for scorer, found in score_tokens(random_model(name), long_batch(), list(SCORERS)).items():
-        assert (float(found.sum()) > 0) != (short and scorer in ("fai", "rhythm")), scorer
+    for scorer, scores in score_tokens(random_model(name), long_batch(), list(SCORERS)).items():
+        assert (float(scores.sum()) > 0) != (short and scorer in ("fai", "rhythm")), scorer
 
 
 def test_models_that_cannot_be_scored_are_named():

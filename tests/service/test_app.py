@@ -44,8 +44,8 @@ def test_both_forms_give_the_scorers_weights(client, scorer, embedded):
     compact = ask(client, encode_rows(rows, "a")).json()
     assert decode_weights(compact, rows) == expected
     masked = Rows(ids, lengths, rows.masks(), [True, False, True, True, True])
-    found = decode_weights(ask(client, encode_rows(masked, "b")).json(), masked)
-    assert found == scorer.weights(ids, response_masks=masked.masks(), row_mask=masked.row_mask)
+    decoded = decode_weights(ask(client, encode_rows(masked, "b")).json(), masked)
+    assert decoded == scorer.weights(ids, response_masks=masked.masks(), row_mask=masked.row_mask)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_requests_that_wait_are_scored_together_and_told_apart(scorer, embedded)
     again = submit(batcher, ids[5:], lengths[5:], "again")
     assert submit(batcher, ids[5:], lengths[5:], "again") is again  # it still waits
     slow.go.set()
-    found = [json.loads(one.result(20))["weights"][0] for one in (first, *others, again)]
+    weights = [json.loads(answer.result(20))["weights"][0] for answer in (first, *others, again)]
     expected = scorer.weights(ids, lengths).weights
-    assert found == [*expected, expected[5]]
+    assert weights == [*expected, expected[5]]
     assert slow.asked == [1, 6]
     batcher.close()
 

@@ -25,15 +25,15 @@ def copy(saved, folder):
 
 
 def steps(watcher, step=None, looks=2):
-    found = [watcher.newer(step) for _ in range(looks)]
-    return [one and one.step for one in found]
+    checkpoints = [watcher.newer(step) for _ in range(looks)]
+    return [checkpoint and checkpoint.step for checkpoint in checkpoints]
 
 
 def test_folders_are_ordered_by_their_number(tmp_path):
     for name in ("checkpoint-5", "checkpoint-40", "global_step_9", "last", ".hidden-99"):
         (tmp_path / name).mkdir()
     (tmp_path / "file-100").touch()
-    assert [one.step for one in find_checkpoints(tmp_path)] == [40, 9, 5]
+    assert [checkpoint.step for checkpoint in find_checkpoints(tmp_path)] == [40, 9, 5]
     assert find_checkpoints(tmp_path / "missing") == []
 
 
@@ -111,9 +111,9 @@ def test_a_scorer_takes_what_the_trainer_saved(saved, embedded, tmp_path):
     write_manifest(folder, folder.iterdir())
     assert scorer.refresh_if_newer() is False  # it looked within the last second
     scorer.look_seconds = 0.0
-    found = scorer.weights(ids, lengths)
-    assert (first.step, found.step, found.revision) == (None, 10, "checkpoint-10")
-    assert found.weights != first.weights
+    second = scorer.weights(ids, lengths)
+    assert (first.step, second.step, second.revision) == (None, 10, "checkpoint-10")
+    assert second.weights != first.weights
 
 
 def test_one_that_cannot_be_read_is_warned_of(saved, embedded, tmp_path):

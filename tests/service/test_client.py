@@ -46,9 +46,9 @@ def test_both_say_the_same_of_a_mistake(server, scorer):
     client = ScorerClient(server[0])
     for arguments in (([[1, "a"]], [1]), ([[1, 2]], [3]), ([[1, 2]], None)):
         said = []
-        for one in (client, scorer):
+        for source in (client, scorer):
             with pytest.raises(ValueError) as caught:
-                one.weights(*arguments)
+                source.weights(*arguments)
             said.append(str(caught.value))
         assert said[0] == said[1]
 
@@ -169,8 +169,10 @@ def test_killed_and_started_again_it_loses_nothing_and_repeats_nothing(scorer, e
         client = ScorerClient(server.address, patience=240)
         for number in range(part, 24, 3):
             for turn in range(5):
-                found = client.weights(ids[number : number + 1], lengths[number : number + 1])
-                results.setdefault((number, turn), []).append(found)
+                token_weights = client.weights(
+                    ids[number : number + 1], lengths[number : number + 1]
+                )
+                results.setdefault((number, turn), []).append(token_weights)
 
     threads = [threading.Thread(target=ask, args=(part,)) for part in range(3)]
     for thread in threads:
@@ -186,8 +188,8 @@ def test_killed_and_started_again_it_loses_nothing_and_repeats_nothing(scorer, e
         thread.join()
     info = ScorerClient(server.address).info()
     server.kill()
-    assert len(results) == 120 and all(len(found) == 1 for found in results.values())
-    for (number, _), (found,) in results.items():
-        assert found.weights == [expected[number]] and len(found.states) == 1
+    assert len(results) == 120 and all(len(received) == 1 for received in results.values())
+    for (number, _), (token_weights,) in results.items():
+        assert token_weights.weights == [expected[number]] and len(token_weights.states) == 1
     totals = info["totals"]  # of the last server's life
     assert totals["rows"] == totals["requests"] <= 120 - 30

@@ -27,11 +27,12 @@ def expected(loaded, ids, lengths, credit=None):
     padded, real = pad_rows(ids, left=True)
     start = padded.shape[1] - torch.tensor([len(row) for row in ids]) + torch.tensor(lengths)
     mask = (torch.arange(padded.shape[1]) >= start[:, None]) & real.bool()
-    found = sequence_credit(
+    token_credit = sequence_credit(
         loaded.model, loaded.tokenizer, padded, mask, attention_mask=real, credit=credit
     )
     return [
-        row[row.numel() - len(one) :].tolist() for row, one in zip(found.weights, ids, strict=True)
+        row[row.numel() - len(row_ids) :].tolist()
+        for row, row_ids in zip(token_credit.weights, ids, strict=True)
     ]
 
 
@@ -47,22 +48,22 @@ def expected(loaded, ids, lengths, credit=None):
 def test_weights_are_those_of_token_credit(embedded, rule, credit):
     ids, lengths = token_rows(embedded)
     scorer = Scorer(embedded, rule=rule)
-    found = scorer.weights(ids, lengths)
-    assert found.weights == expected(embedded, ids, lengths, credit or scorer.credit)
-    assert found.states == ["scored", "scored", "no answer"] * 2
-    assert [len(row) for row in found.weights] == [len(row) for row in ids]
-    assert [len(row) for row in found.responses] == [
+    scored = scorer.weights(ids, lengths)
+    assert scored.weights == expected(embedded, ids, lengths, credit or scorer.credit)
+    assert scored.states == ["scored", "scored", "no answer"] * 2
+    assert [len(row) for row in scored.weights] == [len(row) for row in ids]
+    assert [len(row) for row in scored.responses] == [
         len(row) - n for row, n in zip(ids, lengths, strict=True)
     ]
 
 
 def test_windows_change_nothing_and_order_is_kept(embedded):
     ids, lengths = token_rows(embedded, 12)
-    one = Scorer(embedded).weights(ids, lengths)
+    one_window = Scorer(embedded).weights(ids, lengths)
     many = Scorer(embedded, window_tokens=200).weights(ids, lengths)
     backwards = Scorer(embedded).weights(ids[::-1], lengths[::-1])
-    assert one.weights == many.weights == backwards.weights[::-1]
-    assert one.counts["scored"] == 8 and one.counts["no answer"] == 4
+    assert one_window.weights == many.weights == backwards.weights[::-1]
+    assert one_window.counts["scored"] == 8 and one_window.counts["no answer"] == 4
 
 
 def test_masks_hold_tool_output_out(scorer, embedded):
@@ -80,13 +81,13 @@ def test_odd_rows_weigh_1_and_are_counted(embedded):
     ids, lengths = token_rows(embedded, 3)
     scorer = Scorer(embedded, max_tokens=len(ids[0]) + 20)
     odd = [*ids, [], [5, 6], ids[0] * 3, ids[0]]
-    found = scorer.weights(
+    scored = scorer.weights(
         odd, [*lengths, 0, 2, lengths[0], lengths[0]], row_mask=[True] * 6 + [False]
     )
-    assert found.states[3:] == ["empty", "empty", "too long", "skipped"]
-    assert all(set(row) <= {1.0} for row in found.weights[3:])
-    assert found.weights[:3] == scorer.weights(ids, lengths).weights
-    assert sum(found.counts.values()) == 7
+    assert scored.states[3:] == ["empty", "empty", "too long", "skipped"]
+    assert all(set(row) <= {1.0} for row in scored.weights[3:])
+    assert scored.weights[:3] == scorer.weights(ids, lengths).weights
+    assert sum(scored.counts.values()) == 7
 
 
 def test_a_row_on_which_the_model_fails_is_counted_and_the_others_are_scored(embedded):
@@ -103,11 +104,11 @@ def test_a_row_on_which_the_model_fails_is_counted_and_the_others_are_scored(emb
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     handle = loaded.model.model.register_forward_pre_hook(fail, with_kwargs=True)
-    found = scorer.weights(ids, lengths)
+    scored = scorer.weights(ids, lengths)
     handle.remove()
-    assert found.states == ["scored", "scored", "no answer", "failed"]
-    assert found.weights[:2] == plain.weights[:2]
-    assert all(set(row) == {1.0} for row in found.weights[2:])
+    assert scored.states == ["scored", "scored", "no answer", "failed"]
+    assert scored.weights[:2] == plain.weights[:2]
+    assert all(set(row) == {1.0} for row in scored.weights[2:])
 
 
 @pytest.mark.parametrize(
@@ -156,8 +157,8 @@ def test_rules_that_a_scorer_cannot_have_are_refused():
 
 def test_uniform_weights_are_1(embedded):
     ids, lengths = token_rows(embedded, 2)
-    found = Scorer(embedded, rule="uniform").weights(ids, lengths)
-    assert all(set(row) == {1.0} for row in found.weights)
+    scored = Scorer(embedded, rule="uniform").weights(ids, lengths)
+    assert all(set(row) == {1.0} for row in scored.weights)
 
 
 def test_refresh_takes_the_weights_of_a_checkpoint(embedded, fresh, tmp_path):
@@ -212,4 +213,4 @@ def test_threads_share_a_scorer_while_it_is_refreshed(embedded, fresh, tmp_path)
     for thread in threads:
         thread.join()
     assert not errors and len(results) == 12
-    assert all(one.weights == known[one.step] for one in results)
+    assert all(result.weights == known[result.step] for result in results)

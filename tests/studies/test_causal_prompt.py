@@ -23,7 +23,7 @@ def run(study, loaded, folder):
     task = load_task("countdown")
     rows = run_causal(study, loaded, task, folder, progress=lambda *a: None)
     lines = (folder / "solutions" / "solutions.jsonl").read_text().splitlines()
-    by_problem = {one["problem"]: one for one in map(json.loads, lines)}
+    by_problem = {solution["problem"]: solution for solution in map(json.loads, lines)}
     return rows, [by_problem[row["problem"]] for row in rows]
 
 

@@ -36,7 +36,7 @@ def test_wrong_settings_are_refused_before_any_work(change):
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("answer", "other", "same"),
     [
         ("18", "18.00", True),
         ("18", "\\$18", True),
@@ -47,8 +47,8 @@ def test_wrong_settings_are_refused_before_any_work(change):
         ("18", "", False),
     ],
 )
-def test_answers_are_the_same_up_to_spelling(one, other, same):
-    assert same_answer(one, other) is same
+def test_answers_are_the_same_up_to_spelling(answer, other, same):
+    assert same_answer(answer, other) is same
 
 
 @pytest.mark.parametrize(
@@ -68,26 +68,26 @@ def test_the_last_tokens_are_excluded_in_front_of_the_answer_unless_told_otherwi
 
 
 def test_draws_are_averaged_and_what_is_not_reproduced_is_left_out():
-    found = cells(causal_rows())
-    assert [(one.label, one.ratio) for one in found] == [
+    grid = cells(causal_rows())
+    assert [(cell.label, cell.ratio) for cell in grid] == [
         ("flow", 0.1), ("random", 0.1), ("flow", 0.2), ("random", 0.2),
     ]  # fmt: skip
-    assert found[0].problems == tuple(range(1, 40)) and len(reproduced(causal_rows(), None)) == 39
-    assert (found[1].values["changed"] == 0.5).all() and (found[1].values["drop"] == 1.5).all()
+    assert grid[0].problems == tuple(range(1, 40)) and len(reproduced(causal_rows(), None)) == 39
+    assert (grid[1].values["changed"] == 0.5).all() and (grid[1].values["drop"] == 1.5).all()
     # Where no answer is left, it is changed too, but not another one: 20 of 39 for flow.
-    assert found[0].values["unread"].sum() == 20 and found[0].values["another"].sum() == 19
-    assert (found[1].values["another"] == 0.5).all() and not found[1].values["unread"].any()
-    gap = against(found[0], found, "changed")
+    assert grid[0].values["unread"].sum() == 20 and grid[0].values["another"].sum() == 19
+    assert (grid[1].values["another"] == 0.5).all() and not grid[1].values["unread"].any()
+    gap = against(grid[0], grid, "changed")
     assert gap.value == 0.5 and 0.3 < gap.low < 0.5 < gap.high < 0.7
-    assert against(found[1], found, "changed") is None
+    assert against(grid[1], grid, "changed") is None
 
 
 def test_the_area_is_the_mean_height_of_the_curve():
-    found = areas(cells(causal_rows()), "drop")
-    flow = next(one for one in found if one.label == "flow")
+    all_areas = areas(cells(causal_rows()), "drop")
+    flow = next(area for area in all_areas if area.label == "flow")
     # A line through 0 has half its height at the end as its mean.
     np.testing.assert_allclose(flow.values, [0.1 * (30 + problem) for problem in range(1, 40)])
-    gap = area_against(flow, found, "random")
+    gap = area_against(flow, all_areas, "random")
     assert gap.value == pytest.approx(flow.values.mean() - 1.5)
     assert gap.low == pytest.approx(bootstrap(flow.values - 1.5).low)
 
@@ -128,8 +128,8 @@ def test_a_report_without_any_reproduced_answer_says_so(tmp_path):
 def test_nothing_is_said_of_answers_that_were_not_generated(tmp_path):
     rows = causal_rows()
     for row in rows:
-        for one in row["texts"][0]["conditions"]:
-            del one["changed"], one["answer"], one["reversed"]
+        for condition in row["texts"][0]["conditions"]:
+            del condition["changed"], condition["answer"], condition["reversed"]
     study = CausalStudy(SolutionSettings("m", "t"), 40, ("flow",), excluded=(0,), regenerate=False)
     text = write_report(study, rows, tmp_path).read_text()
     assert "reproduced" not in text and "drop, nats, over random" in text
@@ -138,14 +138,14 @@ def test_nothing_is_said_of_answers_that_were_not_generated(tmp_path):
 def test_bars_of_all_panels_are_at_their_own_label():
     rows = causal_rows()
     for row in rows:
-        for one in row["texts"][0]["conditions"]:
-            one.pop("drop")
+        for condition in row["texts"][0]["conditions"]:
+            condition.pop("drop")
         row["texts"][0]["conditions"] = [
-            one for one in row["texts"][0]["conditions"] if one["ratio"] == 0.2
+            condition for condition in row["texts"][0]["conditions"] if condition["ratio"] == 0.2
         ]
         early = json.loads(json.dumps(row["texts"][0])) | {"cut": 0.25}
-        for one in early["conditions"]:  # the other way round: chance always, flow never
-            one["changed"], one["answer"] = one["scorer"] != "flow", "8"
+        for condition in early["conditions"]:  # the other way round: chance always, flow never
+            condition["changed"], condition["answer"] = condition["scorer"] != "flow", "8"
         row["texts"] = [early, row["texts"][0] | {"cut": 0.75}]
     figure = draw(marks(cells(rows)))
     titles = [axes.get_title(loc="left") for axes in figure.axes]

@@ -37,6 +37,8 @@ def test_a_table_follows_from_its_rows(tmp_path, name):
 def test_a_config_has_options_of_a_study(path):
     settings = yaml.safe_load(path.read_text())
     commands = typer.main.get_command(app).commands.values()
-    assert any(settings.keys() <= {option.name for option in one.params} for one in commands)
+    assert any(
+        settings.keys() <= {option.name for option in command.params} for command in commands
+    )
     if "scorer" in settings:
         parse_scorers(settings["scorer"], side="prompt" if "side" in settings else "response")

@@ -58,7 +58,9 @@ def test_every_text_is_inside_the_figure_and_over_no_other(texts, ratios, side):
     rows = causal_rows()
     for row in rows:
         (text,) = row["texts"]
-        text["conditions"] = [one for one in text["conditions"] if one["ratio"] in ratios]
+        text["conditions"] = [
+            condition for condition in text["conditions"] if condition["ratio"] in ratios
+        ]
         row["texts"] = [text | {"cut": cut} for cut in (0.25, 0.75)[:texts]]
     figure = drawn(draw(marks(cells(rows)), side))
     beyond = {  # matplotlib makes ticks outside the limits, and does not draw them
@@ -78,20 +80,22 @@ def test_every_text_is_inside_the_figure_and_over_no_other(texts, ratios, side):
     for text, box in boxes:
         assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text
         assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
-    for (one, box), (other, another) in combinations(boxes, 2):
-        assert not box.padded(-2).overlaps(another.padded(-2)), f"{one!r} lies over {other!r}"
+    for (text, box), (other, another) in combinations(boxes, 2):
+        assert not box.padded(-2).overlaps(another.padded(-2)), f"{text!r} lies over {other!r}"
 
 
 def test_another_answer_and_none_left_are_stacked():
     rows = causal_rows()
     for row in rows:
         text = row["texts"][0]
-        text["conditions"] = [one for one in text["conditions"] if one["ratio"] == 0.2]
+        text["conditions"] = [
+            condition for condition in text["conditions"] if condition["ratio"] == 0.2
+        ]
     figure = drawn(draw(marks(cells(rows))))
     (axes,) = figure.axes
     names = [label.get_text() for label in axes.get_yticklabels()]
-    place = names.index("flow")
-    parts = [bar for bar in axes.patches if round(bar.get_y() + bar.get_height() / 2) == place]
+    index = names.index("flow")
+    parts = [bar for bar in axes.patches if round(bar.get_y() + bar.get_height() / 2) == index]
     widths = [bar.get_width() for bar in parts]
     assert widths == [pytest.approx(1900 / 39), pytest.approx(2000 / 39)]
     assert parts[1].get_x() == pytest.approx(widths[0])
@@ -104,9 +108,9 @@ def test_rows_that_do_not_tell_the_two_apart_have_plain_bars():
     for row in rows:
         text = row["texts"][0]
         text["conditions"] = [
-            {k: v for k, v in one.items() if k != "answer"}
-            for one in text["conditions"]
-            if one["ratio"] == 0.2
+            {k: v for k, v in condition.items() if k != "answer"}
+            for condition in text["conditions"]
+            if condition["ratio"] == 0.2
         ]
     figure = drawn(draw(marks(cells(rows))))
     assert len(figure.axes[0].patches) == 2 and figure.legends == []
@@ -129,4 +133,4 @@ def test_an_axis_does_not_magnify_a_small_difference():
 
 def test_only_the_first_names_are_coloured():
     colours = tints(list("abcdefghij"), {"j": "#000000"})
-    assert colours["j"] == "#000000" and sum(one != REST for one in colours.values()) == 6
+    assert colours["j"] == "#000000" and sum(colour != REST for colour in colours.values()) == 6

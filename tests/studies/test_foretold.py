@@ -29,16 +29,16 @@ def test_rank_correlation_is_spearmans():
     generator = np.random.default_rng(0)
     for _ in range(5):
         x, y = generator.integers(0, 6, (2, 9)).astype(float)  # with ties
-        ranks = [pandas.Series(one).rank() for one in (x, y)]
+        ranks = [pandas.Series(values).rank() for values in (x, y)]
         expected = ranks[0].corr(ranks[1])
         assert spearman(x, y) == pytest.approx(expected)
     assert spearman(np.zeros(4), np.arange(4.0)) == 0
 
 
 def test_a_planted_relation_is_found_and_none_is_not():
-    found = predict(*planted(1.0))
-    assert found.correlation.low > 0.5 and found.p < 0.02
-    assert "alignment predicts the order" in in_words(found)
+    prediction = predict(*planted(1.0))
+    assert prediction.correlation.low > 0.5 and prediction.p < 0.02
+    assert "alignment predicts the order" in in_words(prediction)
     reverse = predict(*planted(-1.0))
     assert reverse.correlation.high < -0.5
     foretold, seen = planted(0.0, seed=3)
@@ -58,15 +58,15 @@ def test_methods_that_were_not_foretold_are_named():
 
 def report_of_referee(folder, rules):
     folder.mkdir()
-    one = [{"name": name, "differences": list(values)} for name, values in rules.items()]
-    (folder / "figures.json").write_text(json.dumps({"rules": one}))
+    entries = [{"name": name, "differences": list(values)} for name, values in rules.items()]
+    (folder / "figures.json").write_text(json.dumps({"rules": entries}))
 
 
 def test_a_rule_is_found_however_it_is_written(tmp_path):
     rules = {"uniform": [0.0], "flow@end=top,ratio=0.4": [0.1], "position@end=top": [0.2]}
     report_of_referee(tmp_path / "g", rules)
-    found = read_foretold(tmp_path / "g", variants(METHODS, []))
-    assert set(found) == {"flow", "position"} and found["flow"] == [0.1]
+    foretold = read_foretold(tmp_path / "g", variants(METHODS, []))
+    assert set(foretold) == {"flow", "position"} and foretold["flow"] == [0.1]
     with pytest.raises(ValueError, match="holds no finished"):
         report_of_referee(tmp_path / "h", {})
         (tmp_path / "h" / "figures.json").write_text("{}")
@@ -91,8 +91,8 @@ def test_the_report_states_both(tmp_path):
         )
 
     results = tuple(
-        VariantResult(one.name, (start,) * 3, runs(gains[method]))
-        for one, method in zip(chosen, METHODS, strict=True)
+        VariantResult(variant.name, (start,) * 3, runs(gains[method]))
+        for variant, method in zip(chosen, METHODS, strict=True)
     )
     study = TrainingStudy("c.yaml", tuple(chosen), (0, 1, 2), start_model="m", task="t")
     table = write_report(study, TrainingResults(start, results), tmp_path, foretold=tmp_path / "g")

@@ -36,10 +36,10 @@ def credit_of(scores, chosen):
 def test_agreement_by_hand():
     left = credit_of([4.0, 3.0, 2.0, 1.0], [True, True, False, False])
     right = credit_of([4.0, 1.0, 3.0, 2.0], [True, False, True, False])
-    found = agreement(left, right, torch.ones(1, 4, dtype=torch.bool))
-    assert found["overlap"] == 0.5
-    assert found["weights"] == pytest.approx(0.0)
-    assert found["scores"] == pytest.approx(0.4)  # 1 - 6 (0 + 4 + 1 + 1) / (4 * 15)
+    figures = agreement(left, right, torch.ones(1, 4, dtype=torch.bool))
+    assert figures["overlap"] == 0.5
+    assert figures["weights"] == pytest.approx(0.0)
+    assert figures["scores"] == pytest.approx(0.4)  # 1 - 6 (0 + 4 + 1 + 1) / (4 * 15)
     assert ranks(np.array([2.0, 1.0, 2.0])).tolist() == [1.5, 0.0, 1.5]
 
 
@@ -53,8 +53,8 @@ def test_a_frozen_copy_of_the_policy_agrees_with_it(tmp_path):
     study = study_of(frozen="tiny")
     rows = run_gradient(study, loaded, task, tmp_path, frozen=tiny_loaded(), progress=silent)
     used = [row["frozen"] for row in rows if "frozen" in row]
-    assert used and all(set(one) == {"flow", "position"} for one in used)
-    assert all(one["flow"]["overlap"] == 1 for one in used)
+    assert used and all(set(by_rule) == {"flow", "position"} for by_rule in used)
+    assert all(by_rule["flow"]["overlap"] == 1 for by_rule in used)
     assert study.names == ["uniform", "flow", "position", "flow (frozen)", "position (frozen)"]
     flow, again = (read_gradients(tmp_path, range(4), number) for number in (2, 4))
     torch.testing.assert_close(flow, again)

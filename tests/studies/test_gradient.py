@@ -107,12 +107,12 @@ def test_shuffled_scores_are_chance_and_a_planted_rule_wins(tmp_path):
         np.save(gradient_file(tmp_path, batch), torch.stack(table).numpy())
         spread = {name: {"gini": 0.0, "effective_tokens": 1.0} for name in names}
         rows.append({"batch": batch, "informative": 1, "rules": spread})
-    found = {one.name: one for one in alignments(rows, names, tmp_path)}
-    verdicts = judge({name: found[name].differences for name in names[1:]})
+    by_name = {alignment.name: alignment for alignment in alignments(rows, names, tmp_path)}
+    verdicts = judge({name: by_name[name].differences for name in names[1:]})
     assert [verdict.word for verdict in verdicts] == ["better", "worse", "undecided"]
-    assert found["uniform"].effective_batch.value == pytest.approx(1)
-    assert found["better"].effective_batch.low > 2
-    assert found["worse"].effective_batch.high < 1
+    assert by_name["uniform"].effective_batch.value == pytest.approx(1)
+    assert by_name["better"].effective_batch.low > 2
+    assert by_name["worse"].effective_batch.high < 1
 
 
 def test_effective_batch_is_none_where_there_is_only_noise():
@@ -131,8 +131,8 @@ def test_random_rules_cannot_be_told_from_uniform(tmp_path):
     rules = ("uniform", *(f"random@seed={n},normalise=yes,emphasis=1.1" for n in range(3)))
     study = study_of(rules=rules, batches=24, responses=12)
     rows = run_gradient(study, loaded, task, tmp_path, progress=silent)
-    found = alignments(rows, rules, tmp_path)
-    verdicts = judge({one.name: one.differences for one in found[1:]})
+    rule_alignments = alignments(rows, rules, tmp_path)
+    verdicts = judge({alignment.name: alignment.differences for alignment in rule_alignments[1:]})
     assert all(verdict.word == "undecided" for verdict in verdicts)
 
 
@@ -150,8 +150,8 @@ def test_a_kill_changes_nothing(tmp_path):
     gradient_file(tmp_path / "b", 0).write_bytes(b"cut short")
     assert run_gradient(study, loaded, task, tmp_path / "b", progress=silent) == complete
     for batch in range(4):
-        one, other = (np.load(gradient_file(tmp_path / name, batch)) for name in "ab")
-        assert np.array_equal(one, other)
+        expected, other = (np.load(gradient_file(tmp_path / name, batch)) for name in "ab")
+        assert np.array_equal(expected, other)
 
 
 def test_rollouts_of_a_file_give_what_drawn_ones_give(tmp_path):

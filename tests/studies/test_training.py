@@ -20,15 +20,15 @@ from flowtracer.studies.training.variants import Variant, variants
 
 
 def test_every_method_meets_every_setting_and_grpo_runs_once():
-    found = variants(["grpo", "flow"], ["emphasis=1.2,1.5", "ratio=0.2,0.4"])
-    assert [one.name for one in found] == [
+    grid = variants(["grpo", "flow"], ["emphasis=1.2,1.5", "ratio=0.2,0.4"])
+    assert [variant.name for variant in grid] == [
         "grpo",
         "flow-emphasis=1.2-ratio=0.2",
         "flow-emphasis=1.2-ratio=0.4",
         "flow-emphasis=1.5-ratio=0.2",
         "flow-emphasis=1.5-ratio=0.4",
     ]
-    assert found[1].overrides == [
+    assert grid[1].overrides == [
         "--method", "flow", "--emphasis", "1.2", "--ratio", "0.2",
     ]  # fmt: skip
 
@@ -60,7 +60,9 @@ def test_the_report_pairs_methods_by_seed_and_problem(tmp_path):
     rows = tuple({"step": step, "reward": 0.5, "step_time": 3.0} for step in range(1, 12))
     results = (
         VariantResult("grpo", tuple(plain), (rows, rows)),
-        VariantResult("flow", tuple(np.clip(one + 0.1, 0, 1) for one in plain), (rows, rows)),
+        VariantResult(
+            "flow", tuple(np.clip(outcomes + 0.1, 0, 1) for outcomes in plain), (rows, rows)
+        ),
     )
     study = TrainingStudy(
         "c.yaml", variants(["grpo", "flow"], []), (0, 1), start_model="m", task="t"
@@ -187,8 +189,8 @@ def test_a_small_study_runs_and_is_not_run_twice(tmp_path):
 
 
 def test_uniform_is_plain_grpo_by_another_name():
-    one, other = variants(["uniform", "flow@emphasis=2/3"], [])[:2]
-    assert one.overrides == ["--method", "grpo"] and one.plain
+    uniform, other = variants(["uniform", "flow@emphasis=2/3"], [])[:2]
+    assert uniform.overrides == ["--method", "grpo"] and uniform.plain
     assert other.name == "flow-emphasis=2"
     for twice in (["uniform", "grpo"], ["flow@emphasis=2", "flow@emphasis=2/3"]):
         with pytest.raises(ValueError, match="named twice"):
@@ -205,7 +207,7 @@ def test_methods_that_are_no_rules_have_settings_of_their_own():
     )
     assert once.overrides == ["--method", "value", "--value_continuations", "4"]
     assert twice.name == "calibrated" and plain.credit() is once.credit() is None
-    names = [one.name for one in variants(["calibrated@choice=hard/mixed,every=2"], [])]
+    names = [variant.name for variant in variants(["calibrated@choice=hard/mixed,every=2"], [])]
     assert names == ["calibrated-choice=hard-every=2", "calibrated-choice=mixed-every=2"]
     with pytest.raises(ValueError, match="is not KEY=VALUE"):
         variants(["value@continuations"], [])

@@ -139,7 +139,7 @@ def noise_rows(problems, generator, *, planted=False):
 
 def test_scores_that_know_nothing_are_chance():
     rows = noise_rows(150, np.random.default_rng(0))
-    noise = next(one for one in agreements(rows, evenly=False) if one.name == "s")
+    noise = next(agreement for agreement in agreements(rows, evenly=False) if agreement.name == "s")
     assert noise.in_top[0.4].low < 0.4 < noise.in_top[0.4].high
     assert noise.in_top[0.4].high - noise.in_top[0.4].low < 0.06
     assert noise.correlation.low < 0 < noise.correlation.high
@@ -150,17 +150,24 @@ def test_scores_that_know_nothing_are_chance():
 
 def test_responses_that_a_scorer_does_not_rank_do_not_count_for_it():
     rows = noise_rows(20, np.random.default_rng(0), planted=True)
-    (alone,) = (one for one in agreements(rows, evenly=False) if one.name == "s")
+    (alone,) = (agreement for agreement in agreements(rows, evenly=False) if agreement.name == "s")
     unanswered = noise_rows(10, np.random.default_rng(1))
     for row in unanswered:
         row["id"] += "-unanswered"
         row["responses"][0]["scores"]["s"] = [0.0] * 20
-    (beside,) = (one for one in agreements(rows + unanswered, evenly=False) if one.name == "s")
+    (beside,) = (
+        agreement
+        for agreement in agreements(rows + unanswered, evenly=False)
+        if agreement.name == "s"
+    )
     assert (alone.responses, beside.responses) == (20, 20)
     assert beside.in_top[0.4].value == pytest.approx(alone.in_top[0.4].value)
     assert beside.sign_right.value == pytest.approx(alone.sign_right.value)
     assert not beside.against_chance[20:].any()
-    assert [one.name for one in agreements(unanswered, evenly=False)] == ["1 - p", CEILING]
+    assert [agreement.name for agreement in agreements(unanswered, evenly=False)] == [
+        "1 - p",
+        CEILING,
+    ]
 
 
 def test_values_that_never_change_are_refused():
@@ -173,7 +180,7 @@ def test_values_that_never_change_are_refused():
 
 def test_a_planted_score_wins_and_the_ceiling_lies_between():
     rows = noise_rows(60, np.random.default_rng(0), planted=True)
-    by_name = {one.name: one for one in agreements(rows, evenly=False)}
+    by_name = {agreement.name: agreement for agreement in agreements(rows, evenly=False)}
     assert by_name["s"].in_top[0.4].value > 0.64 > 0.47 > by_name["1 - p"].in_top[0.4].value
     assert by_name["s"].correlation.value == pytest.approx(1)
     assert 0.3 < by_name[CEILING].correlation.value < 0.7

@@ -61,8 +61,8 @@ def test_minerva_allows_one_per_cent():
 
 def test_numbers_are_compared_exactly_and_without_the_worker(monkeypatch):
     monkeypatch.setattr(symbolic, "_Worker", None)
-    assert [given for given in SAME_NUMBER if not grade_number(box(given), example("18"))] == []
-    assert [given for given in DIFFERENT_NUMBER if grade_number(box(given), example("18"))] == []
+    assert [answer for answer in SAME_NUMBER if not grade_number(box(answer), example("18"))] == []
+    assert [answer for answer in DIFFERENT_NUMBER if grade_number(box(answer), example("18"))] == []
     assert grade_number(box("1,234,567"), example("1234567")) == 1.0
     assert grade_number(box("1234568"), example("1234567")) == 0.0
     assert grade_number(box("073"), example("73")) == 1.0

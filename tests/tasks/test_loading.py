@@ -33,7 +33,7 @@ def test_importing_tasks_loads_nothing_heavy():
 def test_a_folder_is_read_in_order(tmp_path, monkeypatch):
     folder = folder_with(tmp_path, "gsm8k", ROWS)
     task = load_task("gsm8k", source=folder)
-    assert [one.id for one in task.examples] == [row["id"] for row in ROWS]
+    assert [example.id for example in task.examples] == [row["id"] for row in ROWS]
     assert task.name == "gsm8k"
     monkeypatch.setenv("FLOWTRACER_DATA", str(folder))
     assert load_task("gsm8k").examples == task.examples
@@ -81,9 +81,9 @@ def test_options_are_lettered_and_kept_for_the_grader(tmp_path):
     ],
 )  # fmt: skip
 def test_fields_of_public_copies_are_found(tmp_path, name, row, answer):
-    (found,) = load_task(name, source=folder_with(tmp_path, name, [row])).examples
-    assert (found.question, found.answer) == ("?", answer)
-    assert found.extra.get("multiple", False) == row.get("is_multiple_answer", False)
+    (example,) = load_task(name, source=folder_with(tmp_path, name, [row])).examples
+    assert (example.question, example.answer) == ("?", answer)
+    assert example.extra.get("multiple", False) == row.get("is_multiple_answer", False)
 
 
 def test_what_is_wrong_with_a_source_is_said_in_one_sentence(tmp_path, monkeypatch):
@@ -207,7 +207,10 @@ def test_a_grade_that_nobody_knows_is_not_counted_as_wrong():
 def test_a_grader_sees_the_question():
     seen = []
     task = Task(
-        "mine", (Example("a", "Why?", "1"),), "", lambda response, one: seen.append(one) or 1.0
+        "mine",
+        (Example("a", "Why?", "1"),),
+        "",
+        lambda response, example: seen.append(example) or 1.0,
     )
     assert task.reward(["x"], answer=["1"], id=["a"]) == [1.0]
     assert seen == [Example("a", "Why?", "1", {})]
@@ -228,13 +231,17 @@ def test_countdown_splits_never_meet_and_their_answers_are_right(name):
     for split, task in sides.items():
         assert len(task.examples) == 200
         problems = [
-            Problem(tuple(one.extra["numbers"]), one.extra["target"]) for one in task.examples
+            Problem(tuple(example.extra["numbers"]), example.extra["target"])
+            for example in task.examples
         ]
         assert all(problem.held_out == (split == "test") for problem in problems)
         assert all(
-            is_solution(one.answer, p) for one, p in zip(task.examples, problems, strict=True)
+            is_solution(example.answer, p)
+            for example, p in zip(task.examples, problems, strict=True)
         )
-        assert all(task.grade(f"\\boxed{{{one.answer}}}", one) == 1.0 for one in task.examples)
+        assert all(
+            task.grade(f"\\boxed{{{example.answer}}}", example) == 1.0 for example in task.examples
+        )
         keys[split] = {(tuple(sorted(problem.numbers)), problem.target) for problem in problems}
         assert len(keys[split]) == 200
     assert not keys["train"] & keys["test"]
@@ -244,9 +251,11 @@ def test_countdown_splits_never_meet_and_their_answers_are_right(name):
 
 def test_reachable_is_what_attempts_find():
     for numbers in ((3, 7, 18), (2, 2, 4), (1, 5, 8, 25)):
-        found = reachable(numbers)
-        assert set(found) == {attempt.value for attempt in attempts(numbers)}
-        assert all(is_solution(text, Problem(numbers, value)) for value, text in found.items())
+        expressions = reachable(numbers)
+        assert set(expressions) == {attempt.value for attempt in attempts(numbers)}
+        assert all(
+            is_solution(text, Problem(numbers, value)) for value, text in expressions.items()
+        )
 
 
 def test_every_task_says_how_it_is_asked_and_graded():

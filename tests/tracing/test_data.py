@@ -38,8 +38,10 @@ def test_tokens_and_answer_are_text(trace):
 
 def test_top_tokens_come_highest_first_and_of_the_asked_roles(trace):
     top = trace.top(3)
-    assert [one.score for one in top] == sorted((one.score for one in top), reverse=True)
-    assert all(one.role == "response" and trace.tokens[one.position] == one.text for one in top)
+    assert [token.score for token in top] == sorted((token.score for token in top), reverse=True)
+    assert all(
+        token.role == "response" and trace.tokens[token.position] == token.text for token in top
+    )
     assert trace.top(1, roles=("answer",))[0].text == "17"
     assert len(trace.top(100, roles=("user", "response", "answer"))) == len(trace.ids)
     with pytest.raises(ValueError, match="no scores by 'entropy', it has flow"):

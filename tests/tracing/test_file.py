@@ -117,7 +117,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
-    assert [one.name for one in tmp_path.iterdir()] == ["t"]
+    assert [file.name for file in tmp_path.iterdir()] == ["t"]
 
 
 def test_two_writers_at_once_leave_one_whole_file(made, tmp_path):
@@ -128,7 +128,7 @@ def test_two_writers_at_once_leave_one_whole_file(made, tmp_path):
     for thread in threads:
         thread.join()
     assert load_trace(path) == made
-    assert [one.name for one in tmp_path.iterdir()] == ["t.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["t.json"]
 
 
 def test_tokens_that_share_a_character_are_shown_as_one():

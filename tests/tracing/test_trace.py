@@ -19,7 +19,9 @@ def traced(embedded):
 
 
 def words(made, role):
-    return [made.token_text(i).strip() for i, one in enumerate(made.roles) if one == role]
+    return [
+        made.token_text(i).strip() for i, token_role in enumerate(made.roles) if token_role == role
+    ]
 
 
 def test_the_numbers_are_those_of_capture_and_flow(traced, embedded):
@@ -81,7 +83,7 @@ def test_a_trace_in_tiles_is_the_trace(traced, embedded):
     assert [route.probability for route in tiled.routes] == pytest.approx(
         [route.probability for route in traced.routes], rel=1e-4
     )
-    edges = [{(one.source, one.target) for one in made.edges} for made in (tiled, traced)]
+    edges = [{(edge.source, edge.target) for edge in made.edges} for made in (tiled, traced)]
     assert len(edges[0] ^ edges[1]) <= 4  # ties
     rows = [step for step in steps if step[0] == "reading"]
     answer_end = max(i for i, role in enumerate(traced.roles) if role == "answer") + 1
@@ -149,7 +151,7 @@ def test_a_response_without_answer_is_told_with_its_end(embedded):
 def test_without_an_answer_of_a_known_form_the_last_line_is_traced_and_said_so(embedded):
     made = trace(embedded.model, embedded.tokenizer, PROMPT, "18 - 7 = 11.\n11 * 3 = 33, yes.")
     assert made.provenance.answer_rule == "last-line"
-    answer = [one for one, role in zip(made.ids, made.roles, strict=True) if role == "answer"]
+    answer = [token for token, role in zip(made.ids, made.roles, strict=True) if role == "answer"]
     assert embedded.tokenizer.decode(answer).strip() == "11 * 3 = 33, yes."
 
 
@@ -164,9 +166,9 @@ def test_without_an_answer_of_a_known_form_the_last_line_is_traced_and_said_so(e
     ],
 )
 def test_choices_that_make_no_sense_are_refused(options, message, embedded):
-    given = {"response": RESPONSE, **options}
+    arguments = {"response": RESPONSE, **options}
     with pytest.raises(ValueError, match=message):
-        trace(embedded.model, embedded.tokenizer, PROMPT, **given)
+        trace(embedded.model, embedded.tokenizer, PROMPT, **arguments)
 
 
 @pytest.mark.parametrize("name", ["smollm2", "gemma3-270m"])

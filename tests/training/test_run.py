@@ -65,7 +65,9 @@ def test_a_run_leaves_a_model_metrics_and_curves(whole):
     assert model.config.model_type == "qwen3"
     assert AutoTokenizer.from_pretrained(out).chat_template
     AutoModelForCausalLM.from_pretrained(out / "checkpoint-6")
-    assert logged_steps(out) == [1, 3, 5] and "rollouts.html" in {one.name for one in out.iterdir()}
+    assert logged_steps(out) == [1, 3, 5] and "rollouts.html" in {
+        file.name for file in out.iterdir()
+    }
 
 
 def test_a_killed_run_resumes_to_the_same_parameters(whole, tmp_path):
@@ -86,8 +88,8 @@ def test_a_killed_run_resumes_to_the_same_parameters(whole, tmp_path):
     status, _, errors = run(tmp_path, "--output_dir", "out")
     assert status == 0, errors
     expected = load_file(whole[0] / "model.safetensors")
-    found = load_file(tmp_path / "out" / "model.safetensors")
-    assert all((found[name] == weight).all() for name, weight in expected.items())
+    resumed = load_file(tmp_path / "out" / "model.safetensors")
+    assert all((resumed[name] == weight).all() for name, weight in expected.items())
     rows = [row for row in read_metrics(metrics) if "reward" in row]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     for mine, theirs in zip(

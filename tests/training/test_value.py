@@ -33,11 +33,11 @@ def test_advantages_are_those_of_exact_values():
 
     policy = Policy(loaded.model, 1.0, LIMIT, {END})
     settings = ValueArguments(value_continuations=4000, value_threshold=1.0)
-    found, values = value_advantages(
+    estimated, values = value_advantages(
         policy, [prompt] * 3, responses, grade, settings, seed=0
     )  # fmt: skip
     assert torch.equal(values[0][:2], values[1][:2])  # the same prefixes, drawn once
-    for response, advantages in zip(responses, found, strict=True):
+    for response, advantages in zip(responses, estimated, strict=True):
         after = [
             exact_value(loaded, task, example, prompt, response[:point])
             for point in range(len(response))
@@ -62,8 +62,8 @@ def test_a_seed_gives_the_same_advantages_again():
         )[0]
 
     first, again, other = advantages(0), advantages(0), advantages(1)
-    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
-    assert not all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+    assert all(torch.equal(row, other_row) for row, other_row in zip(first, again, strict=True))
+    assert not all(torch.equal(row, other_row) for row, other_row in zip(first, other, strict=True))
 
 
 @pytest.mark.parametrize("changes", [{"value_continuations": 0}, {"value_threshold": 0.0}])

@@ -36,7 +36,7 @@ def test_an_interrupted_run_has_its_page(tmp_path, monkeypatch):
     pages.append(tmp_path / "out" / "rollouts.html")
     with pytest.raises(KeyboardInterrupt):
         train(read_settings(tmp_path / "c.yaml", [*options, "--rollouts_every", "1"]))
-    assert [one.step for one in read_rollouts(tmp_path / "out").rollouts] == [1] * 8
+    assert [rollout.step for rollout in read_rollouts(tmp_path / "out").rollouts] == [1] * 8
     assert pages[0].exists()
 
 
@@ -46,11 +46,13 @@ def test_values_are_advantages_of_tokens(embedded, tmp_path):
         copy.deepcopy(embedded.model),
         embedded.tokenizer,
         tmp_path / "out",
-        reward=lambda completions, **_: [float(len(set(str(one)))) for one in completions],
+        reward=lambda completions, **_: [
+            float(len(set(str(completion)))) for completion in completions
+        ],
         values=ValueArguments(value_continuations=1),
         config={"max_completion_length": 8, "per_device_train_batch_size": 4},
     )
     trainer.train()
-    for one in read_rollouts(tmp_path / "out").rollouts:
-        assert one.weights is None and one.advantage is None and one.reward is not None
-        assert len(one.advantages) == len(one.tokens)
+    for rollout in read_rollouts(tmp_path / "out").rollouts:
+        assert rollout.weights is None and rollout.advantage is None and rollout.reward is not None
+        assert len(rollout.advantages) == len(rollout.tokens)

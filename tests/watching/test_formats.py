@@ -50,7 +50,9 @@ def test_a_run_opens_as_folder_and_file(tmp_path, inside):
     for step in (2, 12):
         write_part(tmp_path, step, [watched_rollout(["a", "b"], step=step)])
     watched = read_rollouts(tmp_path / inside)
-    assert [one.step for one in watched.rollouts] == ([2] if "parquet" in inside else [2, 12])
+    assert [rollout.step for rollout in watched.rollouts] == (
+        [2] if "parquet" in inside else [2, 12]
+    )
 
 
 def test_tables_of_completions_are_shown_by_word_or_by_token(tmp_path):
@@ -63,7 +65,7 @@ def test_tables_of_completions_are_shown_by_word_or_by_token(tmp_path):
     assert words.rollouts[1].advantages == [-0.7] * 3 and words.rollouts[1].reward == 0.0
     assert any("word by word" in note for note in words.notes)
     watched = read_rollouts(tmp_path)
-    assert [one.step for one in watched.rollouts] == [9, 9, 10, 10]
+    assert [rollout.step for rollout in watched.rollouts] == [9, 9, 10, 10]
     assert watched.rollouts[2].advantages == pytest.approx([0.7, 1.05, 0.7])
     assert watched.rollouts[2].prompt == "how much?"
 
@@ -71,8 +73,8 @@ def test_tables_of_completions_are_shown_by_word_or_by_token(tmp_path):
 def test_token_exports_of_prime_rl(tmp_path):
     for step in (2, 10):
         export(tmp_path, step)
-    watched = read_rollouts(tmp_path, decode=lambda ids: [f"<{one}>" for one in ids])
-    assert [one.step for one in watched.rollouts] == [2] * 3 + [10] * 3  # not 10 before 2
+    watched = read_rollouts(tmp_path, decode=lambda ids: [f"<{token}>" for token in ids])
+    assert [rollout.step for rollout in watched.rollouts] == [2] * 3 + [10] * 3  # not 10 before 2
     first = watched.rollouts[0]
     assert first.prompt == "<1>" and first.tokens == ["<2>", "<3>", "<4>"]
     assert first.candidates == [True, False, True] and first.advantages == [0.5, 0.0, 0.5]
@@ -117,7 +119,7 @@ def test_a_damaged_part_of_a_run_is_left_out_and_it_is_said(tmp_path):
     for path in paths[:2]:
         path.write_bytes(path.read_bytes()[:100])
     watched = read_rollouts(tmp_path)
-    assert [one.step for one in watched.rollouts] == [21]
+    assert [rollout.step for rollout in watched.rollouts] == [21]
     assert "2 of 3 files are left out" in watched.notes[0] and "step-000001" in watched.notes[0]
     with pytest.raises(ValueError, match=r"step-000011.*no readable Parquet"):
         read_rollouts(paths[1])
@@ -144,8 +146,8 @@ def test_a_damaged_part_of_a_run_is_left_out_and_it_is_said(tmp_path):
 def test_columns_with_other_values_are_named(tmp_path, column, value, message):
     path = write_part(tmp_path, 1, [watched_rollout(["a", "b"])])
     table = parquet.read_table(path)
-    place = table.schema.get_field_index(column)
-    changed = table.set_column(place, column, pyarrow.array([value]))
+    index = table.schema.get_field_index(column)
+    changed = table.set_column(index, column, pyarrow.array([value]))
     parquet.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
     with pytest.raises(ValueError, match=f"step-000001.*{message}"):
         read_rollouts(tmp_path)
@@ -197,4 +199,4 @@ def test_steps_that_older_versions_of_trl_wrote_as_text_are_numbers(tmp_path):
     path = completions(tmp_path, 3)
     table = parquet.read_table(path)
     parquet.write_table(table.set_column(0, "step", pyarrow.array(["3", "3"])), path)
-    assert [one.step for one in read_rollouts(path).rollouts] == [3, 3]
+    assert [rollout.step for rollout in read_rollouts(path).rollouts] == [3, 3]

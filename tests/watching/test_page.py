@@ -136,7 +136,9 @@ def test_colours_say_what_becomes_more_and_less_likely(page):
     red = [int(re.findall(r"\d+", colour)[0]) for colour in above]
     blue = [int(re.findall(r"\d+", colour)[2]) for colour in above]
     assert all(b > r for r, b in zip(red, blue, strict=True)) and red[1] < red[0]  # 1.5 after 1
-    assert all(int(re.findall(r"\d+", one)[0]) > int(re.findall(r"\d+", one)[2]) for one in below)
+    assert all(
+        int(re.findall(r"\d+", colour)[0]) > int(re.findall(r"\d+", colour)[2]) for colour in below
+    )
     assert set(none) == {""}
     assert "−1.8 less likely" in texts(browser, "#legend")[0]
     press(browser, "2")

@@ -13,7 +13,7 @@ def test_whole_steps_are_left_out_evenly_and_it_is_said():
         for row in range(2)
     ]
     kept, notes = bounded(rollouts, 2000)
-    steps = sorted({one.step for one in kept})
+    steps = sorted({rollout.step for rollout in kept})
     assert steps[0] == 1 and steps[-1] == 50 and len(kept) == 2 * len(steps) <= 20
     assert notes == [
         f"{100 - len(kept)} of 100 rollouts, {50 - len(steps)} of 50 steps, are left out to keep the page "
@@ -36,10 +36,10 @@ def test_a_long_response_keeps_its_ends():
 
 
 def test_numbers_that_are_none_stay_out():
-    one = watched_rollout(
+    rollout = watched_rollout(
         ["a", "b"], reward=float("nan"), scores=[float("inf"), 1.0], advantages=None
     )
-    row = page_data(WatchedFile([one], "x"))["rollouts"][0]
+    row = page_data(WatchedFile([rollout], "x"))["rollouts"][0]
     assert row["reward"] is None and row["s"] == [0, 1] and "a" not in row
 
 

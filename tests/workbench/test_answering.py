@@ -27,12 +27,12 @@ def test_an_answer_streams_its_tokens_and_ends_with_the_text(client, solved):
 
 
 def test_the_text_is_found_by_its_name_and_its_pieces_tile_it(client, solved):
-    found = client.get(f"/api/texts/{solved['id']}").json()
-    assert found == solved
-    assert "".join(piece["text"] for piece in found["pieces"]) == found["text"]
-    tokens = [t for piece in found["pieces"] for t in range(piece["first"], piece["last"] + 1)]
-    assert tokens == list(range(len(found["prompt_ids"]) + len(found["response_ids"])))
-    assert len(found["roles"]) == len(tokens) and set(found["roles"]) == set("tur")
+    text = client.get(f"/api/texts/{solved['id']}").json()
+    assert text == solved
+    assert "".join(piece["text"] for piece in text["pieces"]) == text["text"]
+    tokens = [t for piece in text["pieces"] for t in range(piece["first"], piece["last"] + 1)]
+    assert tokens == list(range(len(text["prompt_ids"]) + len(text["response_ids"])))
+    assert len(text["roles"]) == len(tokens) and set(text["roles"]) == set("tur")
 
 
 def test_an_answer_can_be_cut_off_and_sampled_again_with_its_seed(client):
@@ -53,11 +53,11 @@ def test_a_pasted_response_is_tokenized_once(client, solved):
 
 def test_the_model_goes_on_from_an_alternative(client, solved):
     position = len(solved["prompt_ids"]) + 13
-    found = result(client, "alternatives", text=solved["id"], position=position, count=5)
-    assert found["actual"]["id"] == solved["response_ids"][13]
-    chances = [one["probability"] for one in found["alternatives"]]
+    distribution = result(client, "alternatives", text=solved["id"], position=position, count=5)
+    assert distribution["actual"]["id"] == solved["response_ids"][13]
+    chances = [alternative["probability"] for alternative in distribution["alternatives"]]
     assert len(chances) == 5 and chances == sorted(chances, reverse=True)
-    other = found["alternatives"][1]["id"]
+    other = distribution["alternatives"][1]["id"]
     text = result(client, "continue", text=solved["id"], position=position, token=other)
     assert text["response_ids"][:14] == [*solved["response_ids"][:13], other]
 

@@ -72,8 +72,8 @@ def test_the_drop_is_that_of_the_intervention(client, text, embedded):
         target = ids[answer[0] : answer[-1] + 1]
         read = prefill(embedded.model, knockout, ids[: answer[0]], hidden, target=target)
     expected = read.log_probability.sum(1).tolist()
-    found = [data["log_probability_old"], data["log_probability_hidden"]]
-    assert found == pytest.approx(expected, abs=1e-3)
+    log_probabilities = [data["log_probability_old"], data["log_probability_hidden"]]
+    assert log_probabilities == pytest.approx(expected, abs=1e-3)
     assert data["answer_old"] == "16 / (24 - 20)"
 
 

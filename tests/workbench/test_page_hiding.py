@@ -105,9 +105,9 @@ def test_random_controls_are_counted_beside_what_they_control(traced):
     wait(traced, "flowtracer.bench.entry.trials[0]?.controls.length === 5", 60)
     wait(traced, "!flowtracer.jobs.running.length")
     trial = state(traced, "entry.trials[0]")
-    changed = sum(one["result"]["answer_changed"] is True for one in trial["controls"])
+    changed = sum(control["result"]["answer_changed"] is True for control in trial["controls"])
     assert f"{changed} of 5 changed" in shown(traced, "#trials tbody tr")
-    draws = {tuple(one["result"]["tokens"]) for one in trial["controls"]}
+    draws = {tuple(control["result"]["tokens"]) for control in trial["controls"]}
     assert len(draws) == 5 and {len(draw) for draw in draws} == {8}
     click(traced, "#trials > button")
     click(traced, "#trials .wb-control button")

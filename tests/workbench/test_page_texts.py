@@ -156,7 +156,7 @@ def test_a_trace_is_exported_as_a_page_and_as_json(two, downloads):
 
 
 def test_every_example_of_the_gallery_opens(page):
-    names = [one["name"] for one in state(page, "bench.info.gallery")]
+    names = [example["name"] for example in state(page, "bench.info.gallery")]
     assert len(names) >= 4
     for number, _ in enumerate(names):
         press(page, "escape", "g")

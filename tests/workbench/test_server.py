@@ -30,9 +30,9 @@ class Serving:
             [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         line = self.process.stdout.readline()
-        found = re.search(r"http://\S+?:(\d+)/\S*", line)
-        assert found, line + self.process.stderr.read()
-        self.address, self.port = found[0], int(found[1])
+        match = re.search(r"http://\S+?:(\d+)/\S*", line)
+        assert match, line + self.process.stderr.read()
+        self.address, self.port = match[0], int(match[1])
         self.headers = {}
 
     def ask(self, method, path, body=None, headers=()):

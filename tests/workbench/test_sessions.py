@@ -68,11 +68,11 @@ def as_of_another_model(session):
 
     changed = copy.deepcopy(session)
     renamed = {}
-    for one in (*changed["texts"], *changed["others"]):
-        one["ids"]["model"] = "other/model"
-        ids = one["ids"]
-        renamed[one["id"]] = name_of("other/model", ids["prompt_ids"], ids["response_ids"])
-        one["id"] = renamed[one["id"]]
+    for text in (*changed["texts"], *changed["others"]):
+        text["ids"]["model"] = "other/model"
+        ids = text["ids"]
+        renamed[text["id"]] = name_of("other/model", ids["prompt_ids"], ids["response_ids"])
+        text["id"] = renamed[text["id"]]
     for trial in changed["texts"][0]["trials"]:
         trial["result"]["id"] = renamed[trial["result"]["id"]]
     return changed
@@ -145,7 +145,7 @@ def test_pieces_that_do_not_tile_a_text_are_refused(client, saved, piece):
     assert "tile" in post(client, "/api/session", changed).json()["error"]
 
 
-@pytest.mark.parametrize("name", [one["name"] for one in list_gallery()])
+@pytest.mark.parametrize("name", [example["name"] for example in list_gallery()])
 def test_every_example_opens_with_its_trace(client, name):
     opened = client.get(f"/api/gallery/{name}").json()
     assert opened["title"] and opened["note"]
@@ -157,10 +157,12 @@ def test_every_example_opens_with_its_trace(client, name):
 
 
 def test_the_examples_are_what_they_say():
-    sessions = {name: gallery_session(name) for name in (one["name"] for one in list_gallery())}
+    sessions = {
+        name: gallery_session(name) for name in (example["name"] for example in list_gallery())
+    }
     folder = files("flowtracer.workbench") / "gallery"
     assert sum(len(file.read_bytes()) for file in folder.iterdir()) < 400_000
-    embedded = [one for one in sessions.values() if one["model"] == "embedded"]
+    embedded = [session for session in sessions.values() if session["model"] == "embedded"]
     assert len(embedded) >= 4 and len(sessions) - len(embedded) >= 2
     verdicts = [session["texts"][0]["correct"] for session in embedded]
     assert True in verdicts and False in verdicts
@@ -170,7 +172,7 @@ def test_the_examples_are_what_they_say():
 
 
 def test_the_embedded_model_still_writes_the_examples(client):
-    for name in (one["name"] for one in list_gallery() if one["model"] == "embedded"):
+    for name in (example["name"] for example in list_gallery() if example["model"] == "embedded"):
         text = gallery_session(name)["texts"][0]
         prompt = text["record"]["prompt"].replace("<|user|>", "").partition("<|end|>")[0].strip()
         assert result(client, "answer", prompt=prompt)["id"] == text["id"]

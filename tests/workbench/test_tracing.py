@@ -46,7 +46,9 @@ def test_every_scorer_has_a_score_for_every_unit(client, text, scorer):
 @pytest.mark.parametrize("scorer", [s for s in SCORERS if s not in ("waad", "fai", "rhythm")])
 def test_scorers_called_local_ask_the_model_nothing_after_a_trace(client, text, scorer):
     info = client.get("/api/info").json()
-    local = next(one["local"] for one in info["scorers"] if one["name"] == scorer)
+    local = next(
+        scorer_info["local"] for scorer_info in info["scorers"] if scorer_info["name"] == scorer
+    )
     client.engine.evidence._values.clear()
     result(client, "trace", text=text, layers="0", answer="last-line")
     asked = run(client, "trace", text=text, layers="0", answer="last-line", scorer=scorer)
