@@ -112,12 +112,12 @@ def table(result: dict) -> str:
     ]
     names = ["plain", *OURS, *THEIRS]
     titles = ["plain forward", *OURS, *THEIRS.values()]
-    pairs = [(one, other) for other in OURS for one in THEIRS]
-    titles += [f"{THEIRS[one]} / {other}" for one, other in pairs]
+    pairs = [(baseline, other) for other in OURS for baseline in THEIRS]
+    titles += [f"{THEIRS[baseline]} / {other}" for baseline, other in pairs]
     lines += ["| T | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
     for length, spent in result["seconds"].items():
         cells = [f"{statistics.median(spent[name]):.2f} s" for name in names]
-        cells += [f"**{ratio(spent, one, other):.1f}**" for one, other in pairs]
+        cells += [f"**{ratio(spent, baseline, other):.1f}**" for baseline, other in pairs]
         lines.append(f"| {int(length):,} | " + " | ".join(cells) + " |")
     lines += ["", "; ".join(f"{name}: {what}" for name, what in OURS.items()) + "."]
     return "\n".join(lines)

@@ -53,13 +53,13 @@ def main() -> None:
     loaded = load(options.model, dtype=options.dtype, device="cpu")
     model, tokenizer = loaded.model, loaded.tokenizer
     task = load_task(options.task, source=options.source, limit=options.groups)
-    rendered = [render_prompt(tokenizer, task.prompt(one)).text for one in task.examples]
+    rendered = [render_prompt(tokenizer, task.prompt(example)).text for example in task.examples]
     prompts = [text for text in rendered for _ in range(options.responses)]
     sampling = Sampling(1.0, max_new_tokens=options.max_new_tokens)
     texts = generate(loaded, prompts, sampling, seed=0)
 
     def encode(rows: list[str]) -> list[list[int]]:
-        return [tokenizer(one, add_special_tokens=False)["input_ids"] for one in rows]
+        return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in rows]
 
     padding = tokenizer.pad_token_id or 0
     prompt_ids, prompt_mask = pad_rows(encode(prompts), value=padding, left=True)

@@ -45,7 +45,10 @@ def main() -> None:
 
     def masked() -> None:
         with attention_knockout(model) as knockout:
-            parts = [prefill(model, knockout, *one) for one in zip(texts, hidden, strict=True)]
+            parts = [
+                prefill(model, knockout, *masked_text)
+                for masked_text in zip(texts, hidden, strict=True)
+            ]
             decode(model, knockout, parts, limits=[options.new_tokens] * len(rows), ends=())
 
     def plain() -> None:

@@ -25,7 +25,7 @@ CONFIG = Path(__file__).parents[1] / "configs/countdown.yaml"
 def parameters(folder: Path) -> torch.Tensor:
     """All weights of a saved model in one row."""
     weights = [load_file(file) for file in sorted(folder.glob("*.safetensors"))]
-    return torch.cat([one[name].flatten() for one in weights for name in sorted(one)])
+    return torch.cat([tensors[name].flatten() for tensors in weights for name in sorted(tensors)])
 
 
 def main() -> None:

@@ -55,10 +55,10 @@ def _measure(scorer: Scorer, client: ScorerClient, options: argparse.Namespace) 
         rows = _rows(scorer, options.rows, options.tokens, seed=repeat)
         turns = [("in_process", scorer), ("service", client)]
         results = []
-        for name, one in turns[:: 1 if repeat % 2 else -1]:
+        for name, backend in turns[:: 1 if repeat % 2 else -1]:
             before = client.info()["totals"]["seconds"]
             began = time.perf_counter()
-            results.append(one.weights(*rows))
+            results.append(backend.weights(*rows))
             took = time.perf_counter() - began
             if repeat:
                 seconds[name].append(took)

@@ -45,12 +45,12 @@ def job() -> Job:
     return work
 
 
-def entry(engine: Engine, record: dict[str, Any], name: str, **given: Any) -> dict[str, Any]:
+def entry(engine: Engine, record: dict[str, Any], name: str, **fields: Any) -> dict[str, Any]:
     """A text of a session, traced with the default options."""
     trace = traces.trace(engine, {"text": record["id"]}, job())["trace"]
     ids = {key: record[key] for key in ("model", "prompt_ids", "response_ids", "roles")}
     known = {key: record[key] for key in ("correct", "cut_off")}
-    return {"id": record["id"], "name": name, "ids": ids, "trace": trace, **known, **given}
+    return {"id": record["id"], "name": name, "ids": ids, "trace": trace, **known, **fields}
 
 
 def trial(engine: Engine, record: dict[str, Any], controls: int) -> dict[str, Any]:
@@ -112,14 +112,16 @@ def write_embedded() -> None:
 
     solutions = [(p, r) for p, r in records.items() if r["correct"]]
     tried = ((p, r, trial(engine, r, 0)) for p, r in solutions)
-    prompt, record, changed = next(one for one in tried if one[2]["result"]["answer_changed"])
+    prompt, record, changed = next(
+        candidate for candidate in tried if candidate[2]["result"]["answer_changed"]
+    )
     note = f"Without the {changed['how']} the model writes another answer."
     hidden = {"hidden": changed["tokens"], "trials": [changed]}
     write(engine, "3-hidden", "Hidden tokens", note, [entry(engine, record, prompt, **hidden)])
 
     both = ((p, r, trial(engine, r, CONTROLS)) for p, r in solutions if p != prompt)
-    prompt, record, tested = next(one for one in both if _clear(one[2]))
-    count = sum(bool(one["result"]["answer_changed"]) for one in tested["controls"])
+    prompt, record, tested = next(candidate for candidate in both if _clear(candidate[2]))
+    count = sum(bool(control["result"]["answer_changed"]) for control in tested["controls"])
     note = (
         f"Without the {tested['how']} the answer changes; with as many random tokens hidden, in {count} of "
         f"{CONTROLS} draws. One problem, chosen to show it; flowtracer study causal measures many."
@@ -135,7 +137,7 @@ def write_embedded() -> None:
 
 
 def _clear(tested: dict[str, Any]) -> bool:
-    changed = [one["result"]["answer_changed"] for one in tested["controls"]]
+    changed = [control["result"]["answer_changed"] for control in tested["controls"]]
     return bool(tested["result"]["answer_changed"]) and sum(map(bool, changed)) <= 1
 
 

@@ -36,17 +36,17 @@ class Loads(HTMLParser):
         self.style = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
+        attributes = {name: value or "" for name, value in attrs}
         self.style = tag == "style"
         loaded = ("src", "poster", "data", "action", "formaction", "background")
-        self.addresses += [given[name] for name in loaded if name in given]
-        candidates = given.get("srcset", "").split(", ")
+        self.addresses += [attributes[name] for name in loaded if name in attributes]
+        candidates = attributes.get("srcset", "").split(", ")
         self.addresses += [candidate.split()[0] for candidate in candidates if candidate.split()]
-        if tag not in FOLLOWED and "href" in given:
-            kinds = set(given.get("rel", "stylesheet").lower().split())
+        if tag not in FOLLOWED and "href" in attributes:
+            kinds = set(attributes.get("rel", "stylesheet").lower().split())
             if tag != "link" or kinds & LOADING_LINKS:
-                self.addresses.append(given["href"])
-        self.addresses += LOADED_BY_CSS.findall(given.get("style", ""))
+                self.addresses.append(attributes["href"])
+        self.addresses += LOADED_BY_CSS.findall(attributes.get("style", ""))
 
     def handle_data(self, data: str) -> None:
         if self.style:

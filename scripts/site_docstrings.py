@@ -33,12 +33,12 @@ def with_section(text: str, names: set[str], title: str) -> str:
     """The docstring with its lines about `names` gathered into a section at the place of the first."""
     kept: list[str] = []
     section: list[str] = []
-    place: int | None = None
+    position: int | None = None
     inside = False
     for line in text.splitlines():
         match = ITEM.match(line)
         if match and set(match[1].split(", ")) <= names:
-            place = len(kept) if place is None else place
+            position = len(kept) if position is None else position
             section.append(f"    {match[1]}: {match[2]}")
             inside = True
         elif inside and line.strip():
@@ -46,6 +46,6 @@ def with_section(text: str, names: set[str], title: str) -> str:
         else:
             inside = False
             kept.append(line)
-    if place is None:
+    if position is None:
         return text
-    return "\n".join([*kept[:place], "", f"{title}:", *section, "", *kept[place:]])
+    return "\n".join([*kept[:position], "", f"{title}:", *section, "", *kept[position:]])

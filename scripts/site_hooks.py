@@ -46,15 +46,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links between files of the repository into links between pages of the site."""
-    place = page.file.src_uri
-    source = DOCS + place if (ROOT / DOCS / place).is_file() else place
+    page_path = page.file.src_uri
+    source = DOCS + page_path if (ROOT / DOCS / page_path).is_file() else page_path
 
     def moved(match: re.Match[str]) -> str:
         opening, link, anchor, closing = match.groups()
         target = _target(source, link)
         if target is None:
             return match[0]
-        to = posixpath.relpath(_site_name(target), posixpath.dirname(place) or ".")
+        to = posixpath.relpath(_site_name(target), posixpath.dirname(page_path) or ".")
         return f"{opening}{to}{anchor or ''}{closing}"
 
     return LINK.sub(moved, markdown)

@@ -50,12 +50,14 @@ def main() -> None:
     ]
     result: dict[str, Any] = {"problems": PROBLEMS, "solved by all": len(solved)}
     for kind, runs in rows.items():
-        result[kind] = {"right": [float(np.mean([one["right"] for one in run])) for run in runs]}
+        result[kind] = {
+            "right": [float(np.mean([figures["right"] for figures in run])) for run in runs]
+        }
         for name in (name for name in runs[0][0] if name != "right"):
             values = np.array([[run[number][name] for number in solved] for run in runs])
             interval = runs_interval(np.nan_to_num(values), bootstrap)
             ends = (interval.value, interval.low, interval.high)
-            result[kind][name] = [round(one, 4) for one in ends]
+            result[kind][name] = [round(end, 4) for end in ends]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "figures.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

@@ -14,11 +14,11 @@ from flowtracer.attention import AttentionCaptureError, mean_attention
 def test_an_architecture_is_read_as_the_table_says(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = outcome(name)
-    assert found.difference <= TOLERANCE
+        measured = outcome(name)
+    assert measured.difference <= TOLERANCE
     row = table_rows()[name]
     assert float(row[4]) <= TOLERANCE
-    assert [*row[:4], *row[5:]] == [*found.cells[:4], *found.cells[5:]]
+    assert [*row[:4], *row[5:]] == [*measured.cells[:4], *measured.cells[5:]]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -33,16 +33,16 @@ def launch(script, out, *arguments, processes):
 def test_two_processes_train_to_the_weights_of_one(tmp_path, forward, passes):
     launch("distributed_step.py", tmp_path / "one.pt", forward, processes=1)
     launch("distributed_step.py", tmp_path / "two.pt", forward, processes=2)
-    one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
-    assert torch.equal(one["advantages"], two["advantages"])  # the credit, bit by bit
-    assert bool((one["advantages"][:, 0] == 1.5).any())
-    for name, weight in one["state"].items():
+    single, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
+    assert torch.equal(single["advantages"], two["advantages"])  # the credit, bit by bit
+    assert bool((single["advantages"][:, 0] == 1.5).any())
+    for name, weight in single["state"].items():
         torch.testing.assert_close(two["state"][name], weight, rtol=0, atol=1e-6)
     assert [row for row, _ in two["rollouts"]] == [0, 1, 2, 3]  # of both, kept by the first
-    assert two["rollouts"] == one["rollouts"]
-    assert one["selected"] == pytest.approx(two["selected"])
+    assert two["rollouts"] == single["rollouts"]
+    assert single["selected"] == pytest.approx(two["selected"])
     # The second process has nothing to score and keeps pace with the first.
-    assert one["forwards"] == [passes] and two["forwards"] == [passes, passes]
+    assert single["forwards"] == [passes] and two["forwards"] == [passes, passes]
 
 
 @pytest.mark.slow
@@ -53,11 +53,11 @@ def test_a_sharded_model_trains_to_the_weights_of_one_process(tmp_path, forward,
         pytest.importorskip("deepspeed", reason="DS_BUILD_OPS=0 pip install deepspeed")
     launch("distributed_step.py", tmp_path / "one.pt", forward, processes=1)
     launch("distributed_step.py", tmp_path / "two.pt", forward, sharding, processes=2)
-    one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
-    assert torch.equal(one["advantages"], two["advantages"])  # the credit, bit by bit
-    for name, weight in one["state"].items():
+    single, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / "two.pt")
+    assert torch.equal(single["advantages"], two["advantages"])  # the credit, bit by bit
+    for name, weight in single["state"].items():
         torch.testing.assert_close(two["state"][name], weight, rtol=0, atol=1e-6)
-    assert two["forwards"] == [passes, passes] and two["rollouts"] == one["rollouts"]
+    assert two["forwards"] == [passes, passes] and two["rollouts"] == single["rollouts"]
 
 
 def test_a_sharded_model_gives_the_same_credit(tmp_path):

@@ -14,10 +14,10 @@ def every_head(model, ids, mask, layers):
     """Attention (layers, B, H, T, T) and value norms (layers, B, H, T), by hooks and eager attention."""
     values = {}
     handles = [
-        model.model.layers[one].self_attn.v_proj.register_forward_hook(
-            lambda m, a, out, one=one: values.__setitem__(one, out)
+        model.model.layers[layer].self_attn.v_proj.register_forward_hook(
+            lambda m, a, out, layer=layer: values.__setitem__(layer, out)
         )
-        for one in layers
+        for layer in layers
     ]
     model.set_attn_implementation("eager")
     with torch.no_grad():
@@ -32,16 +32,16 @@ def every_head(model, ids, mask, layers):
         handle.remove()
     model.set_attn_implementation("sdpa")
     norms = []
-    for one in layers:
-        weight = model.model.layers[one].self_attn.o_proj.weight
+    for layer in layers:
+        weight = model.model.layers[layer].self_attn.o_proj.weight
         heads = weight.shape[1] // 16
-        value = values[one].unflatten(2, (-1, 16)).transpose(1, 2)
+        value = values[layer].unflatten(2, (-1, 16)).transpose(1, 2)
         value = value.repeat_interleave(heads // value.shape[1], 1)
         parts = weight.unflatten(1, (heads, 16))
         norms.append(
             torch.stack([(value[:, h] @ parts[:, h].T).norm(dim=2) for h in range(heads)], 1)
         )
-    return torch.stack([seen[one] for one in layers]), torch.stack(norms)
+    return torch.stack([seen[layer] for layer in layers]), torch.stack(norms)
 
 
 @pytest.mark.parametrize("padding", ["none", "both"])
@@ -52,8 +52,8 @@ def test_value_edges_weigh_what_a_source_hands_on(padding):
     weighed = (heads * norms[:, :, :, None]).sum(2)
     expected = (weighed / weighed.sum(-1, keepdim=True)).mean(0)
     expected = expected * mask[:, :, None] * mask[:, None]
-    found = mean_attention(model, ids, mask, edges="value")
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    attention = mean_attention(model, ids, mask, edges="value")
+    torch.testing.assert_close(attention, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_output_norms_are_those_of_each_head():
@@ -68,16 +68,16 @@ def test_without_the_sink_its_share_goes_to_the_others(padding):
     model = random_model("qwen3")
     ids, mask = texts(padding)
     plain = mean_attention(model, ids, mask)
-    found = mean_attention(model, ids, mask, edges="no-sink")
+    attention = mean_attention(model, ids, mask, edges="no-sink")
     for row in range(3):
         real = mask[row].nonzero()[:, 0]
         first, later = int(real[0]), real[1:]
-        assert (found[row, :, first] == 0).all()
-        torch.testing.assert_close(found[row, later].sum(1), plain[row, later].sum(1))
-        gap = plain[row, later][:, later] / found[row, later][:, later].clamp(min=1e-9)
-        inside = found[row, later][:, later] > 1e-6
-        for one, held in zip(gap, inside, strict=True):  # one factor a row
-            torch.testing.assert_close(one[held], one[held][:1].expand(int(held.sum())))
+        assert (attention[row, :, first] == 0).all()
+        torch.testing.assert_close(attention[row, later].sum(1), plain[row, later].sum(1))
+        gap = plain[row, later][:, later] / attention[row, later][:, later].clamp(min=1e-9)
+        inside = attention[row, later][:, later] > 1e-6
+        for ratios, held in zip(gap, inside, strict=True):  # one factor a row
+            torch.testing.assert_close(ratios[held], ratios[held][:1].expand(int(held.sum())))
 
 
 def test_a_token_that_sees_only_the_sink_passes_nothing_on():
@@ -105,11 +105,11 @@ def test_thirds_of_heads_are_told_apart_by_distance_and_make_up_the_whole(edges)
         options = ScoreOptions(layers=layers, heads=heads, edges=edges)
         return gather_evidence(model, batch, frozenset({"attention"}), options).attention
 
-    thirds = [captured(one) for one in ("near", "middle", "far")]
+    thirds = [captured(heads) for heads in ("near", "middle", "far")]
     if edges == "mean":
         torch.testing.assert_close(sum(thirds) / 3, captured("all"), atol=1e-6, rtol=1e-5)
-    place = (torch.arange(24)[:, None] - torch.arange(24)[None]).clamp(min=0).float()
-    reach = [float((one * place).sum(-1)[own].mean()) for one in thirds]
+    distance = (torch.arange(24)[:, None] - torch.arange(24)[None]).clamp(min=0).float()
+    reach = [float((third * distance).sum(-1)[own].mean()) for third in thirds]
     assert reach[0] < reach[1] < reach[2]
-    for one in thirds:
-        torch.testing.assert_close(one.sum(-1)[mask > 0], torch.ones(int(mask.sum())))
+    for third in thirds:
+        torch.testing.assert_close(third.sum(-1)[mask > 0], torch.ones(int(mask.sum())))

@@ -78,7 +78,7 @@ def test_a_plain_model_is_not_warned_of(embedded, recwarn):
     )
     assert made.provenance.unseen_layers == () and "not seen" not in page_data(made)["meta"]
     Credit().check_model(embedded.model)
-    assert not [one for one in recwarn if "hybrid" in str(one.message)]
+    assert not [warning for warning in recwarn if "hybrid" in str(warning.message)]
 
 
 def test_credit_warns_of_a_hybrid_model():
@@ -126,7 +126,7 @@ def test_copies_of_a_prefix_part_ways_with_their_own_states():
     new = continue_prefixes(
         model, [read_prefix(model, ids)], copies=4, limits=[5], ends=(), choose=choose
     )
-    assert len({tuple(one) for one in new}) > 1
+    assert len({tuple(tokens) for tokens in new}) > 1
     last, rows = logits[-1]
     for copy, row in enumerate(rows.tolist()):
         with torch.no_grad():

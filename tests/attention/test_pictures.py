@@ -27,8 +27,8 @@ def expected(model, ids, mask, processed):
 def test_attention_is_eager_attention_of_each_row_with_its_pictures(name, padding):
     model = picture_model(name)
     ids, mask, processed = picture_rows(name, padding=padding)
-    found = mean_attention(model, ids, mask, layers=LAYERS, model_inputs=processed)
-    torch.testing.assert_close(found, expected(model, ids, mask, processed), atol=2e-5, rtol=0)
+    attention = mean_attention(model, ids, mask, layers=LAYERS, model_inputs=processed)
+    torch.testing.assert_close(attention, expected(model, ids, mask, processed), atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
@@ -42,20 +42,20 @@ def test_videos_are_read_beside_pictures(name):
     processed["pixel_values_videos"] = torch.randn(2 * 4 * 4, 96, generator=generator)
     processed["video_grid_thw"] = torch.tensor([[2, 4, 4]])
     processed["mm_token_type_ids"] = (ids == 90).long() + 2 * (ids == 91).long()
-    found = mean_attention(model, ids, mask, layers=LAYERS, model_inputs=processed)
-    torch.testing.assert_close(found, expected(model, ids, mask, processed), atol=2e-5, rtol=0)
+    attention = mean_attention(model, ids, mask, layers=LAYERS, model_inputs=processed)
+    torch.testing.assert_close(attention, expected(model, ids, mask, processed), atol=2e-5, rtol=0)
     del processed["mm_token_type_ids"]
     again = mean_attention(model, ids, mask, layers=LAYERS, model_inputs=processed)
-    assert torch.equal(again, found)
+    assert torch.equal(again, attention)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_pictures_change_attention(name):
     model = picture_model(name)
     ids, mask, processed = picture_rows(name)
-    found = mean_attention(model, ids, mask, model_inputs=processed)
+    attention = mean_attention(model, ids, mask, model_inputs=processed)
     others = {**processed, "pixel_values": -processed["pixel_values"]}
-    apart = (mean_attention(model, ids, mask, model_inputs=others) - found).abs().amax((1, 2))
+    apart = (mean_attention(model, ids, mask, model_inputs=others) - attention).abs().amax((1, 2))
     assert apart[0] > 1e-2
     assert apart[1] < 1e-5
 

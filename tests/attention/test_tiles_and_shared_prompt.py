@@ -84,8 +84,8 @@ def test_flow_from_tiles_is_the_flow(embedded, real_model, name):
     edges = [smallest_edge_set(flow, ratio=0.5) for flow in (whole, tiled)]
     assert abs(len(edges[0]) - len(edges[1])) <= 2
     routes = [strongest_routes(flow, ~question).routes for flow in (whole, tiled)]
-    assert [one.probability for one in routes[0]] == pytest.approx(
-        [one.probability for one in routes[1]], rel=1e-4
+    assert [route.probability for route in routes[0]] == pytest.approx(
+        [route.probability for route in routes[1]], rel=1e-4
     )
 
 
@@ -161,11 +161,11 @@ def group(responses=4, prompt=100, length=50, left=0):
     generator = torch.Generator().manual_seed(7)
     ids = torch.randint(3, 60, (responses, left + prompt + length), generator=generator)
     ids[:, : left + prompt] = ids[:1, : left + prompt]
-    place = torch.arange(ids.shape[1])[None]
+    position = torch.arange(ids.shape[1])[None]
     ends = left + prompt + length - 4 * torch.arange(responses)[:, None]
-    mask = ((place >= left) & (place < ends)).long()
-    own = (place >= left + prompt) & (mask > 0)
-    answer = ((place >= ends - 5) & (place < ends - 2)).float()
+    mask = ((position >= left) & (position < ends)).long()
+    own = (position >= left + prompt) & (mask > 0)
+    answer = ((position >= ends - 5) & (position < ends - 2)).float()
     return ScoreBatch(ids, mask, (mask > 0) & ~own, own, answer)
 
 
@@ -176,9 +176,9 @@ def test_a_shared_prompt_runs_once_and_gives_the_same_attention(name, edges):
     ids, mask = texts("right")
     ids[:, :10] = ids[0, :10]
     whole = mean_attention(model, ids, mask, edges=edges)
-    found = shared_prompt_attention(model, ids[0, :10], ids[:, 10:], mask[:, 10:], edges=edges)
+    attention = shared_prompt_attention(model, ids[0, :10], ids[:, 10:], mask[:, 10:], edges=edges)
     assert whole.sum() > 40
-    torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(attention, whole, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("left", [0, 6])
@@ -189,7 +189,7 @@ def test_weights_do_not_depend_on_whether_the_prompt_is_shared(embedded, left):
     assert [part.shared for part in parts] == [100]
     tokens = []
     handle = embedded.model.model.embed_tokens.register_forward_hook(
-        lambda module, given, output: tokens.append(output.shape[0] * output.shape[1])
+        lambda module, inputs, output: tokens.append(output.shape[0] * output.shape[1])
     )
     shared = token_credit(embedded.model, batch, Credit())
     handle.remove()
@@ -203,7 +203,7 @@ def test_only_equal_prompts_worth_the_trouble_are_shared():
     batch = group()
     batch.input_ids[1, 50] += 1
     parts = chunks(batch, torch.arange(4), after_answer=False, most=1 << 25, share_from=SHARED)
-    assert sorted((sorted(one.rows.tolist()), one.shared) for one in parts) == [
+    assert sorted((sorted(part.rows.tolist()), part.shared) for part in parts) == [
         ([0, 2, 3], 100), ([1], 0),
     ]  # fmt: skip
     short = group(prompt=SHARED - 1)
@@ -213,6 +213,6 @@ def test_only_equal_prompts_worth_the_trouble_are_shared():
     broken = group()
     broken.attention_mask[0, 110] = 0  # a gap in the response
     parts = chunks(broken, torch.arange(4), after_answer=False, most=1 << 25, share_from=SHARED)
-    assert {tuple(sorted(one.rows.tolist())): one.shared for one in parts} == {
+    assert {tuple(sorted(part.rows.tolist())): part.shared for part in parts} == {
         (1, 2, 3): 100, (0,): 0,
     }  # fmt: skip

@@ -109,13 +109,13 @@ def test_files_and_rows_are_traced_as_they_are(tmp_path):
         {"prompt": "Make 9 from 4, 5, 1.", "response": "#### 9"},
     ]
     (tmp_path / "d.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
-    given = ("--prompt-file", "p.txt", "--response-file", "r.txt", "--question", "user")
-    assert call("trace", *given, "--out", "a", "--no-figures", cwd=tmp_path).returncode == 0
+    arguments = ("--prompt-file", "p.txt", "--response-file", "r.txt", "--question", "user")
+    assert call("trace", *arguments, "--out", "a", "--no-figures", cwd=tmp_path).returncode == 0
     made = load_trace(tmp_path / "a" / "trace.json")
     assert made.response == "4 + 5 = 9, 9 * 1 = 9, yes.\n\\boxed{(4 + 5) * 1}"
     assert made.provenance.question == "user"
-    given = ("--jsonl", "d.jsonl", "--row", "1", "--answer", "auto")
-    assert call("trace", *given, "--out", "b", "--no-figures", cwd=tmp_path).returncode == 0
+    arguments = ("--jsonl", "d.jsonl", "--row", "1", "--answer", "auto")
+    assert call("trace", *arguments, "--out", "b", "--no-figures", cwd=tmp_path).returncode == 0
     made = load_trace(tmp_path / "b" / "trace.json")
     assert [made.token_text(i).strip() for i, r in enumerate(made.roles) if r == "answer"] == ["9"]
 

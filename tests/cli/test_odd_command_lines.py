@@ -154,7 +154,9 @@ def commands():
     root = typer.main.get_command(app)
     for name, command in root.commands.items():
         if hasattr(command, "commands"):
-            yield from ((f"{name} {inner}", one) for inner, one in command.commands.items())
+            yield from (
+                (f"{name} {inner}", subcommand) for inner, subcommand in command.commands.items()
+            )
         else:
             yield name, command
 
@@ -178,7 +180,7 @@ def command_lines():
         short = SHORT.get(name, STUDY).split()
         if name != "train":
             for option in command.params:
-                spelling = next((one for one in option.opts if one.startswith("--")), None)
+                spelling = next((opt for opt in option.opts if opt.startswith("--")), None)
                 if spelling is None or spelling in UNTRIED or (name[:5], spelling) in tried:
                     continue
                 tried.add((name[:5], spelling))
@@ -240,7 +242,7 @@ def test_five_hundred_odd_command_lines_get_one_sentence_each(folder, bar):
             continue
         finally:
             print(number, words, f"{time.monotonic() - began:.1f} s", flush=True)
-        sentences = [one for one in ended.stderr.splitlines() if one.startswith("flowtracer: ")]
+        sentences = [line for line in ended.stderr.splitlines() if line.startswith("flowtracer: ")]
         counts[" ".join(words[: 1 + (words[0] == "study")]), ended.returncode] += 1
         fine = ended.returncode in (0, 3) or (
             ended.returncode in (1, 2)

@@ -50,6 +50,6 @@ def test_the_file_gives_defaults_and_the_command_line_wins(tmp_path):
 def test_a_wrong_file_gets_one_sentence(tmp_path, text, message):
     path = tmp_path / "c.yaml"
     path.write_text(text)
-    found = run("--config", str(path))
-    assert found.exit_code == 1 and message in str(found.exception)
+    result = run("--config", str(path))
+    assert result.exit_code == 1 and message in str(result.exception)
     assert "is not a file" in str(run("--config", str(tmp_path / "nothing.yaml")).exception)

@@ -33,7 +33,7 @@ def test_pictures_are_traced_with_their_text(folder):
     done = call("trace", "--model", "./model", *TEXT, *images, "--out", "out", cwd=folder)
     assert done.returncode == 0, done.stderr
     made = load_trace(folder / "out" / "trace.json")
-    assert [(one.width, one.height) for one in made.pictures] == [(24, 16), (32, 16)]
+    assert [(image.width, image.height) for image in made.pictures] == [(24, 16), (32, 16)]
     assert "[picture 1:" in done.stdout
     assert "tv-map" in (folder / "out" / "trace.html").read_text()
 

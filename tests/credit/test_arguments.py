@@ -13,7 +13,7 @@ from flowtracer.credit import score_batch, score_tokens
 from flowtracer.credit.arguments import CreditArguments
 from flowtracer.integrations.verl.settings import read_credit
 
-NAMES = [one.name for one in fields(CreditArguments)]
+NAMES = [field.name for field in fields(CreditArguments)]
 OTHERS = {
     "scorer": "answer_attention",
     "by": "mass",

@@ -34,9 +34,9 @@ def part_gradients(generator, strength):
     signal[0] = 1.0
     common = torch.randn(PARTS, NUMBERS, generator=generator) * scale
     rows = []
-    for one, shared in [(1.0, 0.9), (1.0, 1.0), *((one, 0.95) for one in strength)]:
+    for gain, shared in [(1.0, 0.9), (1.0, 1.0), *((rule_gain, 0.95) for rule_gain in strength)]:
         own = torch.randn(PARTS, NUMBERS, generator=generator) * scale
-        rows.append(signal * one + shared * common + math.sqrt(1 - shared**2) * own)
+        rows.append(signal * gain + shared * common + math.sqrt(1 - shared**2) * own)
     return torch.stack(rows, 1)
 
 
@@ -57,8 +57,8 @@ def simulated(seed, strength, settings, calibrations=CALIBRATIONS, apart=0.0):
             history.append(measure(torch.cat(kept), weights=weights))
         else:
             history.append(measure(kept[-1]))
-        found = smoothed(history, settings, looks=calibrations)
-        used.append(shares(dict(zip(settings.rules, found, strict=True)), settings.choice))
+        differences = smoothed(history, settings, looks=calibrations)
+        used.append(shares(dict(zip(settings.rules, differences, strict=True)), settings.choice))
     return used
 
 
@@ -96,8 +96,8 @@ def test_a_rule_that_stops_being_better_is_given_up():
     for number in range(16):
         strength = 2.5 if number < 8 else 0.3
         history.append(measure(part_gradients(generator, (strength,))))
-        (found,) = smoothed(history, settings, looks=16)
-        used.append(shares({"flow": found}, "hard"))
+        (difference,) = smoothed(history, settings, looks=16)
+        used.append(shares({"flow": difference}, "hard"))
     assert used[7] == {"flow": 1.0} and used[-1] == {}
 
 
@@ -157,7 +157,7 @@ def test_the_past_joins_the_reference():
     gradients = part_gradients(torch.Generator().manual_seed(2), (1.2,)).double()
     past = torch.randn(NUMBERS, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     reference = others(gradients[:, 0]) + past
-    rule, uniform = (cosines(gradients[:, one], reference) for one in (2, 1))
+    rule, uniform = (cosines(gradients[:, column], reference) for column in (2, 1))
     assert measure(gradients, past).means == pytest.approx([float((rule - uniform).mean())])
 
 
@@ -165,25 +165,25 @@ def test_the_jackknife_is_not_too_narrow():
     """Its mean variance over many batches is at least the variance that the mean has."""
     generator = torch.Generator().manual_seed(0)
     records = [measure(part_gradients(generator, (1.0,))) for _ in range(300)]
-    seen = torch.tensor([one.means[0] for one in records]).var()
-    said = torch.tensor([one.variances[0] for one in records]).mean()
+    seen = torch.tensor([record.means[0] for record in records]).var()
+    said = torch.tensor([record.variances[0] for record in records]).mean()
     assert 0.9 * seen < said < 3 * seen
 
 
 def test_gradients_of_nothing_say_nothing():
     record = measure(torch.zeros(3, 3, 5))
     assert record.means == (0.0,) and record.variances == (0.0,)
-    (found,) = smoothed([record], Calibrated(("flow",)), looks=1)
-    assert shares({"flow": found}, "hard") == {}
+    (difference,) = smoothed([record], Calibrated(("flow",)), looks=1)
+    assert shares({"flow": difference}, "hard") == {}
 
 
 def test_smoothing_weighs_by_age():
     history = [Record((0.1,), (0.01,), 8), Record((0.4,), (0.01,), 8)]
-    (found,) = smoothed(history, Calibrated(("flow",), decay=0.5), looks=2)
-    assert found.value == pytest.approx((0.5 * 0.1 + 0.4) / 1.5)
+    (difference,) = smoothed(history, Calibrated(("flow",), decay=0.5), looks=2)
+    assert difference.value == pytest.approx((0.5 * 0.1 + 0.4) / 1.5)
     alone = smoothed(history, Calibrated(("flow",), decay=0.0), looks=2)[0]
     assert alone.value == pytest.approx(0.4)
-    assert found.high - found.low < alone.high - alone.low
+    assert difference.high - difference.low < alone.high - alone.low
 
 
 def test_calibrations_as_replicates_need_three():
@@ -202,14 +202,14 @@ def test_more_rules_and_calibrations_ask_for_more():
 
 
 def test_shares_are_of_what_is_surely_better():
-    found = {
+    differences = {
         "a": Difference(0.3, 0.1, 0.5),
         "b": Difference(0.4, 0.05, 0.8),
         "c": Difference(0.9, -0.1, 1.9),
     }
-    assert shares(found, "hard") == {"b": 1.0}
-    assert shares(found, "mixed") == pytest.approx({"a": 2 / 3, "b": 1 / 3})
-    assert shares({"c": found["c"]}, "mixed") == {}
+    assert shares(differences, "hard") == {"b": 1.0}
+    assert shares(differences, "mixed") == pytest.approx({"a": 2 / 3, "b": 1 / 3})
+    assert shares({"c": differences["c"]}, "mixed") == {}
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,9 @@ def test_a_calibrated_credit_names_its_rules_once():
     credit = Credit(rule=Calibrated(RULES), answer="gsm8k", question="user")
     rules = credit.candidates()
     assert list(rules) == list(RULES)
-    assert all(one.answer == "gsm8k" and one.question == "user" for one in rules.values())
+    assert all(
+        candidate.answer == "gsm8k" and candidate.question == "user" for candidate in rules.values()
+    )
     function = Credit(rule=Calibrated(RULES), answer=str.split)
     assert all(credit.answer is str.split for credit in function.candidates().values())
     assert Credit(rule=Calibrated(("delimiters",))).needs_structure

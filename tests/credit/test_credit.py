@@ -37,7 +37,7 @@ def rows(seed, batch=4, length=23):
 
 def slow_choice(scores, candidates, selection):
     """One response, plain Python."""
-    places = [i for i, one in enumerate(candidates) if one]
+    places = [i for i, candidate in enumerate(candidates) if candidate]
     count = math.ceil(selection.ratio * len(places) - 1e-9)
     falling = sorted(places, key=lambda i: (-scores[i], i))
     if selection.by == "mass":
@@ -89,12 +89,12 @@ def slow_weights(scores, rule):
     z = [(s - mean) / deviation for s in scores]
     weights = {
         "raw": scores,
-        "tanh": [1 + math.tanh(one) for one in z],
-        "sigmoid": [1 / (1 + math.exp(-one)) for one in z],
+        "tanh": [1 + math.tanh(score) for score in z],
+        "sigmoid": [1 / (1 + math.exp(-score)) for score in z],
         "mad": [1 + max(-1.0, min(1.0, (s - median) / spread)) for s in scores],
         "log1p": [math.log1p(s / mean) for s in scores],
     }[rule]
-    return [one * count / sum(weights) for one in weights]
+    return [weight * count / sum(weights) for weight in weights]
 
 
 @pytest.mark.parametrize("rule", CONTINUOUS)
@@ -161,25 +161,25 @@ def test_wrong_settings_get_one_sentence(make, message):
 
 def test_credit_of_real_responses(embedded):
     batch = score_batch(embedded.tokenizer, **sampled(embedded, [GOOD, NO_BOX, SHORT, ""]))
-    given = token_credit(embedded.model, batch, Credit())
-    assert given.answered.tolist() == [True, False, True, False]
-    assert given.scored.tolist() == [True, False, True, False]
+    credit = token_credit(embedded.model, batch, Credit())
+    assert credit.answered.tolist() == [True, False, True, False]
+    assert credit.scored.tolist() == [True, False, True, False]
     for row in (0, 2):
         count = int(batch.candidates[row].sum())
-        assert int((given.weights[row] == 1.5).sum()) == math.ceil(0.4 * count)
-    assert bool((given.weights[[1, 3]] == 1).all())
-    assert bool((given.weights[~batch.candidates] == 1).all())
+        assert int((credit.weights[row] == 1.5).sum()) == math.ceil(0.4 * count)
+    assert bool((credit.weights[[1, 3]] == 1).all())
+    assert bool((credit.weights[~batch.candidates] == 1).all())
 
 
 def test_weights_do_not_depend_on_batch_mates_padding_or_chunks(embedded):
     together = score_batch(embedded.tokenizer, **sampled(embedded, [GOOD, NO_BOX, SHORT]))
-    given = token_credit(embedded.model, together, Credit())
+    credit = token_credit(embedded.model, together, Credit())
     one_by_one = token_credit(embedded.model, together, Credit(), chunk=1)
-    assert torch.equal(given.weights, one_by_one.weights)
+    assert torch.equal(credit.weights, one_by_one.weights)
     for row, text in ((0, GOOD), (2, SHORT)):
         alone = score_batch(embedded.tokenizer, **sampled(embedded, [text], width=95))
         weights = token_credit(embedded.model, alone, Credit()).weights
-        assert torch.equal(weights[alone.candidates], given.weights[row][together.candidates[row]])
+        assert torch.equal(weights[alone.candidates], credit.weights[row][together.candidates[row]])
 
 
 def test_rows_without_advantage_cost_nothing(embedded):
@@ -191,9 +191,9 @@ def test_rows_without_advantage_cost_nothing(embedded):
     try:
         none = token_credit(embedded.model, batch, Credit(), row_mask=torch.zeros(2).bool())
         assert len(forwards) == 0 and bool((none.weights == 1).all())
-        one = token_credit(embedded.model, batch, Credit(), row_mask=torch.tensor([False, True]))
+        second = token_credit(embedded.model, batch, Credit(), row_mask=torch.tensor([False, True]))
         assert len(forwards) == 1 and forwards[0][0].shape[0] == 1
-        assert bool((one.weights[0] == 1).all()) and bool((one.weights[1] == 1.5).any())
+        assert bool((second.weights[0] == 1).all()) and bool((second.weights[1] == 1.5).any())
         token_credit(embedded.model, batch, Credit(), all_reduce_max=lambda mine: mine + 2)
         assert len(forwards) == 4
     finally:
@@ -205,9 +205,9 @@ def test_tool_output_is_in_the_graph_but_never_a_candidate_or_answer(embedded):
     tool_mask = torch.ones_like(parts["completion_mask"])
     tool_mask[:, 4:9] = 0
     batch = score_batch(embedded.tokenizer, **parts, tool_mask=tool_mask)
-    given = token_credit(embedded.model, batch, Credit())
+    credit = token_credit(embedded.model, batch, Credit())
     width = parts["prompt_ids"].shape[1]
-    assert bool((given.weights[:, width + 4 : width + 9] == 1).all())
+    assert bool((credit.weights[:, width + 4 : width + 9] == 1).all())
     assert not bool(batch.candidates[:, width + 4 : width + 9].any())
     assert bool(batch.attention_mask[:, width + 4 : width + 9].all())
     boxed = parts["completion_mask"].clone()
@@ -229,10 +229,10 @@ def test_a_model_that_broke_gives_weight_one(embedded):
     saved = weight.detach().clone()
     try:
         weight.data.fill_(torch.nan)
-        given = token_credit(embedded.model, batch, Credit())
+        credit = token_credit(embedded.model, batch, Credit())
     finally:
         weight.data.copy_(saved)
-    assert bool((given.weights == 1).all()) and given.scored.tolist() == [False]
+    assert bool((credit.weights == 1).all()) and credit.scored.tolist() == [False]
 
 
 def test_delimiters_are_tokens_without_letters_and_digits(embedded):

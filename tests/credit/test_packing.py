@@ -25,8 +25,8 @@ def restarting():
 @pytest.mark.parametrize("told", ["bounds", "positions"])
 def test_sequences_are_taken_apart_and_put_back(told):
     ids = packed_ids()
-    given = {"cu_seq_lens": bounds()} if told == "bounds" else {"position_ids": restarting()}
-    packing = packing_of(ids, **given)
+    layout = {"cu_seq_lens": bounds()} if told == "bounds" else {"position_ids": restarting()}
+    packing = packing_of(ids, **layout)
     rows = packing.unpack(ids)
     for row, expected in zip(rows, ids[0].split(LENGTHS), strict=True):
         assert row.tolist() == expected.tolist() + [0] * (8 - len(expected))
@@ -59,7 +59,7 @@ def test_no_token_at_all_gives_no_sequence():
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("layout", "told"),
     [
         ({}, "one of them"),
         ({"cu_seq_lens": [0, 17], "position_ids": [[0] * 17]}, "one of them"),
@@ -70,9 +70,9 @@ def test_no_token_at_all_gives_no_sequence():
         ({"cu_seq_lens": [[0, 17]]}, "0 to the number of tokens, 17"),
     ],
 )
-def test_bounds_that_do_not_fit_are_refused(given, told):
+def test_bounds_that_do_not_fit_are_refused(layout, told):
     with pytest.raises(ValueError, match=told):
-        packing_of(packed_ids(), **{name: torch.tensor(value) for name, value in given.items()})
+        packing_of(packed_ids(), **{name: torch.tensor(value) for name, value in layout.items()})
     with pytest.raises(ValueError, match="one row of tokens, but input_ids has 2"):
         packing_of(torch.zeros(2, 17), cu_seq_lens=bounds())
 
@@ -81,9 +81,9 @@ def rollouts(tokenizer):
     """Ids and response mask of sequences of one prompt, one without an answer, one with tool output."""
     prompt = "Make 33 from 3, 7, 18.\n"
     tried = "18 + 7 = 25, 25 + 3 = 28, not 33.\n"
-    found = "18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}"
+    solved = "18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}"
     rows = []
-    for response in (found, tried + found, tried, tried * 3 + found):
+    for response in (solved, tried + solved, tried, tried * 3 + solved):
         parts = [tokenizer.encode(part) for part in (prompt, response)]
         own = [0] * len(parts[0]) + [1] * len(parts[1])
         rows.append((torch.tensor(parts[0] + parts[1]), torch.tensor(own)))
@@ -100,13 +100,13 @@ def test_weights_of_packed_rows_are_those_of_the_plain_way(embedded, told, credi
         sequence_credit(embedded.model, embedded.tokenizer, ids[None], own[None], **options)
         for ids, own in rows
     ]
-    assert [bool(one.scored) for one in alone] == [True, True, False, True]
-    assert all((one.weights == 1.5).any() for one in alone if one.scored)
+    assert [bool(single.scored) for single in alone] == [True, True, False, True]
+    assert all((single.weights == 1.5).any() for single in alone if single.scored)
     ids, own = (torch.cat(part)[None] for part in zip(*rows, strict=True))
-    positions = torch.cat([torch.arange(len(one)) for one, _ in rows])[None]
-    weights = torch.cat([one.weights for one in alone], 1)
+    positions = torch.cat([torch.arange(len(tokens)) for tokens, _ in rows])[None]
+    weights = torch.cat([single.weights for single in alone], 1)
     if told == "bounds":
-        lengths = torch.tensor([0] + [len(one) for one, _ in rows])
+        lengths = torch.tensor([0] + [len(tokens) for tokens, _ in rows])
         options["cu_seq_lens"] = lengths.cumsum(0).int()
     else:
         options["position_ids"] = positions
@@ -115,15 +115,15 @@ def test_weights_of_packed_rows_are_those_of_the_plain_way(embedded, told, credi
         width = max(middle, ids.shape[1] - middle)
         halves = [ids, own, positions, weights, torch.ones_like(ids)]
         ids, own, options["position_ids"], weights, mask = (
-            torch.stack([padded(one[0, :middle], width), padded(one[0, middle:], width)])
-            for one in halves
+            torch.stack([padded(tensor[0, :middle], width), padded(tensor[0, middle:], width)])
+            for tensor in halves
         )
         options["attention_mask"] = mask
         weights = torch.where(mask > 0, weights, 1.0)
-    found = sequence_credit(embedded.model, embedded.tokenizer, ids, own, **options)
-    assert torch.equal(found.weights, weights)
-    assert torch.equal(found.scored, torch.cat([one.scored for one in alone]))
-    assert not found.chosen[own == 0].any()
+    packed_credit = sequence_credit(embedded.model, embedded.tokenizer, ids, own, **options)
+    assert torch.equal(packed_credit.weights, weights)
+    assert torch.equal(packed_credit.scored, torch.cat([single.scored for single in alone]))
+    assert not packed_credit.chosen[own == 0].any()
 
 
 def padded(values, width):
@@ -133,18 +133,18 @@ def padded(values, width):
 def test_only_masked_in_sequences_of_a_packed_row_get_weights(embedded):
     rows = rollouts(embedded.tokenizer)
     ids, own = (torch.cat(part)[None] for part in zip(*rows, strict=True))
-    found = sequence_credit(
+    credit = sequence_credit(
         embedded.model,
         embedded.tokenizer,
         ids,
         own,
-        position_ids=torch.cat([torch.arange(len(one)) for one, _ in rows])[None],
+        position_ids=torch.cat([torch.arange(len(tokens)) for tokens, _ in rows])[None],
         row_mask=torch.tensor([False, True, True, False]),
     )
     start, stop = len(rows[0][0]), len(rows[0][0]) + len(rows[1][0])
-    assert (found.weights[:, start:stop] == 1.5).any()
-    assert (found.weights[:, :start] == 1).all()
-    assert (found.weights[:, stop:] == 1).all()
+    assert (credit.weights[:, start:stop] == 1.5).any()
+    assert (credit.weights[:, :start] == 1).all()
+    assert (credit.weights[:, stop:] == 1).all()
 
 
 def test_a_mask_of_another_shape_is_refused(embedded):
@@ -160,10 +160,10 @@ def test_a_mask_of_another_shape_is_refused(embedded):
 def test_padding_alone_has_weight_1(embedded):
     ids = torch.ones(2, 4, dtype=torch.long)
     for more in ({}, {"position_ids": torch.arange(4).expand(2, -1)}):
-        found = sequence_credit(
+        credit = sequence_credit(
             embedded.model, embedded.tokenizer, ids, ids, attention_mask=ids * 0, **more
         )
-        assert torch.equal(found.weights, torch.ones(2, 4))
+        assert torch.equal(credit.weights, torch.ones(2, 4))
 
 
 def test_ids_beyond_the_tokenizer_are_no_delimiters():

@@ -26,9 +26,9 @@ def random_batch(length=40):
         mask[row, : 2 * row] = 0
         mask[row, length - row :] = 0
         answer[row, 24 + row : 27 + row] = 1.0
-    place = torch.arange(length).expand(6, -1)
+    position = torch.arange(length).expand(6, -1)
     real = mask > 0
-    return ScoreBatch(ids, mask, real & (place < 16), real & (place >= 16), answer)
+    return ScoreBatch(ids, mask, real & (position < 16), real & (position >= 16), answer)
 
 
 def ride(model, batch, credit, **options):

@@ -41,13 +41,13 @@ def test_several_weighted_spans_draw_flow_by_their_weight(embedded):
     batch = score_batch(embedded.tokenizer, **parts, answer=box_and_steps)
     assert set(batch.answer[0].tolist()) == {0.0, 1.0, 2.0}
     credit = Credit(answer=box_and_steps)
-    given = token_credit(embedded.model, batch, credit)
-    assert given.answered.tolist() == [True, False]
+    computed = token_credit(embedded.model, batch, credit)
+    assert computed.answered.tolist() == [True, False]
     row = batch.take(torch.tensor([0]))
     attention = mean_attention(embedded.model, row.input_ids, row.attention_mask)
     flow = answer_flow(attention, row.question, row.answer)
     expected = torch.where(row.candidates, flow.throughput, 0.0)
-    torch.testing.assert_close(given.scores[:1], expected, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(computed.scores[:1], expected, rtol=1e-4, atol=1e-7)
 
 
 def test_tool_output_passes_flow_on_without_being_a_candidate(embedded):
@@ -59,8 +59,8 @@ def test_tool_output_passes_flow_on_without_being_a_candidate(embedded):
     flow = answer_flow(attention, batch.question, batch.answer)
     width = parts["prompt_ids"].shape[1]
     assert bool((flow.throughput[:, width + 4 : width + 12] > 0).all())
-    given = token_credit(embedded.model, batch, Credit())
-    assert bool((given.weights[:, width + 4 : width + 12] == 1).all())
+    computed = token_credit(embedded.model, batch, Credit())
+    assert bool((computed.weights[:, width + 4 : width + 12] == 1).all())
 
 
 def lines_as_steps(text):
@@ -77,13 +77,13 @@ def test_step_scores_multiply_in_also_without_an_answer(embedded):
     plain = token_credit(embedded.model, score_batch(embedded.tokenizer, **parts), Credit())
     batch = score_batch(embedded.tokenizer, **parts, steps=lines_as_steps)
     credit = Credit(steps=lines_as_steps)
-    given = token_credit(embedded.model, batch, credit)
-    torch.testing.assert_close(given.weights, plain.weights * batch.steps)
+    computed = token_credit(embedded.model, batch, credit)
+    torch.testing.assert_close(computed.weights, plain.weights * batch.steps)
     inside = batch.candidates[0]
-    assert set(given.weights[0][inside].tolist()) <= {0.0, 1.0, 1.5, 2.0, 3.0}
-    assert {0.0, 3.0} <= set(given.weights[0][inside].tolist())
-    assert bool((given.weights[1][batch.candidates[1]] == 0).sum() > 5)
-    assert bool((given.weights[~batch.candidates] == 1).all())
+    assert set(computed.weights[0][inside].tolist()) <= {0.0, 1.0, 1.5, 2.0, 3.0}
+    assert {0.0, 3.0} <= set(computed.weights[0][inside].tolist())
+    assert bool((computed.weights[1][batch.candidates[1]] == 0).sum() > 5)
+    assert bool((computed.weights[~batch.candidates] == 1).all())
 
 
 def test_a_function_that_fails_on_a_response_costs_that_response_only(embedded):
@@ -148,8 +148,8 @@ def test_a_match_in_later_tool_output_does_not_hide_the_policys_answer(rule):
         tool_mask=mask,
         answer=rule,
     )
-    found = "".join(chr(one) for one in batch.input_ids[batch.answer > 0].tolist())
-    assert found.strip() == answer
+    answer_text = "".join(chr(token_id) for token_id in batch.input_ids[batch.answer > 0].tolist())
+    assert answer_text.strip() == answer
     assert bool(batch.scorable)
 
 
@@ -187,5 +187,7 @@ def test_the_default_rule_knows_the_forms_of_the_tasks(text, answer):
         completion_ids=ids,
         completion_mask=mask,
     )
-    assert "".join(chr(one) for one in batch.input_ids[batch.answer > 0].tolist()) == answer
+    assert (
+        "".join(chr(token_id) for token_id in batch.input_ids[batch.answer > 0].tolist()) == answer
+    )
     assert Credit().answer == "auto"

@@ -51,7 +51,7 @@ def test_search_finds_a_page_from_files(browser):
     box = browser.find_element("css selector", "input.md-search__input")
     box.click()
     box.send_keys("triangular solve")
-    found = WebDriverWait(browser, 30).until(
+    links = WebDriverWait(browser, 30).until(
         lambda driver: driver.find_elements("css selector", ".md-search-result__link")
     )
-    assert any("equations.html" in link.get_attribute("href") for link in found)
+    assert any("equations.html" in link.get_attribute("href") for link in links)

@@ -19,8 +19,8 @@ BLOCK = re.compile(r"(<!-- not run: .+? -->\n+)?```(bash|python)\n(.*?)```", re.
 
 def blocks_of(page):
     """(language, text) of the blocks of a page that are to be run."""
-    found = BLOCK.findall(page.read_text(encoding="utf-8"))
-    return [(language, text) for left_out, language, text in found if not left_out]
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [(language, text) for left_out, language, text in blocks if not left_out]
 
 
 RUN = [page for page in PAGES if blocks_of(page)]

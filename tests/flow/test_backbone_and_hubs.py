@@ -20,7 +20,7 @@ def test_backbone_against_a_slow_reference():
         wanted = -(-round(ratio * 10) * len(order) // 10)  # ceil without rounding errors
         slow = {i for i in order[:wanted] if values[i] > 0}
         fast = select_backbone(torch.tensor([values]), torch.tensor([candidates]), ratio=ratio)
-        assert {i for i, one in enumerate(fast[0].tolist()) if one} == slow
+        assert {i for i, chosen in enumerate(fast[0].tolist()) if chosen} == slow
     with pytest.raises(ValueError, match="ratio is 0"):
         select_backbone(torch.ones(1, 3), torch.ones(1, 3).bool(), ratio=0)
 

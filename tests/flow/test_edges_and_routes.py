@@ -22,23 +22,25 @@ def test_routes_are_the_most_probable_enumerated_ways_through_the_response(mode)
                 entered = next(token for token in path if a[0, token])
                 passed = tuple(k for k in path if 2 <= k < entered)
                 slow[passed] += product / float(flow.potential[0, path[0]]) / 2
-        found = strongest_routes(flow, torch.arange(8)[None] >= 2, count=3)
-        assert found.direct == pytest.approx(slow.pop(()), rel=1e-9)
+        strongest = strongest_routes(flow, torch.arange(8)[None] >= 2, count=3)
+        assert strongest.direct == pytest.approx(slow.pop(()), rel=1e-9)
         short = {way: value for way, value in slow.items() if len(way) == 1}
         long = {way: value for way, value in slow.items() if len(way) > 1}
-        assert found.through_one == pytest.approx(sum(short.values()), rel=1e-9)
+        assert strongest.through_one == pytest.approx(sum(short.values()), rel=1e-9)
         best = [*sorted(short.values())[::-1][:3], *sorted(long.values())[::-1][:3]]
-        assert [r.probability for r in found.routes] == pytest.approx(best, rel=1e-9)
-        for route in found.routes:
+        assert [r.probability for r in strongest.routes] == pytest.approx(best, rel=1e-9)
+        for route in strongest.routes:
             assert slow[route.tokens] == pytest.approx(route.probability, rel=1e-9)
 
 
 def test_all_routes_together_are_the_whole_unit():
     attention = random_attention(6, 3)
     q, a = masks(6, (0, 1), (5,))
-    found = strongest_routes(answer_flow(attention, q, a), torch.arange(6)[None] >= 2, count=100)
-    assert found.direct + sum(r.probability for r in found.routes) == pytest.approx(1.0)
-    assert len({r.tokens for r in found.routes}) == len(found.routes) == 7
+    strongest = strongest_routes(
+        answer_flow(attention, q, a), torch.arange(6)[None] >= 2, count=100
+    )
+    assert strongest.direct + sum(r.probability for r in strongest.routes) == pytest.approx(1.0)
+    assert len({r.tokens for r in strongest.routes}) == len(strongest.routes) == 7
 
 
 def test_edges_of_strips_are_the_rows_of_all_edges():
@@ -58,11 +60,11 @@ def test_smallest_edge_set_is_a_prefix_of_the_sorted_edges(ratio):
     values = flow.edges()[1].flatten().sort(descending=True).values
     values = values[values > 0]
     needed = int((values.cumsum(0) >= ratio * values.sum() * (1 - 1e-12)).int().argmax()) + 1
-    found = smallest_edge_set(flow, ratio=ratio, row=1, strip_edges=16 * 70)
-    assert [e.flow for e in found] == pytest.approx(values[:needed].tolist(), rel=1e-12)
-    for edge in found:
+    edges = smallest_edge_set(flow, ratio=ratio, row=1, strip_edges=16 * 70)
+    assert [e.flow for e in edges] == pytest.approx(values[:needed].tolist(), rel=1e-12)
+    for edge in edges:
         assert flow.edges()[1, edge.source, edge.target] == edge.flow
-    assert smallest_edge_set(flow, ratio=ratio, row=1, limit=3) == found[:3]
+    assert smallest_edge_set(flow, ratio=ratio, row=1, limit=3) == edges[:3]
 
 
 def test_strongest_edges_hold_the_best_of_every_token():

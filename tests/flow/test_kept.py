@@ -18,14 +18,14 @@ class Rows:
 
     matrix: torch.Tensor
     room: int
-    given: int = 0
+    returned: int = 0
     told: int = 0
     shape = torch.Size([1, LENGTH, LENGTH])
     dtype = torch.float32
     device = torch.device("cpu")
 
     def rows(self, start, stop):
-        self.given += stop - start
+        self.returned += stop - start
         self.computed(stop - start)
         return self.matrix[:, start:stop, :stop].clone()
 
@@ -57,7 +57,7 @@ def test_flow_is_the_same_and_kept_rows_are_not_computed_again(room, computed):
     # Checks of a graph may read all rows once more.
     checked = Rows(matrix, 0)
     answer_flow(checked, *masks())
-    assert rows.given == checked.given - (2 * LENGTH - computed)
+    assert rows.returned == checked.returned - (2 * LENGTH - computed)
     assert rows.told == checked.told  # progress reaches its end
 
 

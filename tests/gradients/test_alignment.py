@@ -47,11 +47,11 @@ def test_signal_to_noise_is_found_back_without_bias():
     """Gradients with a known mean and covariance, few batches, many draws."""
     mean = torch.randn(20, generator=GENERATOR)
     expected = float(mean @ mean) / (20 * 4.0)
-    found = []
+    estimates = []
     for _ in range(600):
         gradients = mean + 2 * torch.randn(6, 20, generator=GENERATOR)
-        found.append(float(signal(gram(gradients))) / (20 * 4.0))
-    assert np.mean(found) == pytest.approx(expected, rel=0.1)
+        estimates.append(float(signal(gram(gradients))) / (20 * 4.0))
+    assert np.mean(estimates) == pytest.approx(expected, rel=0.1)
     assert signal_to_noise(gram(mean + torch.randn(400, 20, generator=GENERATOR) * 2)) == (
         pytest.approx(expected, rel=0.25)
     )

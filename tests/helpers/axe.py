@@ -23,12 +23,12 @@ def serious_faults(browser: Any) -> list[str]:
     """Serious and critical findings in what the browser shows, each with an element that has it."""
     if not browser.execute_script("return Boolean(window.axe)"):
         browser.execute_script(axe_script())
-    found = browser.execute_async_script(
+    violations = browser.execute_async_script(
         "const done = arguments[0]; axe.run(document).then(found => done(found.violations))"
     )
     return [
         f"{fault['impact']}: {fault['id']}: {fault['help']}: {node['html'][:200]}"
-        for fault in found
+        for fault in violations
         if fault["impact"] in ("serious", "critical")
         for node in fault["nodes"][:3]
     ]

@@ -110,10 +110,13 @@ def main() -> None:
                 _run(code.resolve(), (options.keep or Path(scratch)) / side / name, COMMANDS[name])
                 for side, code in (("old", options.old), ("new", options.new))
             )
-            found = list(_compare(old, new))
-            total += len(found)
-            print(f"{name}: {f'{len(found)} differences' if found else 'the same'}", flush=True)
-            for line in found[:20]:
+            differences = list(_compare(old, new))
+            total += len(differences)
+            print(
+                f"{name}: {f'{len(differences)} differences' if differences else 'the same'}",
+                flush=True,
+            )
+            for line in differences[:20]:
                 print(f"  {line}")
     raise SystemExit(1 if total else 0)
 
@@ -125,7 +128,7 @@ def _run(code: Path, folder: Path, commands: str) -> Path:
         (folder / name).write_text(text)
     program = f"{sys.executable} -m flowtracer "
     ended = subprocess.run(
-        " && ".join(program + one for one in commands.split(" && ")),
+        " && ".join(program + command for command in commands.split(" && ")),
         shell=True,
         cwd=folder,
         capture_output=True,
@@ -189,7 +192,9 @@ def _values(path: Path) -> Any:
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
     """One line for each value that differs, with the way to it."""
     if isinstance(old, dict) and isinstance(new, dict):
-        old = {name if name in new else RENAMED.get(name, name): one for name, one in old.items()}
+        old = {
+            name if name in new else RENAMED.get(name, name): value for name, value in old.items()
+        }
         for name in sorted(old.keys() | new.keys()):
             if IGNORED.search(name):
                 continue

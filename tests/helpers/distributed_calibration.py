@@ -32,10 +32,14 @@ class FixedRollouts(GRPOTrainer):
             for target in TARGETS
             for _ in range(2)
         ]
-        given = [tokenizer(one, add_special_tokens=False)["input_ids"] for one in (RIGHT, WRONG)]
-        width = max(map(len, given))
-        mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in given] * len(TARGETS))
-        ids = [r + [tokenizer.pad_token_id] * (width - len(r)) for r in given] * len(TARGETS)
+        completions = [
+            tokenizer(text, add_special_tokens=False)["input_ids"] for text in (RIGHT, WRONG)
+        ]
+        width = max(map(len, completions))
+        mask = torch.tensor(
+            [[1] * len(r) + [0] * (width - len(r)) for r in completions] * len(TARGETS)
+        )
+        ids = [r + [tokenizer.pad_token_id] * (width - len(r)) for r in completions] * len(TARGETS)
         part = len(asked) // self.accelerator.num_processes
         mine = slice(
             self.accelerator.process_index * part, (self.accelerator.process_index + 1) * part

@@ -41,14 +41,14 @@ def main() -> None:
     tokenizer = loaded.tokenizer
     asked = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
     texts = [RESPONSES[0], RESPONSES[3]] if rank == 0 else [RESPONSES[2], RESPONSES[2]]
-    given = [tokenizer(one, add_special_tokens=False)["input_ids"] for one in texts]
-    width = max(map(len, given))
+    completions = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    width = max(map(len, completions))
     batch = score_batch(
         tokenizer,
         prompt_ids=torch.tensor([asked] * 2),
         prompt_mask=torch.ones(2, len(asked), dtype=torch.long),
-        completion_ids=torch.tensor([row + [0] * (width - len(row)) for row in given]),
-        completion_mask=torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in given]),
+        completion_ids=torch.tensor([row + [0] * (width - len(row)) for row in completions]),
+        completion_mask=torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in completions]),
     )
     alone = token_credit(loaded.model, batch, Credit())
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))

@@ -35,18 +35,18 @@ class FixedRollouts(GRPOTrainer):
     def _generate_and_score_completions(self, inputs):
         tokenizer = self.processing_class
         asked = tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
-        given = [tokenizer(one, add_special_tokens=False)["input_ids"] for one in RESPONSES]
-        width = max(map(len, given))
+        ids = [tokenizer(response, add_special_tokens=False)["input_ids"] for response in RESPONSES]
+        width = max(map(len, ids))
         pad = tokenizer.pad_token_id
         part = len(RESPONSES) // self.accelerator.num_processes
         mine = slice(
             self.accelerator.process_index * part, (self.accelerator.process_index + 1) * part
         )
-        mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in given])[mine]
+        mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in ids])[mine]
         return {
             "prompt_ids": torch.tensor([asked] * part),
             "prompt_mask": torch.ones(part, len(asked), dtype=torch.long),
-            "completion_ids": torch.tensor([r + [pad] * (width - len(r)) for r in given])[mine],
+            "completion_ids": torch.tensor([r + [pad] * (width - len(r)) for r in ids])[mine],
             "completion_mask": mask,
             "advantages": torch.tensor(ADVANTAGES)[mine],
             "number": torch.arange(part),  # TRL shuffles rows
@@ -160,8 +160,8 @@ def main() -> None:
                 "state": state,
                 "selected": trainer.state.log_history[0]["credit/selected"],
                 "rollouts": [
-                    (one.row, one.advantages)
-                    for one in read_part(part_path(Path(sys.argv[1] + ".run"), 1))
+                    (rollout.row, rollout.advantages)
+                    for rollout in read_part(part_path(Path(sys.argv[1] + ".run"), 1))
                 ],
             },
             sys.argv[1],

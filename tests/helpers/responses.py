@@ -7,8 +7,8 @@ def sampled(loaded, texts, prompts=None, width=70):
     """A padded batch as a trainer has it: prompts on the left, completions on the right."""
     tokenizer = loaded.tokenizer
     prompts = prompts or ["<|user|>Make 33 from 3, 7, 18.<|end|><|assistant|>"] * len(texts)
-    asked = [tokenizer(one, add_special_tokens=False)["input_ids"] for one in prompts]
-    given = [tokenizer(one, add_special_tokens=False)["input_ids"] for one in texts]
+    asked = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    completions = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     left = max(map(len, asked)) + 3
     pad = tokenizer.pad_token_id
 
@@ -23,7 +23,7 @@ def sampled(loaded, texts, prompts=None, width=70):
         return torch.tensor(filled), torch.tensor(real)
 
     prompt_ids, prompt_mask = tensor(asked, left, True)
-    completion_ids, completion_mask = tensor(given, width, False)
+    completion_ids, completion_mask = tensor(completions, width, False)
     return {
         "prompt_ids": prompt_ids,
         "prompt_mask": prompt_mask,

@@ -19,7 +19,7 @@ def record(number):
 
 def write(path, records):
     path.write_text(
-        "".join(one if isinstance(one, str) else json.dumps(one) + "\n" for one in records)
+        "".join(entry if isinstance(entry, str) else json.dumps(entry) + "\n" for entry in records)
     )
     return path
 

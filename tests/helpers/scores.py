@@ -11,15 +11,15 @@ PROMPT = 6
 def batch_of(ids, mask=None):
     """Prompt, response and a weighted answer in it; positions count from each row's first token."""
     mask = torch.ones_like(ids) if mask is None else mask
-    place = mask.cumsum(1) - 1
+    position = mask.cumsum(1) - 1
     real = mask > 0
-    answer = torch.where(real & (place >= 10) & (place < 13), 1.0, 0.0)
-    answer = torch.where(real & (place == 13), 0.5, answer)
+    answer = torch.where(real & (position >= 10) & (position < 13), 1.0, 0.0)
+    answer = torch.where(real & (position == 13), 0.5, answer)
     return ScoreBatch(
         input_ids=ids,
         attention_mask=mask,
-        question=real & (place < PROMPT),
-        candidates=real & (place >= PROMPT),
+        question=real & (position < PROMPT),
+        candidates=real & (position >= PROMPT),
         answer=answer,
         structural=ids % 3 == 0,
     )
@@ -45,12 +45,12 @@ def alone(batch, row):
     return batch.take(torch.tensor([row]))
 
 
-def stacked(one, other):
+def stacked(batch, other):
     return ScoreBatch(
         **{
-            name: torch.cat([getattr(one, name), getattr(other, name)])
+            name: torch.cat([getattr(batch, name), getattr(other, name)])
             for name in ScoreBatch.__dataclass_fields__
-            if getattr(one, name) is not None
+            if getattr(batch, name) is not None
         }
     )
 

@@ -18,11 +18,11 @@ def token_rows(loaded, count=6, seed=0):
     for number in range(count):
         prompt = PROMPT.format(a=number // 2 % 9 + 1)
         tried = "18 + 7 = 25, 25 + 3 = 28, not 33.\n" * draw.randint(0, 3)
-        asked, given = (
+        asked, response = (
             loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
             for text in (prompt, tried + (GOOD, SHORT, NO_BOX)[number % 3])
         )
-        ids.append([*asked, *given])
+        ids.append([*asked, *response])
         lengths.append(len(asked))
     return ids, lengths
 

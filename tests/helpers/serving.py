@@ -41,9 +41,9 @@ class Server:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         self.address = line.split()[-1]
-        found = re.search(r":(\d+)/", self.address)
-        assert found, line
-        self.port = int(found[1])
+        match = re.search(r":(\d+)/", self.address)
+        assert match, line
+        self.port = int(match[1])
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """End it, by default without a chance to say goodbye."""

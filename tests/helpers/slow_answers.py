@@ -28,8 +28,8 @@ def slow_find_answers(tokenizer, ids, completion_mask, response_mask, rule):
             if not keep:
                 characters[start:stop] = "\n" * (stop - start)
         prompt = decode_text(tokenizer, tokens[max(0, kept[0] - 16) : kept[0]])
-        found = answer_weights(
+        answer = answer_weights(
             rule, text._replace(text="".join(characters)), thinking=bool(opened_thought(prompt))
         )
-        weights[row, kept] = found * torch.tensor(by_policy)
+        weights[row, kept] = answer * torch.tensor(by_policy)
     return weights

@@ -34,7 +34,7 @@ def shape_rows(responses=40):
                 "problem": problem,
                 "texts": texts,
                 "structural": [int(not any(c.isalnum() for c in text)) for text in texts],
-                "high": [int(one) for one in high],
+                "high": [int(is_high) for is_high in high],
                 "top_flow": [0.05, 0.2, 0.5, 0.8],
                 "top_flow_with_answer": [0.1, 0.3, 0.6, 0.9],
                 "spacing": [4, 4, 5],

@@ -23,14 +23,14 @@ def made_trace(prompt: list[str], response: list[str], *, answer: int = -1, seed
     hidden = torch.ones(length, length).triu(1).bool()
     attention = logits.masked_fill(hidden, -torch.inf).softmax(-1)
     question = (torch.arange(length) < len(prompt))[None]
-    found = torch.zeros(len(response))
-    found[answer] = 1.0
-    draws = torch.cat([torch.zeros(len(prompt)), found])[None]
+    weights = torch.zeros(len(response))
+    weights[answer] = 1.0
+    draws = torch.cat([torch.zeros(len(prompt)), weights])[None]
     return assemble(
         asked,
         answered,
         torch.ones(len(prompt)).bool(),
-        found,
+        weights,
         read_graph(attention, question, ~question, draws, "absorb"),
         Provenance("made", "float32", (1, 2), "boxed", "absorb", "prompt", {"flowtracer": "0"}),
     )

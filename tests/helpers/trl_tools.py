@@ -133,7 +133,7 @@ def scripted_rollouts(prompts, trainer):
         for prompt in prompts
     ]
     turns = [SCRIPT[row % len(SCRIPT)] for row in range(len(prompts))]
-    written = [tokens_of_turns(tokenizer, one, ENVIRONMENT) for one in turns]
+    written = [tokens_of_turns(tokenizer, script, ENVIRONMENT) for script in turns]
     completions, masks = map(list, zip(*written, strict=True))
     return {
         "prompt_ids": asked,

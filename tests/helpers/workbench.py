@@ -44,14 +44,14 @@ def events(client, job):
 
 def parse_events(text):
     """[(name, data), ...] of a stream's text."""
-    found = []
+    parsed_events = []
     for block in text.split("\n\n"):
         fields = dict(
             line.split(": ", 1) for line in block.split("\n") if not line.startswith(":") and line
         )
         if fields:
-            found.append((fields["event"], json.loads(fields["data"])))
-    return found
+            parsed_events.append((fields["event"], json.loads(fields["data"])))
+    return parsed_events
 
 
 def run(client, kind, **fields):

@@ -27,36 +27,36 @@ def sequences(embedded):
     """Token ids of prompt and response, and the mask of each response; the last has tool output."""
     ids, masks = [], []
     for text in (GOOD, NO_BOX, SHORT, GOOD):
-        asked, given = (
-            embedded.tokenizer(one, add_special_tokens=False)["input_ids"]
-            for one in (PROMPT.format(a=3), text)
+        asked, response = (
+            embedded.tokenizer(piece, add_special_tokens=False)["input_ids"]
+            for piece in (PROMPT.format(a=3), text)
         )
-        ids.append(torch.tensor(asked + given))
-        masks.append(torch.ones(len(given), dtype=torch.int))
+        ids.append(torch.tensor(asked + response))
+        masks.append(torch.ones(len(response), dtype=torch.int))
     masks[3][5:14] = 0
     return ids, masks
 
 
 def test_weights_are_those_of_token_credit(embedded, sequences):
     for credit in (Credit(), Credit(selection=Selection(ratio=0.2), weighting=Weighting("tanh"))):
-        found = response_weights(Scorer(embedded, rule=credit), *sequences, [True] * 4)
-        for weights, ids, mask in zip(found.weights, *sequences, strict=True):
+        weighed = response_weights(Scorer(embedded, rule=credit), *sequences, [True] * 4)
+        for weights, ids, mask in zip(weighed.weights, *sequences, strict=True):
             torch.testing.assert_close(weights, weights_alone(embedded, ids, mask, credit))
-        weighted_rows = [bool((row != 1).any()) for row in found.weights]
+        weighted_rows = [bool((row != 1).any()) for row in weighed.weights]
         assert weighted_rows == [True, False, True, True]
-        assert found.failed == [False, True, False, False]
-        assert bool((found.weights[3][5:14] == 1).all()) and bool((found.weights[0] != 1).any())
+        assert weighed.failed == [False, True, False, False]
+        assert bool((weighed.weights[3][5:14] == 1).all()) and bool((weighed.weights[0] != 1).any())
 
 
 def test_a_server_gives_the_same(embedded, sequences):
     with scoring_server(Scorer(embedded), token=TOKEN) as (address, _):
         settings = read_settings({"url": address.partition("#")[0], "token": TOKEN})
         check_server(settings)
-        found = response_weights(own_scorer(settings), *sequences, [True] * 4)
+        weighed = response_weights(own_scorer(settings), *sequences, [True] * 4)
         with pytest.raises(PermissionError):
             check_server(read_settings({"url": settings.url, "token": "another"}))
     own = response_weights(Scorer(embedded), *sequences, [True] * 4)
-    assert all(map(torch.equal, found.weights, own.weights)) and found.failed == own.failed
+    assert all(map(torch.equal, weighed.weights, own.weights)) and weighed.failed == own.failed
 
 
 def test_many_responses_are_asked_for_in_parts(embedded, sequences, monkeypatch):
@@ -68,10 +68,10 @@ def test_many_responses_are_asked_for_in_parts(embedded, sequences, monkeypatch)
             return super().weights(input_ids, **rest)
 
     monkeypatch.setattr("flowtracer.integrations.scored.PART", 3)
-    found = response_weights(Counting(embedded), *sequences, [True, True, False, True])
+    weighed = response_weights(Counting(embedded), *sequences, [True, True, False, True])
     assert asked == [3]
     response_weights(Counting(embedded), *sequences, [True] * 4)
-    assert asked == [3, 3, 1] and bool((found.weights[2] == 1).all()) and not found.failed[2]
+    assert asked == [3, 3, 1] and bool((weighed.weights[2] == 1).all()) and not weighed.failed[2]
 
 
 def test_nothing_is_asked_where_nothing_is_learned(sequences):
@@ -79,8 +79,8 @@ def test_nothing_is_asked_where_nothing_is_learned(sequences):
     still = response_weights(None, ids, masks, [False] * 4)
     masked = response_weights(None, ids, [mask * 0 for mask in masks], [True] * 4)
     empty = response_weights(None, [], [], [])
-    for found in (still, masked, empty):
-        assert all(bool((row == 1).all()) for row in found.weights) and not any(found.failed)
+    for weighed in (still, masked, empty):
+        assert all(bool((row == 1).all()) for row in weighed.weights) and not any(weighed.failed)
 
 
 def test_a_response_that_the_scorer_refuses_has_weight_one(embedded, sequences):
@@ -89,9 +89,11 @@ def test_a_response_that_the_scorer_refuses_has_weight_one(embedded, sequences):
     ids[0][-3] = 10**6
     ids[2][1] = -1
     with pytest.warns(UserWarning, match="a response has weight 1: .*vocabulary"):
-        found = response_weights(Scorer(embedded), ids, masks, [True] * 4)
-    assert found.failed == [True, True, True, False]
-    assert bool((found.weights[0] == 1).all()) and torch.equal(found.weights[3], plain.weights[3])
+        weighed = response_weights(Scorer(embedded), ids, masks, [True] * 4)
+    assert weighed.failed == [True, True, True, False]
+    assert bool((weighed.weights[0] == 1).all()) and torch.equal(
+        weighed.weights[3], plain.weights[3]
+    )
 
 
 def test_settings_name_a_model_or_a_server():
@@ -147,8 +149,8 @@ def test_weighted_advantages_stay_where_the_mask_is_not_set():
 def test_figures_of_each_response():
     weights = [torch.tensor([1.5, 1.0, 1.0, 1.0]), torch.ones(2), torch.ones(0)]
     masks = [torch.tensor([1, 1, 0, 0]), torch.ones(2), torch.ones(0)]
-    found = ResponseWeights(weights, [False, True, False])
-    assert weight_figures(found, masks) == {
+    weighed = ResponseWeights(weights, [False, True, False])
+    assert weight_figures(weighed, masks) == {
         "mean_weight": [1.25, 1.0, 1.0],
         "selected": [0.5, 0.0, 0.0],
         "not_weighted": [0.0, 1.0, 0.0],

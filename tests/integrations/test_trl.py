@@ -19,24 +19,24 @@ from flowtracer.tasks.countdown import Problem, all_problems, is_solution  # noq
 
 def accuracy(completions, numbers, target, **kwargs):
     rewards = []
-    for completion, given, wanted in zip(completions, numbers, target, strict=True):
+    for completion, problem_numbers, wanted in zip(completions, numbers, target, strict=True):
         text = completion[0]["content"]
         spans = find_answer(text, "boxed")
         inside = text[spans[0].start : spans[0].stop] if spans else ""
-        rewards.append(float(is_solution(inside, Problem(tuple(given), wanted))))
+        rewards.append(float(is_solution(inside, Problem(tuple(problem_numbers), wanted))))
     return rewards
 
 
 def problems(count=64):
-    chosen = [one for one in all_problems() if not one.held_out][7::97][:count]
+    chosen = [problem for problem in all_problems() if not problem.held_out][7::97][:count]
     return Dataset.from_list(
         [
             {
-                "prompt": [{"role": "user", "content": one.prompt}],
-                "numbers": list(one.numbers),
-                "target": one.target,
+                "prompt": [{"role": "user", "content": problem.prompt}],
+                "numbers": list(problem.numbers),
+                "target": problem.target,
             }
-            for one in chosen
+            for problem in chosen
         ]
     )
 
@@ -73,8 +73,8 @@ def trainer(embedded, tmp_path):
     return make
 
 
-def parameters(one):
-    return torch.cat([weight.detach().flatten() for weight in one.model.parameters()])
+def parameters(trainer):
+    return torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()])
 
 
 def test_what_is_relied_on_in_trl(trainer):
@@ -103,13 +103,13 @@ def by_hand(logps, old, advantages, weights, mask, epsilon):
     total = 0.0
     for row in range(len(logps)):
         held, count = 0.0, 0
-        for place in range(logps.shape[1]):
-            if not mask[row, place]:
+        for position in range(logps.shape[1]):
+            if not mask[row, position]:
                 continue
-            ratio = float((logps[row, place] - old[row, place]).exp())
+            ratio = float((logps[row, position] - old[row, position]).exp())
             clipped = min(max(ratio, 1 - epsilon), 1 + epsilon)
             advantage = float(advantages[row])
-            held += float(weights[row, place]) * min(ratio * advantage, clipped * advantage)
+            held += float(weights[row, position]) * min(ratio * advantage, clipped * advantage)
             count += 1
         total += held / count
     return -total / len(logps)
@@ -117,9 +117,9 @@ def by_hand(logps, old, advantages, weights, mask, epsilon):
 
 def test_the_loss_is_equation_5(trainer):
     """Positive and negative advantages, clipped and unclipped ratios."""
-    one = trainer()
-    one.model.train()
-    one.current_gradient_accumulation_steps = 1
+    flow_trainer = trainer()
+    flow_trainer.model.train()
+    flow_trainer.current_gradient_accumulation_steps = 1
     generator = torch.Generator().manual_seed(0)
     batch, width = 4, 12
     inputs = {
@@ -133,7 +133,9 @@ def test_the_loss_is_equation_5(trainer):
     inputs["completion_mask"][3, 3:] = 0
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
     mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
-    logps = one._get_per_token_logps_and_entropies(one.model, ids, mask, width)[0].detach()
+    logps = flow_trainer._get_per_token_logps_and_entropies(flow_trainer.model, ids, mask, width)[
+        0
+    ].detach()
     apart = torch.randn(batch, width, generator=generator) * 0.4
     inputs["old_per_token_logps"] = logps + apart
     advantages = torch.tensor([1.3, -0.8, -1.1, 0.6])
@@ -142,9 +144,16 @@ def test_the_loss_is_equation_5(trainer):
     clipped = (apart.neg().exp() - 1).abs() > 0.2
     assert 0.2 < float(clipped.float().mean()) < 0.9  # both cases are there
     expected = by_hand(
-        logps, logps + apart, advantages, weights, inputs["completion_mask"], one.epsilon_low
+        logps,
+        logps + apart,
+        advantages,
+        weights,
+        inputs["completion_mask"],
+        flow_trainer.epsilon_low,
     )
-    assert float(one._compute_loss(one.model, inputs)) == pytest.approx(expected, rel=1e-5)
+    assert float(flow_trainer._compute_loss(flow_trainer.model, inputs)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_emphasis_one_is_plain_grpo_bit_by_bit(trainer, monkeypatch):
@@ -158,10 +167,10 @@ def test_emphasis_one_is_plain_grpo_bit_by_bit(trainer, monkeypatch):
     off.train()
     assert torch.equal(parameters(off), parameters(plain))
     monkeypatch.setattr(Weighting, "neutral", False)
-    ones = trainer(credit=Credit(weighting=Weighting(emphasis=1.0)), **settings)
-    ones.train()
-    assert ones.state.log_history[0]["credit/selected"] > 0.3
-    assert torch.equal(parameters(ones), parameters(plain))
+    weighed = trainer(credit=Credit(weighting=Weighting(emphasis=1.0)), **settings)
+    weighed.train()
+    assert weighed.state.log_history[0]["credit/selected"] > 0.3
+    assert torch.equal(parameters(weighed), parameters(plain))
 
 
 def test_credit_changes_the_update_and_is_logged(trainer):
@@ -179,37 +188,41 @@ def test_credit_changes_the_update_and_is_logged(trainer):
 
 
 def test_steps_and_iterations_reuse_the_credit_of_their_batch(trainer):
-    one = trainer(
+    flow_trainer = trainer(
         per_device_train_batch_size=8,
         gradient_accumulation_steps=2,
         steps_per_generation=4,
         num_iterations=2,
         max_steps=6,
     )
-    one.train()
-    counted = [row["credit/seconds"] for row in one.state.log_history if "credit/seconds" in row]
+    flow_trainer.train()
+    counted = [
+        row["credit/seconds"] for row in flow_trainer.state.log_history if "credit/seconds" in row
+    ]
     assert len(counted) == 2  # 12 micro-steps and a generation every 8, whose first 4 are new
-    assert bool(torch.isfinite(parameters(one)).all())
+    assert bool(torch.isfinite(parameters(flow_trainer)).all())
 
 
 def test_lora_with_gradient_checkpointing_trains_its_adapter_only(trainer):
     peft = pytest.importorskip("peft")
     adapter = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-    one = trainer(peft_config=adapter, gradient_checkpointing=True)
-    before = {name: weight.detach().clone() for name, weight in one.model.named_parameters()}
-    one.train()
+    flow_trainer = trainer(peft_config=adapter, gradient_checkpointing=True)
+    before = {
+        name: weight.detach().clone() for name, weight in flow_trainer.model.named_parameters()
+    }
+    flow_trainer.train()
     changed = {
         name
-        for name, weight in one.model.named_parameters()
+        for name, weight in flow_trainer.model.named_parameters()
         if not torch.equal(weight, before[name])
     }
     assert changed and all("lora" in name for name in changed)
-    assert one.state.log_history[0]["credit/selected"] > 0
+    assert flow_trainer.state.log_history[0]["credit/selected"] > 0
 
 
 def test_evaluation_is_left_alone(trainer):
-    one = trainer(num_generations_eval=4, per_device_eval_batch_size=8)
-    measured = one.evaluate()
+    flow_trainer = trainer(num_generations_eval=4, per_device_eval_batch_size=8)
+    measured = flow_trainer.evaluate()
     assert "eval_loss" in measured
     assert not any("credit" in key for key in measured)
 
@@ -223,22 +236,22 @@ def test_a_reward_without_spread_gets_no_credit_work(trainer):
     def always(completions, **kwargs):
         return [1.0] * len(completions)
 
-    one = trainer()
-    one.reward_funcs = [always]
-    one.train()
-    assert one.state.log_history[0]["credit/responses"] == 0
-    assert one.state.log_history[0]["credit/mean_weight"] == 1.0
+    flow_trainer = trainer()
+    flow_trainer.reward_funcs = [always]
+    flow_trainer.train()
+    assert flow_trainer.state.log_history[0]["credit/responses"] == 0
+    assert flow_trainer.state.log_history[0]["credit/mean_weight"] == 1.0
 
 
 def test_trying_the_loss_leaves_the_trainer_as_it_was(trainer):
-    one = trainer(loss_type="dapo", beta=0.1)
-    assert not one._metrics["train"] and not one._metrics["eval"]
+    flow_trainer = trainer(loss_type="dapo", beta=0.1)
+    assert not flow_trainer._metrics["train"] and not flow_trainer._metrics["eval"]
 
 
 def test_most_responses_without_an_answer_are_warned_of_once(trainer):
     with pytest.warns(UserWarning, match="get no credit") as caught:
         trainer(credit=Credit(answer="tag"), max_steps=2).train()
-    told = [str(one.message) for one in caught if "get no credit" in str(one.message)]
+    told = [str(warning.message) for warning in caught if "get no credit" in str(warning.message)]
     assert len(told) == 1
     assert told[0].startswith("100% of the responses have no answer by the rule 'tag'")
     assert "credit=Credit(answer=...)" in told[0]

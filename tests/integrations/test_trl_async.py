@@ -73,13 +73,13 @@ def expected_weights(samples, credit=None):
     """`sequence_credit` of each sample alone, at its trained tokens."""
     tokenizer = tool_tokenizer()
     model = tool_model(tokenizer)
-    found = []
+    expected = []
     for sample in samples:
         mask = torch.tensor(sample.completion_mask)[None] > 0
         ids = torch.tensor(sample.input_ids)[None]
         weights = sequence_credit(model, tokenizer, ids, mask, credit=credit).weights[mask]
-        found.append(weights if sample.advantage else torch.ones_like(weights))
-    return found
+        expected.append(weights if sample.advantage else torch.ones_like(weights))
+    return expected
 
 
 def loss_by_hand(samples, weights, epsilon=0.2):
@@ -127,8 +127,12 @@ def test_weights_of_one_are_the_plain_trainer_bit_by_bit(trained, monkeypatch, s
     before = torch.cat([p.detach().flatten() for p in plain.first_model.parameters()])
     assert not torch.equal(before, parameters(plain))
     monkeypatch.setattr(Weighting, "neutral", False)
-    ones = Credit(weighting=Weighting(emphasis=1.0))
-    options = {"credit": ones} if source == "own model" else {"scorer": frozen_scorer(rule=ones)}
+    unit_credit = Credit(weighting=Weighting(emphasis=1.0))
+    options = (
+        {"credit": unit_credit}
+        if source == "own model"
+        else {"scorer": frozen_scorer(rule=unit_credit)}
+    )
     weighed, _ = trained(**options)
     assert torch.equal(parameters(weighed), parameters(plain))
 
@@ -177,10 +181,10 @@ def test_rows_of_two_processes_have_one_shape():
     assert tensors[IDS].shape[:2] == (2, 3) and bool((kinds[1:] == PADDING).all())
     own = kinds == TRAINED
     tokenizer = tool_tokenizer()
-    found = sequence_credit(
+    credit = sequence_credit(
         tool_model(tokenizer), tokenizer, ids, own, attention_mask=(kinds != PADDING).long()
     )
-    assert torch.equal(found.weights[own], expected_weights(samples[1:2])[0])
+    assert torch.equal(credit.weights[own], expected_weights(samples[1:2])[0])
 
     waiting = ScoredQueue(filled(samples), frozen_scorer())
     scored = [waiting.get(timeout=60) for _ in samples]
@@ -230,10 +234,10 @@ def test_what_is_relied_on_in_trl():
     dataset = RolloutQueueDataset(
         filled(samples), lambda: 1, lambda seconds: None, 1.0, defaultdict(list)
     )
-    found = list(itertools.islice(dataset, len(samples)))  # it waits for more
-    for fields, sample in zip(found, samples, strict=True):
+    queued = list(itertools.islice(dataset, len(samples)))  # it waits for more
+    for fields, sample in zip(queued, samples, strict=True):
         assert fields["input_ids"] is sample.input_ids, "TRL copies the ids of a sample"
-    row = row_of(found)
+    row = row_of(queued)
     packed = row.pack()
     assert set(RELIED_ON) <= {"samples", *row.samples[0], *packed}
     logps = [s.old_log_probs[1:][s.completion_mask[1:] > 0] for s in samples]

@@ -34,7 +34,7 @@ def calibrated(**changes):
 
 def length(completions, **kwargs):
     """A reward with spread in every group, from short responses."""
-    return [len(one[0]["content"]) % 7 / 7 for one in completions]
+    return [len(completion[0]["content"]) % 7 / 7 for completion in completions]
 
 
 @pytest.fixture
@@ -64,12 +64,12 @@ def trainer(embedded, tmp_path):
     return make
 
 
-def parameters(one):
-    return torch.cat([weight.detach().flatten() for weight in one.model.parameters()])
+def parameters(trainer):
+    return torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()])
 
 
-def column(one, name):
-    return [row[name] for row in one.state.log_history if name in row]
+def column(trainer, name):
+    return [row[name] for row in trainer.state.log_history if name in row]
 
 
 def choose(monkeypatch, rule):
@@ -88,26 +88,26 @@ def test_as_long_as_nothing_is_known_it_is_plain_grpo_bit_by_bit(trainer, monkey
     choose(monkeypatch, None)
     plain = trainer(kind=GRPOTrainer)
     plain.train()
-    one = trainer()
-    one.train()
-    assert torch.equal(parameters(one), parameters(plain))
-    assert column(one, "calibrated/share/uniform") == [1.0] * 4
-    assert len(column(one, "calibrated/alignment/flow")) == 2  # steps 1 and 3
-    assert all(-2 < value < 2 for value in column(one, "calibrated/alignment/position"))
-    assert column(one, "calibrated/failed") == [0.0, 0.0]
-    assert column(one, "calibrated/calibration_seconds")[0] > 0
+    flow_trainer = trainer()
+    flow_trainer.train()
+    assert torch.equal(parameters(flow_trainer), parameters(plain))
+    assert column(flow_trainer, "calibrated/share/uniform") == [1.0] * 4
+    assert len(column(flow_trainer, "calibrated/alignment/flow")) == 2  # steps 1 and 3
+    assert all(-2 < value < 2 for value in column(flow_trainer, "calibrated/alignment/position"))
+    assert column(flow_trainer, "calibrated/failed") == [0.0, 0.0]
+    assert column(flow_trainer, "calibrated/calibration_seconds")[0] > 0
 
 
 def test_the_rule_in_use_is_that_rule(trainer, monkeypatch):
     choose(monkeypatch, "flow@end=bottom,emphasis=3")
-    one = trainer(calibrated(normalise=False), max_steps=2)
-    one.train()
+    flow_trainer = trainer(calibrated(normalise=False), max_steps=2)
+    flow_trainer.train()
     (credit,) = Calibrated(rules=RULES[1:2]).credits(ANSWER).values()
     other = trainer(credit=credit, max_steps=2, own=True)
     other.train()
-    assert torch.equal(parameters(one), parameters(other))
-    assert column(one, "calibrated/share/flow@end=bottom,emphasis=3") == [1.0, 1.0]
-    assert column(one, "credit/selected")[0] > 0.3
+    assert torch.equal(parameters(flow_trainer), parameters(other))
+    assert column(flow_trainer, "calibrated/share/flow@end=bottom,emphasis=3") == [1.0, 1.0]
+    assert column(flow_trainer, "credit/selected")[0] > 0.3
 
 
 class Stop(TrainerCallback):
@@ -128,8 +128,8 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
     seen = []
 
     def by_history(history, settings, *, looks):
-        seen.append([one.means for one in history])
-        value = sum(one.means[1] for one in history)  # depends on every calibration so far
+        seen.append([record.means for record in history])
+        value = sum(record.means[1] for record in history)  # depends on every calibration so far
         return [
             Difference(0.1, 0.05 if name != "flow" else 0.05 + abs(value), 0.9)
             for name in settings.rules
@@ -147,44 +147,44 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
     again.train(resume_from_checkpoint=str(tmp_path / "part" / "checkpoint-1"))
     assert seen == calls and len(calls) == 2
     assert torch.equal(parameters(again), parameters(whole))
-    kept = [one.state.stateful_callbacks[STATE] for one in (again, whole)]
+    kept = [run.state.stateful_callbacks[STATE] for run in (again, whole)]
     assert kept[0] == kept[1] and kept[0][reference] and kept[0]["batches"] == 4
 
 
 def test_a_window_holds_the_parts_of_the_last_calibrations(trainer):
-    one = trainer(calibrated(reference="window", window=2, first=3), max_steps=3)
-    one.train()
-    state = one.state.stateful_callbacks[STATE]
+    flow_trainer = trainer(calibrated(reference="window", window=2, first=3), max_steps=3)
+    flow_trainer.train()
+    state = flow_trainer.state.stateful_callbacks[STATE]
     counts = [each["parts"] for each in state["window"]]
     assert len(counts) == 2 and len(state["history"]) == 3
     assert state["history"][-1]["parts"] > max(counts)
-    assert one.calibration._looks() == 3
+    assert flow_trainer.calibration._looks() == 3
 
 
 def test_gradient_accumulation_calibrates_once_a_generation(trainer):
-    one = trainer(
+    flow_trainer = trainer(
         per_device_train_batch_size=4, gradient_accumulation_steps=2, steps_per_generation=4,
         max_steps=4,
         num_generations=4,
     )  # fmt: skip
-    one.train()  # two generations of 16 rows, 4 in each of 4 passes
-    state = one.state.stateful_callbacks[STATE]
+    flow_trainer.train()  # two generations of 16 rows, 4 in each of 4 passes
+    state = flow_trainer.state.stateful_callbacks[STATE]
     assert state["batches"] == 2 and len(state["history"]) == 1
-    assert one.calibration._looks() == 1
-    assert bool(torch.isfinite(parameters(one)).all())
+    assert flow_trainer.calibration._looks() == 1
+    assert bool(torch.isfinite(parameters(flow_trainer)).all())
 
 
 def test_an_adapter_is_what_gradients_are_taken_of(trainer):
     peft = pytest.importorskip("peft")
     adapter = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-    one = trainer(peft_config=adapter, max_steps=2)
-    names = {id(weight): name for name, weight in one.model.named_parameters()}
-    chosen = trained_parameters(one.model, 2)
+    flow_trainer = trainer(peft_config=adapter, max_steps=2)
+    names = {id(weight): name for name, weight in flow_trainer.model.named_parameters()}
+    chosen = trained_parameters(flow_trainer.model, 2)
     assert chosen and all("lora" in names[id(weight)] for weight in chosen)
-    one.train()
-    (record,) = one.state.stateful_callbacks[STATE]["history"]
+    flow_trainer.train()
+    (record,) = flow_trainer.state.stateful_callbacks[STATE]["history"]
     assert any(value != 0 for value in record["means"])
-    assert column(one, "calibrated/failed") == [0.0]
+    assert column(flow_trainer, "calibrated/failed") == [0.0]
 
 
 def test_a_failed_calibration_means_uniform_weights_and_a_warning(trainer, monkeypatch):
@@ -192,23 +192,23 @@ def test_a_failed_calibration_means_uniform_weights_and_a_warning(trainer, monke
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(trl_calibrated, "rule_gradients", fail)
-    one = trainer(max_steps=3)
+    flow_trainer = trainer(max_steps=3)
     with pytest.warns(UserWarning, match=r"weights are uniform \(RuntimeError: out of memory\)"):
-        one.train()
-    assert column(one, "calibrated/failed") == [1.0, 1.0]
-    assert column(one, "calibrated/share/uniform") == [1.0] * 3
+        flow_trainer.train()
+    assert column(flow_trainer, "calibrated/failed") == [1.0, 1.0]
+    assert column(flow_trainer, "calibrated/share/uniform") == [1.0] * 3
 
 
 def test_a_batch_without_spread_is_not_measured(trainer):
     def always(completions, **kwargs):
         return [1.0] * len(completions)
 
-    one = trainer(max_steps=1)
-    one.reward_funcs = [always]
+    flow_trainer = trainer(max_steps=1)
+    flow_trainer.reward_funcs = [always]
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="a calibration failed")
-        one.train()
-    assert one.state.stateful_callbacks[STATE]["history"] == []
+        flow_trainer.train()
+    assert flow_trainer.state.stateful_callbacks[STATE]["history"] == []
 
 
 def test_layers_without_trained_parameters_are_refused(trainer):
@@ -230,11 +230,14 @@ def test_normalised_weights_have_mean_1_and_the_same_direction():
 
 
 def test_responses_to_a_prompt_are_in_one_part(trainer):
-    one = trainer(max_steps=1)
+    flow_trainer = trainer(max_steps=1)
     kept = []
-    apply = one.calibration.apply
-    one.calibration.apply = lambda batch, output: (kept.append(batch), apply(batch, output))[1]
-    one.train()
+    apply = flow_trainer.calibration.apply
+    flow_trainer.calibration.apply = lambda batch, output: (
+        kept.append(batch),
+        apply(batch, output),
+    )[1]
+    flow_trainer.train()
     informative = torch.ones(12, dtype=torch.bool)
     informative[2] = False
     parts = parts_of_prompts(kept[0], informative, 3)

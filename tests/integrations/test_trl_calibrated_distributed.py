@@ -29,10 +29,10 @@ def states(out, processes):
 
 
 def test_two_processes_measure_what_one_does(tmp_path):
-    (one,) = states(tmp_path / "one", 1)
+    (single,) = states(tmp_path / "one", 1)
     first, second = states(tmp_path / "two", 2)
-    assert first == second and len(one["history"]) == 1
-    (alone,), (together,) = one["history"], first["history"]
+    assert first == second and len(single["history"]) == 1
+    (alone,), (together,) = single["history"], first["history"]
     assert together["parts"] == alone["parts"] == 4
     for name in ("means", "variances"):
         assert together[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-6)

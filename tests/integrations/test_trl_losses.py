@@ -57,9 +57,9 @@ def trainers(embedded, tmp_path_factory):
             made[kind] = grpo_trainer(kind, model, embedded.tokenizer, folder, config_class=config)
             made[kind].model.train()
             made[kind].current_gradient_accumulation_steps = 1
-        one = copy.copy(made[kind])
-        one.args = copy.copy(one.args)
-        return one
+        trainer = copy.copy(made[kind])
+        trainer.args = copy.copy(trainer.args)
+        return trainer
 
     return of
 
@@ -126,8 +126,8 @@ def test_a_loss_of_tokens_is_the_weighted_one_written_out(trainers, case):
     torch.testing.assert_close(actual, by_hand(grpo_loss, rows, settings, weights))
     plain = loss_and_gradient(trainer, rows, rows.advantages)
     assert not torch.allclose(actual[1], plain[1])
-    ones = loss_and_gradient(trainer, rows, rows.advantages[:, None] * torch.ones_like(weights))
-    assert all(torch.equal(a, b) for a, b in zip(ones, plain, strict=True))
+    neutral = loss_and_gradient(trainer, rows, rows.advantages[:, None] * torch.ones_like(weights))
+    assert all(torch.equal(a, b) for a, b in zip(neutral, plain, strict=True))
 
 
 @pytest.mark.parametrize("vllm", [False, True])
@@ -169,8 +169,8 @@ def check_weighed_gradients(trainer, loss, settings):
     torch.testing.assert_close(actual, (value, gradient * weights))
     assert not torch.allclose(actual[1], gradient)
     plain = loss_and_gradient(trainer, rows, rows.advantages)
-    ones = loss_and_gradient(trainer, rows, rows.advantages, torch.ones_like(weights))
-    assert all(torch.equal(a, b) for a, b in zip(ones, plain, strict=True))
+    neutral = loss_and_gradient(trainer, rows, rows.advantages, torch.ones_like(weights))
+    assert all(torch.equal(a, b) for a, b in zip(neutral, plain, strict=True))
 
 
 @pytest.mark.parametrize("kind", [FlowGRPOTrainer, FlowGMPOTrainer])

@@ -76,13 +76,13 @@ def test_parts_give_log_probabilities_and_gradients_of_one_batch(trainer, entrop
         mask[row, : int(torch.randint(0, 19, (), generator=generator))] = 0
         mask[row, 20 + int(torch.randint(1, 131, (), generator=generator)) :] = 0
     results = []
-    for one in (plain, parts):
-        logs, entropies, _ = one._get_per_token_logps_and_entropies(
-            one.model, ids, mask, 130, compute_entropy=entropy
+    for instance in (plain, parts):
+        logs, entropies, _ = instance._get_per_token_logps_and_entropies(
+            instance.model, ids, mask, 130, compute_entropy=entropy
         )
         real = mask[:, 20:] > 0
         logs[real].sum().backward()
-        gradient = torch.cat([p.grad.flatten() for p in one.model.parameters()])
+        gradient = torch.cat([p.grad.flatten() for p in instance.model.parameters()])
         results.append((logs[real], entropies[real] if entropy else None, gradient))
     for actual, expected in zip(results[1], results[0], strict=True):
         if expected is not None:

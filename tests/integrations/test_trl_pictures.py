@@ -169,21 +169,23 @@ def loss_by_hand(model, inputs, weighted):
 def test_weights_are_those_of_token_credit_and_the_loss_is_equation_5(
     trainer, name, forward, recwarn
 ):
-    one = trainer(name, KeepingFlow, credit=Credit(answer=last_word), credit_forward=forward)
-    one.train()
-    assert len(one.losses) == 4
+    flow_trainer = trainer(
+        name, KeepingFlow, credit=Credit(answer=last_word), credit_forward=forward
+    )
+    flow_trainer.train()
+    assert len(flow_trainer.losses) == 4
     assert not [str(w.message) for w in recwarn if "credit" in str(w.message)]
     chosen = 0
-    for inputs, loss, slope, state in one.losses:
+    for inputs, loss, slope, state in flow_trainer.losses:
         model = small_model(name)
         model.load_state_dict(state)
         weighted = []
         for row, key in enumerate(keys(inputs)):
-            advantage = one.generated[key]
-            weights = weights_by_hand(one, model, inputs, row)
+            advantage = flow_trainer.generated[key]
+            weights = weights_by_hand(flow_trainer, model, inputs, row)
             expected = advantage * weights if advantage else torch.zeros(len(key[1]))
-            found = inputs["advantages"][row, : len(key[1])]
-            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+            advantages = inputs["advantages"][row, : len(key[1])]
+            torch.testing.assert_close(advantages, expected, atol=1e-4, rtol=1e-3)
             chosen += int((weights > 1).sum())
             weighted.append(expected)
         by_hand = loss_by_hand(model, inputs, weighted)
@@ -208,8 +210,8 @@ def test_emphasis_one_is_plain_grpo_bit_by_bit(trainer, name, forward):
     assert not equal(on, plain)
 
 
-def equal(one, other):
-    pairs = zip(one.model.parameters(), other.model.parameters(), strict=True)
+def equal(trainer, other):
+    pairs = zip(trainer.model.parameters(), other.model.parameters(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
 
 

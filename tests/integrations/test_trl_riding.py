@@ -142,7 +142,7 @@ def test_lora_trains_its_adapter_the_same(trained):
 
 def test_later_updates_keep_the_first_weights(trained):
     """Four micro-batches, each seen twice, with updates between."""
-    one = trained(
+    trainer = trained(
         "ride",
         config={
             "per_device_train_batch_size": 4,
@@ -152,17 +152,17 @@ def test_later_updates_keep_the_first_weights(trained):
             "max_steps": 4,
         },
     )
-    assert len(one.seen) == 8
-    for first, second in zip(one.seen[:4], one.seen[4:], strict=True):
+    assert len(trainer.seen) == 8
+    for first, second in zip(trainer.seen[:4], trainer.seen[4:], strict=True):
         assert torch.equal(first[1], second[1])
-    logged = [row for row in one.state.log_history if "credit/seconds" in row]
+    logged = [row for row in trainer.state.log_history if "credit/seconds" in row]
     assert len(logged) == 1 and logged[0]["credit/responses"] > 8  # of all four
 
 
 def test_a_batch_that_learns_nothing_is_not_observed(trained):
-    one = trained("ride", reward=lambda completions, **_: [1.0] * len(completions))
-    assert one.state.log_history[0]["credit/responses"] == 0
-    assert bool((one.seen[0][1] == 0).all())
+    trainer = trained("ride", reward=lambda completions, **_: [1.0] * len(completions))
+    assert trainer.state.log_history[0]["credit/responses"] == 0
+    assert bool((trainer.seen[0][1] == 0).all())
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_what_cannot_ride_takes_a_pass_of_its_own_and_is_told_once(trained, cred
 
 def test_batches_too_long_for_one_matrix_take_a_pass_of_their_own(trained):
     credit = Credit(answer=SMOOTH.answer, options=ScoreOptions(tile_above=16))
-    one = trained("ride", credit=credit)
-    assert one._rides and one.state.log_history[0]["credit/responses"] > 0
+    trainer = trained("ride", credit=credit)
+    assert trainer._rides and trainer.state.log_history[0]["credit/responses"] > 0
 
 
 class EarlyReader(Recorded):
@@ -226,8 +226,8 @@ def test_what_is_relied_on_in_trl(trained):
         "model",
         "inputs",
     ]
-    one = trained("ride", config={"max_steps": 1})
-    buffered = one._buffered_inputs[0]
+    trainer = trained("ride", config={"max_steps": 1})
+    buffered = trainer._buffered_inputs[0]
     assert not any(name.startswith(PREFIX) for name in buffered), "TRL copies the loss's inputs"
     assert buffered["advantages"].ndim == 2, "TRL keeps advantages elsewhere for later updates"
 

@@ -87,18 +87,20 @@ def test_what_is_kept_is_what_the_loss_was_given(trained, embedded, forward):
         },
     )
     kept = read_part(part_path(folder, 1))
-    assert len(kept) == 5 and len({one.row for one in kept}) == 5
-    for one in kept:
-        given = trainer.seen[tuple(one.token_ids)]
-        assert one.advantages == pytest.approx(given.tolist())
-        assert one.advantages == pytest.approx([one.advantage * weight for weight in one.weights])
-        assert "".join(one.tokens) == embedded.tokenizer.decode(one.token_ids)
-        assert one.rewards == {"distinct_letters": one.reward}
-        text = embedded.tokenizer.decode(one.token_ids, skip_special_tokens=True)
-        assert one.reward == len(set(text)) and "Make" in one.prompt
-        assert one.answered and sum(one.answer) > 0 and max(one.scores) > 0
-        assert set(one.weights) == {1.0, 1.5}
-    assert {one.advantage > 0 for one in kept} == {True, False}
+    assert len(kept) == 5 and len({rollout.row for rollout in kept}) == 5
+    for rollout in kept:
+        loss_advantages = trainer.seen[tuple(rollout.token_ids)]
+        assert rollout.advantages == pytest.approx(loss_advantages.tolist())
+        assert rollout.advantages == pytest.approx(
+            [rollout.advantage * weight for weight in rollout.weights]
+        )
+        assert "".join(rollout.tokens) == embedded.tokenizer.decode(rollout.token_ids)
+        assert rollout.rewards == {"distinct_letters": rollout.reward}
+        text = embedded.tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
+        assert rollout.reward == len(set(text)) and "Make" in rollout.prompt
+        assert rollout.answered and sum(rollout.answer) > 0 and max(rollout.scores) > 0
+        assert set(rollout.weights) == {1.0, 1.5}
+    assert {rollout.advantage > 0 for rollout in kept} == {True, False}
 
 
 def test_every_so_many_steps_and_with_a_page(trained):
@@ -116,29 +118,31 @@ def test_steps_that_learn_from_one_batch_count_as_such(trained):
 
 @pytest.mark.parametrize("kind", [Credited, Plain])
 def test_keeping_them_changes_nothing_and_never_is_never(trained, kind):
-    one, folder = trained(kind, name="a", rollouts_every=1)
+    trainer, folder = trained(kind, name="a", rollouts_every=1)
     other, empty = trained(kind, name="b", rollouts_every=0)
-    assert torch.equal(parameters(one), parameters(other))
+    assert torch.equal(parameters(trainer), parameters(other))
     assert logged_steps(folder) == [1]
     assert not (empty / "rollouts").exists() and not (empty / "rollouts.html").exists()
 
 
 def test_plain_grpo_is_kept_with_even_weights(trained):
     trainer, folder = trained(Plain)
-    for one in read_part(part_path(folder, 1)):
-        assert set(one.weights) == {1.0} and one.scores is None and one.answered is None
-        assert one.advantages == pytest.approx(trainer.seen[tuple(one.token_ids)].tolist())
+    for rollout in read_part(part_path(folder, 1)):
+        assert set(rollout.weights) == {1.0} and rollout.scores is None and rollout.answered is None
+        assert rollout.advantages == pytest.approx(trainer.seen[tuple(rollout.token_ids)].tolist())
 
 
 def test_neutral_and_calibrated_credit_are_kept(trained):
     _, folder = trained(credit=Credit(weighting=Weighting(emphasis=1)))
-    assert {weight for one in read_part(part_path(folder, 1)) for weight in one.weights} == {1.0}
+    assert {
+        weight for rollout in read_part(part_path(folder, 1)) for weight in rollout.weights
+    } == {1.0}
     trainer, folder = trained(
         credit=Credit(rule=Calibrated(rules=("position",), parts=4)), name="b"
     )
-    for one in read_part(part_path(folder, 1)):
-        assert one.advantages == pytest.approx(trainer.seen[tuple(one.token_ids)].tolist())
-        assert one.answered is not None
+    for rollout in read_part(part_path(folder, 1)):
+        assert rollout.advantages == pytest.approx(trainer.seen[tuple(rollout.token_ids)].tolist())
+        assert rollout.answered is not None
 
 
 def test_a_run_begun_anew_removes_what_is_there(trained):
@@ -170,12 +174,12 @@ def test_tokens_and_weights_are_columns_of_the_table_of_completions(trained, cap
     table = parquet.read_table(path).to_pylist()
     assert len(table) == 8
     for row in table:
-        (given,) = [
+        (loss_advantages,) = [
             advantages
             for ids, advantages in trainer.seen.items()
             if trainer.processing_class.decode(ids) == "".join(row["credit_tokens"])
         ]
-        assert given.tolist() == pytest.approx(
+        assert loss_advantages.tolist() == pytest.approx(
             [row["advantage"] * w for w in row["credit_weights"]]
         )
     assert "above 1" in capsys.readouterr().out

@@ -83,8 +83,8 @@ def test_a_step_has_the_weights_of_token_credit(trained, embedded, name):
     assert torch.equal(own.scored[0][1][WEIGHTS], weights)
     assert torch.equal(own.seen[0], ride.seen[0])
     assert torch.equal(parameters(own), parameters(ride))
-    (kept,) = {len(one.weights) == len(one.advantages) for one in kept_rollouts(own)}
-    assert kept and any(1.5 in one.weights for one in kept_rollouts(own))
+    (kept,) = {len(rollout.weights) == len(rollout.advantages) for rollout in kept_rollouts(own)}
+    assert kept and any(1.5 in rollout.weights for rollout in kept_rollouts(own))
     assert not torch.equal(own.before, parameters(own))
 
 
@@ -96,10 +96,10 @@ def kept_rollouts(trainer):
 def test_emphasis_one_is_the_plain_trainer_bit_by_bit(trained, monkeypatch, name):
     base, config, settings = KINDS[name]
     kind = type("Flow", (FlowCreditMixin, base), {})
-    ones = Credit(answer=ANSWER.answer, weighting=Weighting(emphasis=1.0))
+    unit_credit = Credit(answer=ANSWER.answer, weighting=Weighting(emphasis=1.0))
     plain = parameters(trained(base, config, settings))
     monkeypatch.setattr(Weighting, "neutral", False)
-    weighed = trained(kind, config, settings, credit=ones, rollouts_every=0)
+    weighed = trained(kind, config, settings, credit=unit_credit, rollouts_every=0)
     assert weighed.state.log_history[0]["credit/selected"] > 0.3
     assert torch.equal(parameters(weighed), plain)
 
@@ -116,6 +116,6 @@ def test_rows_in_parts_are_weighed_as_one_batch(trained):
 def test_later_updates_keep_the_first_weights(trained):
     kind = type("Recorded", (Recording, FlowCreditMixin, GRPOTrainer), {})
     settings = SEQUENCE | {"num_iterations": 2, "max_steps": 2}
-    one = trained(kind, GRPOConfig, settings, credit=ANSWER, rollouts_every=0)
-    assert len(one.scored) == 1 and len(one.seen) == 2
-    assert torch.equal(*one.seen)
+    trainer = trained(kind, GRPOConfig, settings, credit=ANSWER, rollouts_every=0)
+    assert len(trainer.scored) == 1 and len(trainer.seen) == 2
+    assert torch.equal(*trainer.seen)

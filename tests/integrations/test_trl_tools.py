@@ -68,17 +68,17 @@ def parameters(trainer):
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_with_tools(trained, case):
-    one = trained(Recorded, case, rollouts_every=0)
-    batch, inputs = one.batch, one.inputs
+    trainer = trained(Recorded, case, rollouts_every=0)
+    batch, inputs = trainer.batch, trainer.inputs
     completion = slice(inputs["prompt_ids"].shape[1], None)
     by_tool = (inputs["tool_mask"] == 0) & (inputs["completion_mask"] > 0)
     assert sorted(by_tool.any(1).tolist()) == [False, True, True, True]
 
     # The weights are those of token_credit, and what tools wrote has none.
     expected = token_credit(
-        one.first_model, batch, one.credit, row_mask=inputs["advantages"].abs().amax(1) > 0
+        trainer.first_model, batch, trainer.credit, row_mask=inputs["advantages"].abs().amax(1) > 0
     )
-    assert torch.equal(one.result.weights, expected.weights)
+    assert torch.equal(trainer.result.weights, expected.weights)
     written = batch.candidates[:, completion]
     assert torch.equal(written, (inputs["completion_mask"] * inputs["tool_mask"]) > 0)
     chosen = expected.chosen[:, completion]
@@ -92,14 +92,14 @@ def test_a_step_with_tools(trained, case):
     assert sorted(batch.scorable.tolist()) == [False, True, True, True]
     called = by_tool.any(1) & batch.scorable
     some = batch.take(called)
-    attention = mean_attention(one.first_model, some.input_ids, some.attention_mask)
+    attention = mean_attention(trainer.first_model, some.input_ids, some.attention_mask)
     flow = answer_flow(attention, some.question, some.answer)
     assert bool((flow.throughput[:, completion][by_tool[called]] > 0).all())
 
     # On policy every ratio is 1: the loss (DAPO) is a weighted mean of advantages over the policy's tokens.
     mask = inputs["completion_mask"] * inputs["tool_mask"]
     by_hand = -float((inputs["advantages"] * mask).sum() / mask.sum())
-    assert float(one.loss) == pytest.approx(by_hand, rel=1e-5)
+    assert float(trainer.loss) == pytest.approx(by_hand, rel=1e-5)
     plain = inputs["advantages"] / expected.weights[:, completion]
     torch.testing.assert_close(plain, plain[:, :1].expand_as(plain))
 
@@ -111,23 +111,25 @@ def test_emphasis_one_is_plain_grpo_bit_by_bit(trained, monkeypatch, case):
         [weight.detach().flatten() for weight in plain.first_model.parameters()]
     ))  # fmt: skip
     monkeypatch.setattr(Weighting, "neutral", False)
-    ones = Credit(weighting=Weighting(emphasis=1.0))
-    weighed = trained(Recorded, case, credit=ones, rollouts_every=0)
+    unit_credit = Credit(weighting=Weighting(emphasis=1.0))
+    weighed = trained(Recorded, case, credit=unit_credit, rollouts_every=0)
     assert bool(weighed.result.chosen.any())
     assert torch.equal(parameters(weighed), parameters(plain))
 
 
 def test_truncated_completions_are_left_out(trained):
-    one = trained(Recorded, "tools", config={"mask_truncated_completions": True}, rollouts_every=0)
-    truncated = one.inputs["completion_mask"].sum(1) == 0
+    trainer = trained(
+        Recorded, "tools", config={"mask_truncated_completions": True}, rollouts_every=0
+    )
+    truncated = trainer.inputs["completion_mask"].sum(1) == 0
     assert truncated.sum() == 1
-    assert bool((one.inputs["advantages"][truncated].std(1) == 0).all())
-    assert not bool(one.batch.scorable[truncated].any())
+    assert bool((trainer.inputs["advantages"][truncated].std(1) == 0).all())
+    assert not bool(trainer.batch.scorable[truncated].any())
 
 
 def test_the_arguments_of_a_call_can_be_the_answer(trained):
-    one = trained(Recorded, "tools", credit=Credit(answer="tool-call"), rollouts_every=0)
-    assert sorted(one.batch.scorable.tolist()) == [False, True, True, True]
+    trainer = trained(Recorded, "tools", credit=Credit(answer="tool-call"), rollouts_every=0)
+    assert sorted(trainer.batch.scorable.tolist()) == [False, True, True, True]
 
 
 def test_users_tokens_are_not_known_where_environments_write_prompts(trained):

@@ -47,7 +47,7 @@ def silence_training() -> None:
     logging.disable_progress_bar()
 
 
-def _one_line(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+def _one_line(message: Any, category: type[Warning], *location: Any, **more: Any) -> None:
     text = " ".join(str(message).split())
     print(f"warning ({category.__name__}): {text}", file=sys.stderr)
 

@@ -43,10 +43,10 @@ def weigh(scores: Tensor, chosen: Tensor, candidates: Tensor, weighting: Weighti
 
     Shapes: scores (B, T), chosen and candidates (B, T) bool. A row whose scores are all 0 gets 1.
     """
-    ones = torch.ones(scores.shape, dtype=torch.float32, device=scores.device)
+    unit_weights = torch.ones(scores.shape, dtype=torch.float32, device=scores.device)
     count = candidates.sum(1, keepdim=True).clamp(min=1)
     if weighting.rule == "emphasis":
-        weights = ones.masked_fill(chosen & candidates, weighting.emphasis)
+        weights = unit_weights.masked_fill(chosen & candidates, weighting.emphasis)
         if weighting.normalise:
             mean = torch.where(candidates, weights, 0.0).sum(1, keepdim=True) / count
             weights = torch.where(candidates, weights / mean, weights)

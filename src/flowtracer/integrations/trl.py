@@ -224,8 +224,11 @@ class FlowCreditMixin:
         self._credit_seconds += time.perf_counter() - start
         self.rollout_log.add(inputs, batch, result)
         if self.weights_in == "gradients":
-            ones = torch.ones_like(advantages)
-            inputs |= {"advantages": advantages, WEIGHTS: apply_credit(ones, weights, mask)}
+            unit_advantages = torch.ones_like(advantages)
+            inputs |= {
+                "advantages": advantages,
+                WEIGHTS: apply_credit(unit_advantages, weights, mask),
+            }
         self._rows_without_credit -= len(advantages)
         if self._rows_without_credit <= 0:
             log_credit(

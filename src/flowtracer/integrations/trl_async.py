@@ -132,9 +132,9 @@ class FlowAsyncCreditMixin:
         return credited.weights[own]
 
     def _log_weights(self: Any, weights: Tensor) -> None:
-        ones = torch.tensor(weights.numel(), device=weights.device)
-        self._log_rate("selected", (weights != 1).sum(), ones)
-        self._log_rate("mean_weight", weights.sum(), ones)
+        count = torch.tensor(weights.numel(), device=weights.device)
+        self._log_rate("selected", (weights != 1).sum(), count)
+        self._log_rate("mean_weight", weights.sum(), count)
 
     def _log_rate(self: Any, name: str, part: Tensor, total: Tensor) -> None:
         """A rate over all processes, in the form in which this trainer keeps rates."""

@@ -85,7 +85,7 @@ def draw_frozen(reports: Mapping[str, Mapping[str, Any]], labels: Sequence[str])
     for report in reports.values():
         for rule in report.get("frozen", ()):
             by_rule.setdefault(rule["name"], []).append(rule)
-    by_rule = {name: ones for name, ones in by_rule.items() if len(ones) == len(labels)}
+    by_rule = {name: rules for name, rules in by_rule.items() if len(rules) == len(labels)}
     if not by_rule:
         return None
     figure = Figure(figsize=(6.5, 3.4), layout="constrained")
@@ -93,10 +93,13 @@ def draw_frozen(reports: Mapping[str, Mapping[str, Any]], labels: Sequence[str])
     titles = ("same tokens chosen", "correlation of weights", "alignment, frozen less current")
     for axes, field, title in zip(panels, ("overlap", "weights", "alignment"), titles, strict=True):
         tidy(axes)
-        for number, (name, ones) in enumerate(by_rule.items()):
+        for number, (name, rules) in enumerate(by_rule.items()):
             colour = PALETTE[number % len(PALETTE)]
             low, value, high = zip(
-                *((rule[field]["low"], rule[field]["value"], rule[field]["high"]) for rule in ones),
+                *(
+                    (rule[field]["low"], rule[field]["value"], rule[field]["high"])
+                    for rule in rules
+                ),
                 strict=True,
             )
             axes.plot(range(len(labels)), value, "o-", markersize=3, color=colour, label=name)
