@@ -28,7 +28,8 @@ RULES = ("flow", "flow@end=bottom,emphasis=3", "position")
 
 
 def calibrated(**changes):
-    settings = {"rules": RULES, "every": 2, "parts": 4, "coordinates": 4096} | changes
+    few = {"rules": RULES, "every": 2, "first": 1, "parts": 4, "coordinates": 4096}
+    settings = few | changes
     return Credit(rule=Calibrated(**settings), answer=ANSWER)
 
 
@@ -152,7 +153,7 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
 
 
 def test_a_window_holds_the_parts_of_the_last_calibrations(trainer):
-    flow_trainer = trainer(calibrated(reference="window", window=2, first=3), max_steps=3)
+    flow_trainer = trainer(calibrated(window=2, first=3), max_steps=3)
     flow_trainer.train()
     state = flow_trainer.state.stateful_callbacks[STATE]
     counts = [each["parts"] for each in state["window"]]

@@ -7,7 +7,7 @@ calibrations to a choice. `integrations/trl_calibrated.py` puts them into a trai
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import inf, isfinite, pi, sqrt
+from math import pi, sqrt
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -25,16 +25,14 @@ RULES = (
     "position",
 )  # fmt: skip
 LEAST_PARTS = 3  # the jackknife leaves out one, and a part is compared with another
-LEAST_STEPS = 3  # calibrations that show how calibrations differ
 
 ChoiceOf = Literal["hard", "mixed"]
-Replicate = Literal["parts", "steps"]
-Reference = Literal["step", "past", "window"]
+Reference = Literal["window", "past"]
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """How a trainer decides which rule to use; the defaults are our choice.
+    """How a trainer decides which rule to use; the defaults are our choice, compared in docs/learning.md.
 
     rules: in the short form of `study gradient`; uniform weights are always among them.
     every: batches of rollouts from one calibration to the next.
@@ -45,28 +43,25 @@ class Calibrated:
     decay: weight of a calibration relative to the next one, 0 to 1.
     level: chance that any rule that is no better is ever used, over all rules and calibrations.
     choice: "hard" uses the best rule, "mixed" all that are better, in proportion to their lower bounds.
-    replicate: the interval's basis: how the "parts" of each calibration differ (jackknife), or how
-        the calibrations do ("steps").
-    reference: the reward's gradient on the other parts of the "step"; or on those of the last `window`
-        calibrations, whose parts are then all compared with each other, which has less noise; or of the
-        "past" as well, whose noise persists without being part of the interval: rules that differ from
-        uniform weights without being better are accepted more often than `level` says.
+    reference: what a part's gradient is compared with. "window": the reward's gradient on all other parts
+        of the last `window` calibrations, which are then all compared with each other. "past": that on the
+        other parts of this calibration and on all earlier ones, whose noise persists without being part of
+        the interval: rules that are no better than uniform weights are used more often than `level` says.
     window: calibrations whose gradients are kept, for a reference of that name.
     normalise: whether weights are divided by their mean over the batch, so that a change of rule does not
         change the step length. The direction stays the same, so a rule is used as it was measured.
     """
 
     rules: tuple[str, ...] = RULES
-    every: int = 4
-    first: int = 1
+    every: int = 8
+    first: int = 8
     parts: int = 8
     layers: int = 1
     coordinates: int = 1 << 14
     decay: float = 0.8
     level: float = 0.05
     choice: ChoiceOf = "hard"
-    replicate: Replicate = "parts"
-    reference: Reference = "step"
+    reference: Reference = "window"
     window: int = 6
     normalise: bool = True
 
@@ -85,10 +80,7 @@ class Calibrated:
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}; it must be between 0 and 1")
         check_choice("choice", self.choice, ChoiceOf)
-        check_choice("replicate", self.replicate, Replicate)
         check_choice("reference", self.reference, Reference)
-        if self.reference == "window" and self.replicate != "parts":
-            raise ValueError("reference 'window' compares parts; leave replicate at 'parts'")
         self.credits("auto")
 
     def measures(self, batch: int) -> bool:
@@ -183,40 +175,25 @@ def smoothed(
 ) -> list[Difference]:
     """Every rule's difference over the calibrations so far, the newest last; one of them at least.
 
-    An average with weights `decay^age`, and one-sided bounds by Student's t. The level is shared by the
-    rules and by `looks`, the calibrations that are planned; if nobody knows how many, calibration k gets
-    `1 / (k (k + 1))` of it. With parts of single steps, whose jackknife is wide, those that are averaged
-    together count as one look (our choice, compared with simulated runs in the tests). Of windows, of which
-    the newest contains the earlier ones, the newest is taken alone.
+    An average with weights `decay^age`; of windows, of which the newest contains the earlier ones, the newest
+    alone. One-sided bounds by Student's t. The level is shared by the rules and by `looks`, the calibrations
+    that are planned; if nobody knows how many, calibration k gets `1 / (k (k + 1))` of it.
     """
     count = len(history)
     age = torch.arange(count - 1, -1, -1, dtype=torch.float64)
-    # A window's newest measurement contains the earlier ones.
     weights = (0.0 if settings.reference == "window" else settings.decay) ** age
     weights = weights / weights.sum()
     means = torch.tensor([record.means for record in history], dtype=torch.float64)  # (K, R)
     mean = weights @ means
-    wide = settings.replicate == "parts" and settings.reference == "step"
-    joined = 1 - settings.decay if wide else 1.0
-    apart = max(1.0, max(looks or 0, count) * joined)
-    shared = 1 / (count * (count + 1)) if looks is None else 1 / apart
+    shared = 1 / (count * (count + 1)) if looks is None else 1 / max(looks, count)
     level = settings.level * shared / means.shape[1]
-    if settings.replicate == "steps":
-        spread = weights @ (means - mean).square()
-        left = 1 - float(weights.square().sum())
-        if count < LEAST_STEPS or left <= 0:
-            return [Difference(value, -inf, inf) for value in mean.tolist()]
-        variance = spread / left * (1 - left)
-        freedom = torch.full_like(variance, 1 / (1 - left) - 1)
-    else:
-        parts = torch.tensor([record.parts for record in history], dtype=torch.float64)
-        each = weights[:, None].square() * torch.tensor(
-            [record.variances for record in history], dtype=torch.float64
-        )
-        variance = each.sum(0)
-        squares = (each.square() / (parts - 1)[:, None]).sum(0)
-        # Welch and Satterthwaite: the freedom of a weighted sum of variances.
-        freedom = torch.where(squares > 0, variance.square() / squares.clamp(min=1e-300), 1.0)
+    parts = torch.tensor([record.parts for record in history], dtype=torch.float64)
+    variances = torch.tensor([record.variances for record in history], dtype=torch.float64)
+    each = weights[:, None].square() * variances
+    variance = each.sum(0)
+    squares = (each.square() / (parts - 1)[:, None]).sum(0)
+    # Welch and Satterthwaite: the freedom of a weighted sum of variances.
+    freedom = torch.where(squares > 0, variance.square() / squares.clamp(min=1e-300), 1.0)
     return [
         Difference(value, value - half, value + half)
         for value, half in (
@@ -232,11 +209,7 @@ def shares(differences: Mapping[str, Difference], choice: ChoiceOf) -> dict[str,
     "hard": all of the rule with the highest mean among those that are better. "mixed": of all of these, by
     their lower bounds.
     """
-    better = {
-        name: difference
-        for name, difference in differences.items()
-        if difference.low > 0 and isfinite(difference.low)
-    }
+    better = {name: difference for name, difference in differences.items() if difference.low > 0}
     if not better:
         return {}
     if choice == "hard":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil
+from textwrap import fill
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from flowtracer.training.curves import SMOOTHING, running_mean
 
 COLUMNS = 4  # of panels, our choice
 PANEL = (2.3, 1.7)  # inches
+TITLE = 32  # characters of a line that fit over a panel
 
 
 def difference_curves(
@@ -45,8 +47,9 @@ def difference_curves(
         tidy(axes)
         axes.margins(x=0)
         whole = overall[name]
+        title = fill(name, TITLE)
         axes.set_title(
-            f"{name}\n{whole.value:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}]",
+            f"{title}\n{whole.value:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}]",
             fontsize=SMALL + 1, loc="left", parse_math=False,
         )  # fmt: skip
     for axes in panels[len(others) :]:
@@ -55,7 +58,7 @@ def difference_curves(
         axes.tick_params(labelbottom=True)
     first = next(iter(runs))
     figure.supxlabel("optimizer step", fontsize=SMALL + 1)
-    figure.supylabel(f"reward, less {first}'s (mean of {SMOOTHING} steps)", fontsize=SMALL + 1)
+    figure.supylabel(f"reward, less {first}'s\n(mean of {SMOOTHING} steps)", fontsize=SMALL + 1)
     return figure
 
 
