@@ -35,6 +35,21 @@ def test_all_studies_are_on_one_page_that_needs_no_other_file(tmp_path):
         find_studies(tmp_path / "a" / "nothing")
 
 
+def test_every_picture_of_a_study_is_on_the_page_and_no_other_file(tmp_path):
+    study = tmp_path / "s"
+    study.mkdir()
+    (study / "table.md").write_text(
+        "![a](rules-flow@end=bottom,emphasis=3.png) ![b](../secret.png) ![c](gone.png)"
+    )
+    for path in (study / "rules-flow@end=bottom,emphasis=3.png", tmp_path / "secret.png"):
+        path.write_bytes(b"png")
+    markdown, page = write_report(tmp_path)
+    text = page.read_text()
+    assert text.count("data:image/png;base64,") == 1
+    assert 'src="gone.png"' in text and 'src="../secret.png"' in text
+    assert "](s/rules-flow@end=bottom,emphasis=3.png)" in markdown.read_text()
+
+
 def test_a_study_names_everything_that_its_rows_were_made_with(tmp_path, monkeypatch):
     for commit in ("abc1234", "abc1234", "def5678-dirty"):
         monkeypatch.setattr("flowtracer.studies.provenance._commit", lambda commit=commit: commit)

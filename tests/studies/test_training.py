@@ -12,9 +12,14 @@ import pytest
 pytest.importorskip("trl", reason="needs the extra flowtracer[train]")
 from helpers.settings import CONFIG
 
-from flowtracer.studies.training.learning import early_reward, over_seeds, steps_to_reach
+from flowtracer.studies.training.learning import (
+    early_reward,
+    mean_rows,
+    over_seeds,
+    steps_to_reach,
+)
 from flowtracer.studies.training.pictures import difference_curves, paired_differences
-from flowtracer.studies.training.report import mean_rows, write_report
+from flowtracer.studies.training.report import write_report
 from flowtracer.studies.training.study import TrainingResults, TrainingStudy, VariantResult
 from flowtracer.studies.training.variants import Variant, variants
 
@@ -51,6 +56,25 @@ def test_curves_average_the_steps_that_all_seeds_have():
         [{"step": 1, "reward": 0.4}],
     ]
     assert mean_rows(runs) == [{"step": 1, "reward": pytest.approx(0.3)}]
+
+
+def test_the_report_shows_the_rules_that_calibrated_credit_used(tmp_path):
+    rows = tuple({"step": step, "reward": 0.5, "step_time": 3.0} for step in range(1, 12))
+    measured = {
+        "calibrated/share/uniform": 0.0,
+        "calibrated/share/flow": 1.0,
+        "calibrated/alignment/flow": 0.1,
+    }
+    calibrated = tuple(row | measured for row in rows)
+    results = (
+        VariantResult("uniform", (np.ones((20, 1)),) * 2, (rows, rows)),
+        VariantResult("calibrated-every=8", (np.ones((20, 1)),) * 2, (calibrated, calibrated)),
+    )
+    methods = variants(["uniform", "calibrated@every=8"], [])
+    study = TrainingStudy("c.yaml", methods, (0, 1), start_model="m", task="t")
+    text = write_report(study, TrainingResults(np.ones((20, 1)), results), tmp_path).read_text()
+    assert "](rules-calibrated-every=8.png)" in text and "rules-uniform" not in text
+    assert (tmp_path / "rules-calibrated-every=8.png").stat().st_size > 5000
 
 
 def test_the_report_pairs_methods_by_seed_and_problem(tmp_path):

@@ -1,17 +1,28 @@
 """What charts share: colours for all eyes, labels at the lines' ends, axes that do not magnify noise."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from flowtracer.storage import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, distinguishable with colour-vision deficiencies; without yellow, pale on white.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 FLOW = "#083370"  # always flow's
 CHANCE = "#555555"  # always that of random tokens, or of a baseline
 REST = "#b4bac2"  # lines that are there for comparison
+DPI = 150
 SMALL = 7  # points, of ticks and labels: readable at the width of a column
+
+
+def save_chart(figure: "Figure", path: Path) -> None:
+    """Write a chart as a PNG, atomically, the same bytes every time."""
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def tidy(axes: "Axes") -> None:

@@ -18,10 +18,13 @@ VERDICT = re.compile("<td>(better|worse|undecided)</td>")
 NAME = re.compile(r"(?<=<tr>\n<td>)(?:<code>)?[^<]*")
 AFTER = re.compile("[@=,_]")  # where a scorer's name may break
 PICTURE = re.compile(r"<p>(<img [^>]*>)</p>")
+LINKED = re.compile(
+    r"\]\(([^/\\:()]+\.png)\)"
+)  # a picture in the study's own folder, in Markdown and
+SOURCE = re.compile(r'src="([^"/\\:]+\.png)"')  # in a page
 TABLE = re.compile("<table>.*?</table>", re.DOTALL)
 # Columns from which a hint is shown, by the page's width.
 WIDE = {"wide": 8, "middling": 5, "narrow": 3}
-FIGURES = ("figure.png", "curves.png", "against.png", "response.png")
 
 
 def find_studies(folder: Path) -> list[Path]:
@@ -44,10 +47,7 @@ def write_report(folder: Path) -> tuple[Path, Path]:
     markdown = ["# Studies", ""]
     bodies = []
     for title, study, text in parts:
-        below = study.relative_to(folder).as_posix()
-        linked = text
-        for name in FIGURES:
-            linked = linked.replace(f"]({name})", f"]({below}/{name})")
+        linked = _linked(text, study.relative_to(folder).as_posix())
         markdown += [f"## {title}", "", linked.strip(), ""]
         bodies.append(f'<section id="{html.escape(title)}"><h2>{html.escape(title)}</h2>')
         bodies.append(_page_of(text, study) + "</section>")
@@ -67,18 +67,27 @@ def _title(folder: Path, study: Path) -> str:
     return study.relative_to(folder).as_posix() if study != folder else folder.resolve().name
 
 
+def _linked(text: str, below: str) -> str:
+    """A study's table with its pictures in the folder `below`."""
+    return LINKED.sub(lambda link: f"]({below}/{link[1]})", text)
+
+
 def _page_of(text: str, study: Path) -> str:
     """A study's table as HTML with its pictures inside."""
     from markdown_it import MarkdownIt
 
     page: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     page = _boxed(page)
-    for name in FIGURES:
-        path = study / name
-        if path.exists():
-            data = base64.b64encode(path.read_bytes()).decode()
-            page = page.replace(f'src="{name}"', f'src="data:image/png;base64,{data}"')
-    return page + _settings(study)
+    return SOURCE.sub(lambda source: _embedded(study, source), page) + _settings(study)
+
+
+def _embedded(study: Path, source: re.Match[str]) -> str:
+    """The picture of an image's source as data; the source itself where it is not there."""
+    path = study / source[1]
+    if not path.is_file():
+        return source[0]
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'src="data:image/png;base64,{data}"'
 
 
 def _boxed(page: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from flowtracer.evaluation.intervals import Interval
+from flowtracer.render.charts import save_chart
 from flowtracer.storage import atomic_write
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.verdicts import Verdict
@@ -22,7 +23,7 @@ def write_table(
 ) -> Path:
     """Write `table.md`, `figures.json` and, if there is one, `figure.png`; the table's path."""
     if figure is not None:
-        save_figure(figure, out / "figure.png")
+        save_chart(figure, out / "figure.png")
     for name, text in (
         ("figures.json", json.dumps(figures, indent=1, ensure_ascii=False)),
         ("table.md", "\n".join(lines)),
@@ -30,12 +31,6 @@ def write_table(
         with atomic_write(out / name) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     return out / "table.md"
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write one PNG, atomically."""
-    with atomic_write(path) as partial:
-        figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
 
 
 def write_judged(

@@ -14,10 +14,10 @@ from flowtracer.render.charts import (
     SMALL,
     label_ends,
     limits,
+    save_chart,
     tidy,
     tints,
 )
-from flowtracer.storage import atomic_write
 
 Rows = Sequence[Mapping[str, Any]]  # of a metrics file
 
@@ -131,6 +131,4 @@ def save_curves(
     runs: Mapping[str, Rows], path: Path, *, seeds: Mapping[str, Sequence[Rows]] | None = None
 ) -> None:
     """Draw one PNG and write it atomically; see `training_curves`."""
-    figure = training_curves(runs, seeds)
-    with atomic_write(path) as partial:
-        figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
+    save_chart(training_curves(runs, seeds), path)

@@ -15,9 +15,11 @@ from flowtracer.integrations.trl_rollouts import RolloutsMixin
 from flowtracer.models import EMBEDDED, model_path
 from flowtracer.models.decoding import decode_fast
 from flowtracer.regions.prompts import render_template
+from flowtracer.render.charts import save_chart
 from flowtracer.storage import check_settings, is_complete, lock
 from flowtracer.tasks import Task, load_task
 from flowtracer.training.arguments import RunSettings, trusts_code
+from flowtracer.training.calibration_picture import calibration_picture
 from flowtracer.training.checkpoints import (
     CheckpointManifest,
     hand_over,
@@ -33,7 +35,7 @@ from flowtracer.training.value import ValueTrainer
 from flowtracer.watching.parts import PAGE_FILE, remove_after
 
 SETTINGS_FILE = "run.json"
-CURVES_FILE = "curves.png"
+CURVES_FILE, CALIBRATION_FILE = "curves.png", "rules.png"
 BESIDE = ".model"  # folder of a save that is not finished
 
 
@@ -69,7 +71,8 @@ def train(settings: RunSettings, *, restart: bool = False) -> Path:
         shutil.rmtree(folder / BESIDE, ignore_errors=True)  # of a save that was killed
         if restart:
             remove_after(folder, 0)
-            remove_run(folder, (METRICS_FILE, CURVES_FILE, PAGE_FILE, SETTINGS_FILE))
+            written = METRICS_FILE, CURVES_FILE, CALIBRATION_FILE, PAGE_FILE, SETTINGS_FILE
+            remove_run(folder, written)
         _check_settings(settings, folder)
         read_metrics(folder / METRICS_FILE)  # a damaged file is told before anything is loaded
         return _train(settings, folder, restart=restart)
@@ -155,6 +158,9 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
         rows = read_metrics(folder / METRICS_FILE)
         if any("reward" in row for row in rows):
             save_curves({settings.credit.method: rows}, folder / CURVES_FILE)
+        picture = calibration_picture({settings.credit.method: rows})
+        if picture is not None:
+            save_chart(picture, folder / CALIBRATION_FILE)
     _save(trainer, folder)
     return folder
 

@@ -9,7 +9,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from flowtracer.evaluation.intervals import Interval
-from flowtracer.render.charts import CHANCE, PALETTE, REST, SMALL, label_ends, tidy, tints
+from flowtracer.render.charts import (
+    CHANCE,
+    PALETTE,
+    REST,
+    SMALL,
+    label_ends,
+    save_chart,
+    tidy,
+    tints,
+)
 from flowtracer.studies.gradient.frozen import (
     draw_frozen,
     frozen_checkpoint_lines,
@@ -21,7 +30,6 @@ from flowtracer.studies.gradient.summary import Alignment, alignments, informati
 from flowtracer.studies.provenance import model_name
 from flowtracer.studies.table import (
     PICTURE,
-    save_figure,
     table_lines,
     write_judged,
     write_table,
@@ -139,7 +147,7 @@ def write_checkpoints(reports: Mapping[str, Mapping[str, Any]], out: Path, *, co
     summary = {"checkpoints": steps, "differences": by_rule, "command": command}
     picture = draw_frozen(reports, steps)
     if picture is not None:
-        save_figure(picture, out / "frozen.png")
+        save_chart(picture, out / "frozen.png")
         lines[-1:-1] = [
             "## Frozen against current",
             "",

@@ -41,3 +41,19 @@ def over_seeds(values: Sequence[float]) -> Interval | None:
     mean = fmean(values)
     half = t_quantile(len(values) - 1) * stdev(values) / sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
+
+
+def mean_rows(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Metrics averaged over seeds, step by step, of the steps that every seed has."""
+    by_step = [
+        {row["step"]: row for row in rows if "reward" in row or "credit/seconds" in row}
+        for rows in runs
+    ]
+    shared = sorted(set.intersection(*(set(steps) for steps in by_step)))
+    means = []
+    for step in shared:
+        rows = [steps[step] for steps in by_step]
+        keys = [key for key, value in rows[0].items() if isinstance(value, float)]
+        mean = {key: fmean(row[key] for row in rows) for key in keys if all(key in r for r in rows)}
+        means.append({"step": step} | mean)
+    return means

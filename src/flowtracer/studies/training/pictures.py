@@ -1,21 +1,61 @@
-"""Figures of a training study: how far each method is from the first one, and what was foretold of it."""
+"""Figures of a training study: curves, differences to the first method, and what was foretold of them."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from flowtracer.evaluation.intervals import Interval
-from flowtracer.render.charts import CHANCE, FLOW, REST, SMALL, label_ends, tidy
+from flowtracer.render.charts import CHANCE, FLOW, REST, SMALL, label_ends, save_chart, tidy
+from flowtracer.studies.ranks import Array
 from flowtracer.studies.training.foretold import Prediction
-from flowtracer.studies.training.learning import Rows, over_seeds
-from flowtracer.training.curves import SMOOTHING, running_mean
+from flowtracer.studies.training.learning import Rows, mean_rows, over_seeds
+from flowtracer.studies.training.study import TrainingResults
+from flowtracer.training.calibration_picture import calibration_picture
+from flowtracer.training.curves import SMOOTHING, running_mean, save_curves
 
 COLUMNS = 4  # of panels, our choice
 PANEL = (2.3, 1.7)  # inches
 TITLE = 32  # characters of a line that fit over a panel
+
+
+def save_pictures(
+    results: TrainingResults, seeds: Sequence[int], seen: Mapping[str, Array], out: Path
+) -> list[str]:
+    """Draw the curves, the differences to the first method, and the rules that calibrated credit used.
+
+    seen: of each method but the first its differences in the primary measure, by seed. Returns the lines of
+    the report that show the pictures.
+    """
+    intervals = {name: over_seeds(values.tolist()) for name, values in seen.items()}
+    overall = {name: interval for name, interval in intervals.items() if interval is not None}
+    runs = {variant.name: variant.metrics for variant in results.variants}
+    save_curves(
+        {name: mean_rows(rows) for name, rows in runs.items()}, out / "curves.png", seeds=runs
+    )
+    lines = [
+        "",
+        "![mean over seeds of the metrics, by optimizer step; bands from lowest to highest seed]"
+        "(curves.png)",
+    ]
+    first = next(iter(runs))
+    pictures = {
+        "differences.png": (
+            difference_curves(runs, overall),
+            f"reward of each method less that of {first}, step by step, with 95% over seeds",
+        )
+    }
+    for name, rows in runs.items():
+        by_seed = {f"seed {seed}": of_seed for seed, of_seed in zip(seeds, rows, strict=True)}
+        pictures[f"rules-{name}.png"] = calibration_picture(by_seed), f"rules in use, {name}"
+    for file, (figure, caption) in pictures.items():
+        if figure is not None:
+            save_chart(figure, out / file)
+            lines += ["", f"![{caption}]({file})"]
+    return lines
 
 
 def difference_curves(

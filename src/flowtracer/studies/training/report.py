@@ -16,9 +16,10 @@ from flowtracer.evaluation.intervals import (
     rate_interval,
     runs_interval,
 )
+from flowtracer.render.charts import save_chart
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.ranks import Array
-from flowtracer.studies.table import points, save_figure, table_lines, write_table
+from flowtracer.studies.table import points, table_lines, write_table
 from flowtracer.studies.training.foretold import (
     Prediction,
     in_words,
@@ -27,11 +28,10 @@ from flowtracer.studies.training.foretold import (
     read_foretold,
 )
 from flowtracer.studies.training.learning import early_reward, over_seeds, steps_to_reach
-from flowtracer.studies.training.pictures import difference_curves, scatter
+from flowtracer.studies.training.pictures import save_pictures, scatter
 from flowtracer.studies.training.study import Rows, TrainingResults, TrainingStudy, VariantResult
 from flowtracer.studies.training.tuning import Choice
 from flowtracer.studies.verdicts import holm
-from flowtracer.training.curves import save_curves
 
 
 def write_report(
@@ -77,7 +77,7 @@ def write_report(
         "",
         *_verdict_lines(seen, first.name),
         f"Task {study.task}, config {study.config}. {provenance_line(origin)}",
-        *_pictures(results, seen, out),
+        *save_pictures(results, study.seeds, seen, out),
     ]
     lines += [f"\nLeft out, because a run failed: {name}." for name in results.failed]
     choices = {
@@ -90,7 +90,7 @@ def write_report(
         prediction = _prediction(study, seen, foretold)
         lines += prediction_lines(prediction, primary)
         summary["foretold"] = plain(prediction)
-        save_figure(scatter(prediction, primary), out / "foretold.png")
+        save_chart(scatter(prediction, primary), out / "foretold.png")
     return write_table(out, lines, summary)
 
 
@@ -114,30 +114,6 @@ def _verdict_lines(seen: Mapping[str, Array], first: str) -> list[str]:
         f"{len(seen)} methods (Holm); the intervals of the table are of single methods.",
         "",
     ]
-
-
-def _pictures(results: TrainingResults, seen: Mapping[str, Array], out: Path) -> list[str]:
-    """Draw the curves and the differences to the first method; the lines that show them."""
-    runs = {variant.name: variant.metrics for variant in results.variants}
-    means = {name: mean_rows(rows) for name, rows in runs.items()}
-    save_curves(means, out / "curves.png", seeds=runs)
-    lines = [
-        "",
-        "![mean over seeds of the metrics, by optimizer step; bands from lowest to highest seed]"
-        "(curves.png)",
-    ]
-    overall = {name: over_seeds(values.tolist()) for name, values in seen.items()}
-    differences = difference_curves(
-        runs, {name: interval for name, interval in overall.items() if interval is not None}
-    )
-    if differences is not None:
-        save_figure(differences, out / "differences.png")
-        lines += [
-            "",
-            f"![reward of each method less that of {results.variants[0].name}, step by step, with 95% over "
-            "seeds](differences.png)",
-        ]
-    return lines
 
 
 def rate_lines(choices: Mapping[str, Choice], seeds: Sequence[int], steps: int) -> list[str]:
@@ -198,22 +174,6 @@ def _seen(study: TrainingStudy, results: TrainingResults) -> dict[str, Array]:
 
 def _signed(interval: Interval) -> str:
     return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-
-
-def mean_rows(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Metrics averaged over seeds, step by step, of the steps that every seed has."""
-    by_step = [
-        {row["step"]: row for row in rows if "reward" in row or "credit/seconds" in row}
-        for rows in runs
-    ]
-    shared = sorted(set.intersection(*(set(steps) for steps in by_step)))
-    means = []
-    for step in shared:
-        rows = [steps[step] for steps in by_step]
-        keys = [key for key, value in rows[0].items() if isinstance(value, float)]
-        mean = {key: fmean(row[key] for row in rows) for key in keys if all(key in r for r in rows)}
-        means.append({"step": step} | mean)
-    return means
 
 
 def _learned(

@@ -9,6 +9,7 @@ import numpy as np
 
 from flowtracer.evaluation.intervals import Interval
 from flowtracer.records import read_records
+from flowtracer.render.charts import save_chart
 from flowtracer.render.visible import one_line
 from flowtracer.storage import atomic_write
 from flowtracer.studies.table import percent, table_lines, write_judged
@@ -66,8 +67,7 @@ def write_report(
         pictures["response.png"] = draw_response(response, shown[:COLOURED], texts, evenly=evenly)
         captions += ["![A response coloured by true credit and by scores](response.png)", ""]
     for name, figure in pictures.items():
-        with atomic_write(out / name) as partial:
-            figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
+        save_chart(figure, out / name)
     return write_judged(
         study,
         out,
