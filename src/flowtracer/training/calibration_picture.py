@@ -37,20 +37,7 @@ def calibration_picture(runs: Mapping[str, Rows]) -> Figure | None:
     strips = STRIP * len(runs)
     figure = Figure(figsize=(5.6, HEIGHT + strips + 0.7), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(HEIGHT, strips))
-    ends, drawn = {}, [0.0]
-    for rule in rules:
-        steps, means = _means(rows, ALIGNMENT + rule)
-        tint = colours[rule]
-        above.plot(
-            steps, means, "o-", color=tint, markersize=2, linewidth=0.9 if tint == REST else 1.4
-        )
-        ends[rule] = (steps[-1], means[-1])
-        drawn += means
-    tidy(above)
-    above.axhline(0, color=CHANCE, linewidth=0.9, linestyle=":")
-    above.set_ylim(*limits(drawn, LEAST_RANGE * max(map(abs, drawn)) or 1.0))
-    title = f"alignment with the reward's gradient, less that of {UNIFORM} weights"
-    above.set_title(title, fontsize=SMALL + 1, loc="left")
+    ends = _alignments(above, rows, colours)
     for number, of_run in enumerate(runs.values()):
         _strip(below, of_run, colours, top=-number)
     tidy(below)
@@ -62,6 +49,25 @@ def calibration_picture(runs: Mapping[str, Rows]) -> Figure | None:
     below.set_xlabel("optimizer step", fontsize=SMALL + 1)
     label_ends(above, ends, colours, HEIGHT)
     return figure
+
+
+def _alignments(
+    axes: Axes, rows: Rows, colours: Mapping[str, str]
+) -> dict[str, tuple[float, float]]:
+    """Draw each rule's line; returns where each of them ends."""
+    ends, drawn = {}, [0.0]
+    for rule, tint in colours.items():
+        steps, means = _means(rows, ALIGNMENT + rule)
+        width = 0.9 if tint == REST else 1.4
+        axes.plot(steps, means, "o-", color=tint, markersize=2, linewidth=width)
+        ends[rule] = (steps[-1], means[-1])
+        drawn += means
+    tidy(axes)
+    axes.axhline(0, color=CHANCE, linewidth=0.9, linestyle=":")
+    axes.set_ylim(*limits(drawn, LEAST_RANGE * max(map(abs, drawn)) or 1.0))
+    title = f"alignment with the reward's gradient, less that of {UNIFORM} weights"
+    axes.set_title(title, fontsize=SMALL + 1, loc="left")
+    return ends
 
 
 def _means(rows: Rows, key: str) -> tuple[list[int], list[float]]:
