@@ -55,7 +55,8 @@ def _alignments(
     axes: Axes, rows: Rows, colours: Mapping[str, str]
 ) -> dict[str, tuple[float, float]]:
     """Draw each rule's line; returns where each of them ends."""
-    ends, drawn = {}, [0.0]
+    ends: dict[str, tuple[float, float]] = {}
+    drawn = [0.0]
     for rule, tint in colours.items():
         steps, means = _means(rows, ALIGNMENT + rule)
         width = 0.9 if tint == REST else 1.4

@@ -155,14 +155,19 @@ def _train(settings: RunSettings, folder: Path, *, restart: bool) -> Path:
     decode_fast(adapted() if adapted else model)
     _make_steps(trainer, checkpoint)
     if trainer.is_world_process_zero():
-        rows = read_metrics(folder / METRICS_FILE)
-        if any("reward" in row for row in rows):
-            save_curves({settings.credit.method: rows}, folder / CURVES_FILE)
-        picture = calibration_picture({settings.credit.method: rows})
-        if picture is not None:
-            save_chart(picture, folder / CALIBRATION_FILE)
+        _draw(folder, settings.credit.method)
     _save(trainer, folder)
     return folder
+
+
+def _draw(folder: Path, method: str) -> None:
+    """Pictures of what the run's metrics hold."""
+    rows = read_metrics(folder / METRICS_FILE)
+    if any("reward" in row for row in rows):
+        save_curves({method: rows}, folder / CURVES_FILE)
+    picture = calibration_picture({method: rows})
+    if picture is not None:
+        save_chart(picture, folder / CALIBRATION_FILE)
 
 
 def _make_steps(trainer: WatchedTrainer, checkpoint: Path | None) -> None:
