@@ -18,10 +18,9 @@ VERDICT = re.compile("<td>(better|worse|undecided)</td>")
 NAME = re.compile(r"(?<=<tr>\n<td>)(?:<code>)?[^<]*")
 AFTER = re.compile("[@=,_]")  # where a scorer's name may break
 PICTURE = re.compile(r"<p>(<img [^>]*>)</p>")
-LINKED = re.compile(
-    r"\]\(([^/\\:()]+\.png)\)"
-)  # a picture in the study's own folder, in Markdown and
-SOURCE = re.compile(r'src="([^"/\\:]+\.png)"')  # in a page
+# A picture in the study's own folder, in Markdown and in a page.
+LINKED = re.compile(r"\]\(([^/\\:()]+\.png)\)")
+SOURCE = re.compile(r'src="([^"/\\:]+\.png)"')
 TABLE = re.compile("<table>.*?</table>", re.DOTALL)
 # Columns from which a hint is shown, by the page's width.
 WIDE = {"wide": 8, "middling": 5, "narrow": 3}
