@@ -1,5 +1,6 @@
 """A training study and its child processes: whose settings they have, and when they end."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from filelock import FileLock, Timeout
 from helpers.settings import CONFIG
 
 from flowtracer.storage import check_settings
-from flowtracer.studies.training.study import TrainingStudy, run_training
+from flowtracer.studies.training.study import TrainingStudy, run_training, table_run
 from flowtracer.studies.training.variants import variants
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -59,6 +60,23 @@ def test_two_studies_in_one_folder_are_refused(tmp_path):
     study = TrainingStudy("c.yaml", tuple(variants(["grpo"], [])), (0,))
     with FileLock(tmp_path / ".lock"), pytest.raises(ValueError, match="in use by another study"):
         run_training(study, tmp_path, jobs=1, say=print)
+
+
+def test_a_finished_study_of_another_machine_needs_no_gpu_to_be_read(tmp_path):
+    study = TrainingStudy("c.yaml", tuple(variants(["grpo"], [])), (0,), device="cuda:99")
+    with pytest.raises(ValueError, match="device cuda:99 is not there"):
+        run_training(study, tmp_path, jobs=1, say=print)
+    run = table_run(study, tmp_path, study.variants[0], 0)
+    for folder in (tmp_path / "start", run.folder):
+        (folder / "eval").mkdir(parents=True)
+        (folder / "eval" / "eval.json").write_text('{"problems": 1, "samples": 1}')
+        row = {"problem": 0, "sample": 0, "reward": 1.0}
+        (folder / "eval" / "completions.jsonl").write_text(json.dumps(row) + "\n")
+        (folder / "metrics.jsonl").write_text('{"step": 1, "reward": 0.5}\n')
+        for command in run.commands:
+            (folder / f".{command.log}.done").touch()
+    results = run_training(study, tmp_path, jobs=1, say=print)
+    assert results.start == results.variants[0].rewards[0] == 1
 
 
 @pytest.mark.slow

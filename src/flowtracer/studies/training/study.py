@@ -123,9 +123,10 @@ def run_training(study: TrainingStudy, out: Path, *, jobs: int, say: Say) -> Tra
             for seed in study.seeds
             for variant in study.variants
         }
+        devices: list[str] = []  # none is needed to report what was run elsewhere
         if not all(run.finished for run in (first, *runs.values())):
+            devices = visible_devices(study.device)
             note_environment(out, (*PACKAGES, "trl"))
-        devices = visible_devices(study.device)
         failed = run_all([first], jobs=1, devices=devices, say=say)
         choices: dict[Variant, Choice] = {}
         if not failed and study.learning_rates:
