@@ -9,9 +9,9 @@ from flowtracer.credit import Calibrated, Credit, token_credit
 from flowtracer.credit.calibrated import (
     Difference,
     Record,
+    bounds,
     measure,
     shares,
-    smoothed,
     student_quantile,
     window_weights,
 )
@@ -49,13 +49,13 @@ def simulated(seed, strength, settings, calibrations=CALIBRATIONS, apart=0.0, la
     generator = torch.Generator().manual_seed(seed)
     own = torch.randn(2 + len(strength), NUMBERS, generator=generator) * apart / math.sqrt(NUMBERS)
     own[:2], own[:, 0] = 0.0, 0.0
-    history, used, kept = [], [], []
+    used, kept = [], []
     for number in range(calibrations):
         now = later if later is not None and number >= calibrations // 2 else strength
         kept = [*kept, part_gradients(generator, now) + own][-settings.window :]
         weights = window_weights([PARTS] * len(kept), settings.decay)
-        history.append(measure(torch.cat(kept), weights=weights))
-        differences = smoothed(history, settings, looks=calibrations)
+        record = measure(torch.cat(kept), weights=weights)
+        differences = bounds(record, settings, number=number + 1, looks=calibrations)
         used.append(shares(dict(zip(settings.rules, differences, strict=True)), settings.choice))
     return used
 
@@ -129,22 +129,11 @@ def test_a_part_of_weight_2_counts_twice_in_the_mean_and_in_the_references():
 
 def test_a_window_weighs_parts_by_the_age_of_their_calibration():
     assert window_weights([2, 1], 0.5).tolist() == [0.5, 0.5, 1.0]
-    history = [Record((0.1,), (0.01,), 8), Record((0.4,), (0.01,), 14)]
-    settings = Calibrated(("flow",))
-    assert smoothed(history, settings, looks=2)[0].value == pytest.approx(0.4)
 
 
 def test_the_first_batches_are_all_measured():
     settings = Calibrated(first=3, every=4)
     assert [batch for batch in range(10) if settings.measures(batch)] == [0, 1, 2, 4, 8]
-
-
-def test_the_past_joins_the_reference():
-    gradients = part_gradients(torch.Generator().manual_seed(2), (1.2,)).double()
-    past = torch.randn(NUMBERS, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    reference = others(gradients[:, 0]) + past
-    rule, uniform = (cosines(gradients[:, column], reference) for column in (2, 1))
-    assert measure(gradients, past).means == pytest.approx([float((rule - uniform).mean())])
 
 
 def test_the_jackknife_is_not_too_narrow():
@@ -159,29 +148,29 @@ def test_the_jackknife_is_not_too_narrow():
 def test_gradients_of_nothing_say_nothing():
     record = measure(torch.zeros(3, 3, 5))
     assert record.means == (0.0,) and record.variances == (0.0,)
-    (difference,) = smoothed([record], Calibrated(("flow",)), looks=1)
+    (difference,) = bounds(record, Calibrated(("flow",)), number=1, looks=1)
     assert shares({"flow": difference}, "hard") == {}
 
 
-def test_with_the_past_calibrations_are_averaged_by_age():
-    def averaged(decay):
-        settings = Calibrated(("flow",), reference="past", decay=decay)
-        (difference,) = smoothed(history, settings, looks=2)
-        return difference
-
-    history = [Record((0.1,), (0.01,), 8), Record((0.4,), (0.01,), 8)]
-    difference, alone = averaged(0.5), averaged(0.0)
-    assert difference.value == pytest.approx((0.5 * 0.1 + 0.4) / 1.5)
-    assert alone.value == pytest.approx(0.4)
-    assert difference.high - difference.low < alone.high - alone.low
+def test_bounds_are_students_at_the_shared_level():
+    settings = Calibrated(RULES[:2], level=0.1)
+    record = Record((0.4, -0.2), (0.01, 0.04), 8)
+    first, second = bounds(record, settings, number=1, looks=2)
+    # One-sided at 0.1 / (2 rules x 2 calibrations), 7 degrees of freedom.
+    assert first.low == pytest.approx(0.4 - 2.3646 * 0.1, rel=1e-3)
+    assert second.high == pytest.approx(-0.2 + 2.3646 * 0.2, rel=1e-3)
+    assert (first.value, second.value) == (0.4, -0.2)
 
 
 def test_more_rules_and_calibrations_ask_for_more():
-    history = [Record((0.4,), (0.01,), 8)]
-    lows = [smoothed(history, Calibrated(("flow",)), looks=looks)[0].low for looks in (1, 20, None)]
-    assert lows[0] > lows[1]
-    two = [Record((0.4, 0.4), (0.01, 0.01), 8)]
-    assert smoothed(two, Calibrated(RULES[:2]), looks=1)[0].low < lows[0]
+    def low(*, rules=1, number=1, looks=None):
+        record = Record((0.4,) * rules, (0.01,) * rules, 8)
+        return bounds(record, Calibrated(RULES[:rules]), number=number, looks=looks)[0].low
+
+    assert low(looks=1) > low(looks=20) == low(number=4, looks=20)
+    assert low(looks=1) > low(rules=2, looks=1)
+    assert low(number=1) > low(number=2) > low(number=9)  # if nobody knows how many there are
+    assert low(number=3, looks=2) == low(number=3, looks=3)  # more than were planned
 
 
 def test_shares_are_of_what_is_surely_better():
@@ -216,7 +205,6 @@ def test_quantiles_are_students(probability, freedom, expected):
         ({"decay": 1.0}, "decay"),
         ({"level": 0.0}, "level"),
         ({"choice": "soft"}, "choice is 'soft'"),
-        ({"reference": "future"}, "reference"),
         ({"window": 0}, "window must be at least 1"),
     ],
 )

@@ -17,6 +17,7 @@ from flowtracer.integrations.trl import FlowCreditMixin
 from flowtracer.integrations.trl_calibrated import STATE
 from flowtracer.models import load
 
+MEASURED = ("calibrated/alignment/", "calibrated/low/")
 TARGETS = (33, 24, 28, 14)
 RIGHT = "18 - 7 = 11, 11 * 3 = 33, yes.\n\\boxed{(18 - 7) * 3}<|end|>"
 WRONG = "18 + 7 = 25, 25 + 3 = 28, not 33.\n\\boxed{18 + 7 + 3}<|end|>"
@@ -75,8 +76,10 @@ def main() -> None:
         credit=Credit(rule=Calibrated(("flow", "position"), parts=4, coordinates=5000)),
     )  # fmt: skip
     trainer.train()
-    state = trainer.state.stateful_callbacks[STATE]
-    Path(f"{sys.argv[1]}.{trainer.accelerator.process_index}").write_text(json.dumps(state))
+    logged = trainer.state.log_history[0]
+    known = {name: value for name, value in logged.items() if name.startswith(MEASURED)}
+    saved = {"state": trainer.state.stateful_callbacks[STATE], "known": known}
+    Path(f"{sys.argv[1]}.{trainer.accelerator.process_index}").write_text(json.dumps(saved))
 
 
 if __name__ == "__main__":

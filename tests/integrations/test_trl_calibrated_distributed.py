@@ -31,9 +31,9 @@ def states(out, processes):
 def test_two_processes_measure_what_one_does(tmp_path):
     (single,) = states(tmp_path / "one", 1)
     first, second = states(tmp_path / "two", 2)
-    assert first == second and len(single["history"]) == 1
-    (alone,), (together,) = single["history"], first["history"]
-    assert together["parts"] == alone["parts"] == 4
-    for name in ("means", "variances"):
-        assert together[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-6)
-    assert any(abs(value) > 1e-3 for value in alone["means"])
+    assert first == second
+    for saved in (single["state"], first["state"]):
+        assert saved["calibrations"] == 1 and [kept["parts"] for kept in saved["window"]] == [4]
+    assert single["known"] == pytest.approx(first["known"], rel=1e-3, abs=1e-6)
+    assert len(single["known"]) == 4  # two rules
+    assert any(abs(value) > 1e-3 for value in single["known"].values())

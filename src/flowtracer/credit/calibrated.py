@@ -1,7 +1,7 @@
 """Credit that measures its own direction: a list of rules, of which the best is used if it is known to be.
 
-Pure functions: from gradients of a step's parts to differences of alignment, from those of many
-calibrations to a choice. `integrations/trl_calibrated.py` puts them into a trainer.
+Pure functions: from gradients of parts of rollouts to differences of alignment, from these to a choice.
+`integrations/trl_calibrated.py` puts them into a trainer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,6 @@ RULES = (
 LEAST_PARTS = 3  # the jackknife leaves out one, and a part is compared with another
 
 ChoiceOf = Literal["hard", "mixed"]
-Reference = Literal["window", "past"]
 
 
 @dataclass(frozen=True)
@@ -37,17 +36,14 @@ class Calibrated:
     rules: in the short form of `study gradient`; uniform weights are always among them.
     every: batches of rollouts from one calibration to the next.
     first: batches at the start of a run that are all measured: most is learned there.
-    parts: of a batch's prompts; each part's gradient is compared with the reward's of the others.
+    parts: of a batch's prompts; each part's gradient is compared with the reward's gradient on all other
+        parts of the last `window` calibrations.
     layers, coordinates: number of last layers whose trained parameters are compared, and of coordinates:
         so many change a difference of alignment by 0.002 (a standard deviation) from that of 262,144.
+    window: calibrations whose gradients are kept and compared with each other.
     decay: weight of a calibration relative to the next one, 0 to 1.
     level: chance that any rule that is no better is ever used, over all rules and calibrations.
     choice: "hard" uses the best rule, "mixed" all that are better, in proportion to their lower bounds.
-    reference: what a part's gradient is compared with. "window": the reward's gradient on all other parts
-        of the last `window` calibrations, which are then all compared with each other. "past": that on the
-        other parts of this calibration and on all earlier ones, whose noise persists without being part of
-        the interval: rules that are no better than uniform weights are used more often than `level` says.
-    window: calibrations whose gradients are kept, for a reference of that name.
     normalise: whether weights are divided by their mean over the batch, so that a change of rule does not
         change the step length. The direction stays the same, so a rule is used as it was measured.
     """
@@ -58,11 +54,10 @@ class Calibrated:
     parts: int = 8
     layers: int = 1
     coordinates: int = 1 << 14
+    window: int = 6
     decay: float = 0.8
     level: float = 0.05
     choice: ChoiceOf = "hard"
-    reference: Reference = "window"
-    window: int = 6
     normalise: bool = True
 
     def __post_init__(self) -> None:
@@ -80,7 +75,6 @@ class Calibrated:
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}; it must be between 0 and 1")
         check_choice("choice", self.choice, ChoiceOf)
-        check_choice("reference", self.reference, Reference)
         self.credits("auto")
 
     def measures(self, batch: int) -> bool:
@@ -101,7 +95,7 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class Record:
-    """One calibration: of each rule (R,), the mean difference to uniform, and its variance.
+    """What was measured: of each rule (R,), the mean difference to uniform, and its variance.
 
     parts: how many parts of equal weight would say as much.
     """
@@ -113,35 +107,26 @@ class Record:
 
 @dataclass(frozen=True)
 class Difference:
-    """A rule's alignment minus uniform's, smoothed over calibrations, with its lower bound."""
+    """A rule's alignment minus uniform's, with one-sided bounds."""
 
     value: float
     low: float
     high: float
 
 
-def measure(
-    gradients: Tensor, past: Tensor | None = None, *, weights: Tensor | None = None
-) -> Record:
+def measure(gradients: Tensor, *, weights: Tensor | None = None) -> Record:
     """Differences of alignment on parts of rollouts, with variances by the jackknife over parts.
 
-    A part's gradient of a rule is compared, by its cosine, with the reward's gradient of the other parts
-    (and of the past), uniform weights' as well; parts share these references, which a plain variance over
-    parts would not see.
+    A part's gradient of a rule is compared, by its cosine, with the reward's gradient of the other parts,
+    uniform weights' as well; parts share these references, which a plain variance over parts would not see.
 
-    gradients: (P, 2 + R, C), P >= 3 parts: the reward's own, uniform weights', then R rules'. past: (C,).
+    gradients: (P, 2 + R, C), P >= 3 parts: the reward's own, uniform weights', then R rules'.
     weights: (P,) of the parts, in the mean and in the references; None: equal ones.
     """
     values = gradients.double()
     reward, rules = values[:, 0], values[:, 1:]
     products = torch.einsum("prc,qc->rpq", rules, reward)  # of part p's rules with part q's reward
     rewards = reward @ reward.T
-    if past is None:
-        with_past, between, square = products.new_zeros(products.shape[:2]), rewards[0] * 0, 0.0
-    else:
-        earlier = past.double()
-        with_past, between = (rules @ earlier).T, reward @ earlier
-        square = float(earlier @ earlier)
     lengths = rules.norm(dim=2).T
     count = len(values)
 
@@ -150,8 +135,8 @@ def measure(
     def differences(weight: Tensor) -> Tensor:
         """Mean over the parts, (R,), by their weights (P,), of which some are 0."""
         others = weight * distinct  # (P, P)
-        product = (products * others).sum(2) + with_past
-        norm = (others @ rewards * others).sum(1) + 2 * (others @ between) + square
+        product = (products * others).sum(2)
+        norm = (others @ rewards * others).sum(1)
         scale = lengths * norm.clamp(min=0).sqrt()
         cosine = torch.where(scale > 0, product / scale.clamp(min=1e-300), 0.0)
         mean = (cosine * weight).sum(1) / weight.sum()
@@ -170,37 +155,20 @@ def window_weights(parts: Sequence[int], decay: float) -> Tensor:
     return (decay**age).repeat_interleave(torch.tensor(parts))
 
 
-def smoothed(
-    history: Sequence[Record], settings: Calibrated, *, looks: int | None = None
+def bounds(
+    record: Record, settings: Calibrated, *, number: int, looks: int | None = None
 ) -> list[Difference]:
-    """Every rule's difference over the calibrations so far, the newest last; one of them at least.
+    """Every rule's difference as the calibration of this number, counted from 1, knows it.
 
-    An average with weights `decay^age`; of windows, of which the newest contains the earlier ones, the newest
-    alone. One-sided bounds by Student's t. The level is shared by the rules and by `looks`, the calibrations
-    that are planned; if nobody knows how many, calibration k gets `1 / (k (k + 1))` of it.
+    One-sided bounds by Student's t. The level is shared by the rules and by `looks`, the calibrations that
+    are planned; if nobody knows how many, calibration k gets `1 / (k (k + 1))` of it.
     """
-    count = len(history)
-    age = torch.arange(count - 1, -1, -1, dtype=torch.float64)
-    weights = (0.0 if settings.reference == "window" else settings.decay) ** age
-    weights = weights / weights.sum()
-    means = torch.tensor([record.means for record in history], dtype=torch.float64)  # (K, R)
-    mean = weights @ means
-    shared = 1 / (count * (count + 1)) if looks is None else 1 / max(looks, count)
-    level = settings.level * shared / means.shape[1]
-    parts = torch.tensor([record.parts for record in history], dtype=torch.float64)
-    variances = torch.tensor([record.variances for record in history], dtype=torch.float64)
-    each = weights[:, None].square() * variances
-    variance = each.sum(0)
-    squares = (each.square() / (parts - 1)[:, None]).sum(0)
-    # Welch and Satterthwaite: the freedom of a weighted sum of variances.
-    freedom = torch.where(squares > 0, variance.square() / squares.clamp(min=1e-300), 1.0)
-    return [
-        Difference(value, value - half, value + half)
-        for value, half in (
-            (value, sqrt(v) * student_quantile(1 - level, max(1.0, round(f, 1))))
-            for value, v, f in zip(mean.tolist(), variance.tolist(), freedom.tolist(), strict=True)
-        )
-    ]
+    share = 1 / (number * (number + 1)) if looks is None else 1 / max(looks, number)
+    level = settings.level * share / len(record.means)
+    quantile = student_quantile(1 - level, max(1, record.parts - 1))
+    halves = [quantile * sqrt(variance) for variance in record.variances]
+    pairs = zip(record.means, halves, strict=True)
+    return [Difference(mean, mean - half, mean + half) for mean, half in pairs]
 
 
 def shares(differences: Mapping[str, Difference], choice: ChoiceOf) -> dict[str, float]:

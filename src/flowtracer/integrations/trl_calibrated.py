@@ -19,11 +19,9 @@ from flowtracer.credit.calibrated import (
     LEAST_PARTS,
     UNIFORM,
     Calibrated,
-    Difference,
-    Record,
+    bounds,
     measure,
     shares,
-    smoothed,
     window_weights,
 )
 from flowtracer.credit.credit import Credit, TokenCredit, apply_credit, token_credits
@@ -123,37 +121,26 @@ class Calibration:
         return results
 
     def _decide(self, state: dict[str, Any], parts: Tensor) -> None:
-        past = None
-        if self.settings.reference == "past" and state["past"] is not None:
-            past = _decoded(state["past"])
-        weights = None
-        if self.settings.reference == "window":
-            parts, weights = self._window(state, parts)
-        record = measure(parts, past, weights=weights)
-        state["history"].append(
-            {"means": [*record.means], "variances": [*record.variances], "parts": record.parts}
+        gradients, weights = self._window(state, parts)
+        state["calibrations"] += 1
+        known = bounds(
+            measure(gradients, weights=weights),
+            self.settings,
+            number=state["calibrations"],
+            looks=self._looks(),
         )
-        history = [
-            Record(tuple(saved["means"]), tuple(saved["variances"]), saved["parts"])
-            for saved in state["history"]
-        ]
-        smooth = smoothed(history, self.settings, looks=self._looks())
-        differences: Mapping[str, Difference] = dict(zip(self.credits, smooth, strict=True))
+        differences = dict(zip(self.credits, known, strict=True))
         state["shares"] = shares(differences, self.settings.choice)
-        if self.settings.reference == "past":
-            total = parts[:, 0].sum(0)
-            state["past"] = _encoded(total if past is None else total + self.settings.decay * past)
         for name, difference in differences.items():
             self._log(f"alignment/{name}", difference.value)
             self._log(f"low/{name}", max(difference.low, -1.0))
 
     def _window(self, state: dict[str, Any], parts: Tensor) -> tuple[Tensor, Tensor]:
         """Parts of the last calibrations, these ones included, (P, 2 + R, C), and their weights (P,)."""
-        kept = state.setdefault("window", [])
-        kept.append({"parts": len(parts), "gradients": _encoded(parts, torch.bfloat16)})
+        kept = state["window"]
+        kept.append({"parts": len(parts), "gradients": _encoded(parts)})
         del kept[: -self.settings.window]
-        shape = (-1, *parts.shape[1:])
-        gradients = [_decoded(each["gradients"], torch.bfloat16).view(shape) for each in kept]
+        gradients = [_decoded(each["gradients"]).view(-1, *parts.shape[1:]) for each in kept]
         counts = [each["parts"] for each in kept]
         return torch.cat(gradients), window_weights(counts, self.settings.decay)
 
@@ -215,7 +202,7 @@ class Calibration:
     def _state(self) -> dict[str, Any]:
         """What is known so far, in values that JSON keeps."""
         states: dict[str, Any] = self.trainer.state.stateful_callbacks
-        new = {"batches": 0, "history": [], "shares": {}, "past": None}
+        new = {"batches": 0, "calibrations": 0, "shares": {}, "window": []}
         state: dict[str, Any] = states.setdefault(STATE, new)
         return state
 
@@ -283,9 +270,10 @@ def normalised(weights: Tensor, tokens: Tensor) -> Tensor:
     return torch.where(tokens & (mean > 0), weights / mean, weights)
 
 
-def _encoded(values: Tensor, dtype: torch.dtype = torch.float32) -> str:
-    return base64.b64encode(values.to(dtype).flatten().view(torch.uint8).numpy().tobytes()).decode()
+def _encoded(gradients: Tensor) -> str:
+    """In bfloat16: a window would otherwise be the larger part of a small model's checkpoint."""
+    return base64.b64encode(gradients.bfloat16().view(torch.uint8).numpy().tobytes()).decode()
 
 
-def _decoded(text: str, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=dtype)
+def _decoded(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.bfloat16)

@@ -119,9 +119,6 @@ class CalibratedArguments:
         Calibrated.level, "Chance that a rule that is no better is ever used."
     )
     calibrated_choice: str = option(Calibrated.choice, "hard (the best rule) or mixed.")
-    calibrated_reference: str = option(
-        Calibrated.reference, "window, or past (see docs/training.md)."
-    )
     calibrated_window: int = option(Calibrated.window, "Calibrations of a window.")
     calibrated_normalise: bool = option(Calibrated.normalise, "Whether weights have mean 1.")
 
