@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from flowtracer.credit import Calibrated, Credit
-from flowtracer.credit.calibrated import Difference
+from flowtracer.credit.calibrated import Difference, bounds
 from flowtracer.integrations import trl_calibrated
 from flowtracer.integrations.trl import FlowGRPOTrainer
 from flowtracer.integrations.trl_calibrated import (
@@ -151,12 +151,20 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
     assert kept[0] == kept[1] and len(kept[0]["window"]) == 2 and kept[0]["batches"] == 4
 
 
-def test_a_window_holds_the_parts_of_the_last_calibrations(trainer):
+def test_a_window_holds_the_parts_of_the_last_calibrations(trainer, monkeypatch):
+    records = []
+
+    def recorded(record, *args, **kwargs):
+        records.append(record)
+        return bounds(record, *args, **kwargs)
+
+    monkeypatch.setattr(trl_calibrated, "bounds", recorded)
     flow_trainer = trainer(calibrated(window=2, first=3), max_steps=3)
     flow_trainer.train()
     state = flow_trainer.state.stateful_callbacks[STATE]
     counts = [each["parts"] for each in state["window"]]
     assert len(counts) == 2 and state["calibrations"] == 3
+    assert records[-1].parts > max(counts)
     assert flow_trainer.calibration._looks() == 3
 
 
