@@ -1,7 +1,8 @@
 """Train the model that ships inside the package, or one of its kind for four numbers.
 
     python scripts/embedded/train.py --work build/embedded
-    python scripts/embedded/train.py --numbers 4 --start src/flowtracer/embedded --peak 1e-3 --work build/four
+    python scripts/embedded/train.py --numbers 4 --start src/flowtracer/embedded \\
+      --peak 1e-3 --steps 600 --work build/four
 
 Seeded, and restartable: run the same command again and it goes on from its last checkpoint, with
 the same batches in the same order. The finished model lands in `<work>/model`.

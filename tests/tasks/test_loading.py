@@ -55,6 +55,10 @@ def test_the_prompt_is_the_question_and_the_instruction(tmp_path):
     embedded = load_task("countdown", limit=1)
     assert embedded.prompt(embedded.examples[0])[0]["content"] == embedded.examples[0].question
     assert embedded.examples[0].question.startswith("Make ")
+    bare, instructed = (load_task(name, limit=1) for name in ("countdown4-bare", "countdown4"))
+    assert bare.examples == instructed.examples
+    assert bare.prompt(bare.examples[0])[0]["content"] == bare.examples[0].question
+    assert "\\boxed{}" in instructed.prompt(instructed.examples[0])[0]["content"]
 
 
 def test_options_are_lettered_and_kept_for_the_grader(tmp_path):

@@ -91,9 +91,10 @@ def _countdown(problem: Problem, solution: str) -> Example:
 
 _TRAIN_ONLY = {"test": "train"}  # benchmarks whose only split on the hub is called train
 TASKS: dict[str, Source] = {
-    # The embedded model knows the bare question only.
+    # The embedded model, and its kind for four numbers, know the bare question only.
     "countdown": Source("", grade_countdown, three_numbers),
     "countdown4": Source(COUNTDOWN, grade_countdown, four_numbers),
+    "countdown4-bare": Source("", grade_countdown, four_numbers),
     "gsm8k": Source(BOXED, grade_number, Hub("openai/gsm8k", "main")),
     "math500": Source(BOXED, grade_math, Hub("HuggingFaceH4/MATH-500")),
     "math": Source(BOXED, grade_math, Hub("nlile/hendrycks-MATH-benchmark")),
