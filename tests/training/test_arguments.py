@@ -32,17 +32,18 @@ def test_the_papers_runs_load_with_its_settings(path):
     assert credit.selection == Selection(ratio=0.4) and credit.weighting == Weighting(emphasis=1.5)
 
 
-@pytest.mark.parametrize("name", ["countdown", "one-gpu-lora"])
+@pytest.mark.parametrize("name", ["countdown", "countdown4", "one-gpu-lora"])
 def test_small_configs_load(name):
     settings = read_settings(CONFIGS / f"{name}.yaml", HERE)
     assert settings.credit.method == "flow"
     assert settings.model.use_peft == (name == "one-gpu-lora")
 
 
-def test_the_command_line_wins_over_the_file():
-    overrides = ["--method", "grpo", "--learning_rate", "1e-4", "--emphasis", "2", *HERE]
+@pytest.mark.parametrize("method", ["grpo", "uniform"])
+def test_the_command_line_wins_over_the_file(method):
+    overrides = ["--method", method, "--learning_rate", "1e-4", "--emphasis", "2", *HERE]
     settings = read_settings(CONFIGS / "countdown.yaml", overrides)
-    assert settings.credit.method == "grpo" and settings.trainer.learning_rate == 1e-4
+    assert settings.credit.method == method and settings.trainer.learning_rate == 1e-4
     assert settings.credit.credit_of_run(answer="boxed", seed=0) is None
     assert settings.task.task == "countdown"
 
@@ -54,7 +55,7 @@ def test_the_command_line_wins_over_the_file():
         (
             "method: magic\n",
             [],
-            "method 'magic' is unknown; use one of grpo, value, calibrated, flow",
+            "method 'magic' is unknown; use one of grpo, uniform, value, calibrated, flow",
         ),
         ("task: [\n", [], "c.yaml"),
         ("- a\n- b\n", [], "mapping"),

@@ -12,6 +12,7 @@ from flowtracer.credit import Credit
 from flowtracer.credit.arguments import CreditArguments
 
 UNIFORM = "uniform"
+PLAIN = ("grpo", UNIFORM)  # what trainers and rules call weights of 1
 _KINDS: dict[str, type] = {
     field.name: type(getattr(CreditArguments(), field.name)) for field in fields(CreditArguments)
 }

@@ -13,6 +13,7 @@ from trl import GRPOConfig, ModelConfig, TrlParser
 
 from flowtracer.credit import SCORERS, Calibrated, Credit
 from flowtracer.credit.arguments import CreditArguments, option
+from flowtracer.credit.rules import PLAIN
 from flowtracer.integrations.trl_riding import check_forward
 from flowtracer.integrations.trl_rollouts import COUNT, EVERY, check_counts
 from flowtracer.option_names import (
@@ -23,7 +24,7 @@ from flowtracer.option_names import (
 )
 from flowtracer.training.value import ValueArguments
 
-WITHOUT_CREDIT = ("grpo", "value")  # methods that are no rule for weights
+WITHOUT_CREDIT = (*PLAIN, "value")  # methods that are no rule for weights
 CALIBRATED = "calibrated"
 
 # Section 4 of the paper, where it differs from TRL's defaults; method.md names what is open. TRL's
@@ -79,8 +80,8 @@ class MethodArguments(CreditArguments):
     answer: str = option("", "Answer rule; default: the task's.")
     method: str = option(
         "flow",
-        "grpo (no credit), value (Monte-Carlo), calibrated (the rule that is measured to be right), or "
-        f"a scorer: {', '.join(SCORERS)}.",
+        "grpo or uniform (no credit), value (Monte-Carlo), calibrated (the rule that is measured to be "
+        f"right), or a scorer: {', '.join(SCORERS)}.",
     )
     credit_forward: str = option(
         "auto", "Where attention is read: ride (the loss's forward), own (one more pass), or auto."

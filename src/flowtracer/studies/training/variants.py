@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from itertools import product
 
 from flowtracer.credit import Credit
-from flowtracer.credit.rules import UNIFORM, Rule, parse_rules
+from flowtracer.credit.rules import PLAIN, Rule, parse_rules
 
-PLAIN = ("grpo", UNIFORM)  # two names of the same: no credit
 # Methods with settings of their own, and what the options of `flowtracer train` for them begin with.
 OWN_SETTINGS = {"value": "value_", "calibrated": "calibrated_"}
 
