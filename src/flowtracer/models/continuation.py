@@ -188,26 +188,32 @@ def continue_in_parts(
     temperature: float,
     seed: int,
 ) -> list[list[int]]:
-    """`continue_prefixes` for as many prefixes at a time as fit into memory, drawn with a seed."""
+    """`continue_prefixes` for as many prefixes at a time as fit into memory, drawn with a seed.
+
+    Prefixes of a length go together: attention reads every row as far as the longest of them.
+    """
     generator = torch.Generator(prefixes[0].logits.device).manual_seed(seed)
-    rows: list[list[int]] = []
-    for part in _parts(prefixes, limits, copies):
-        rows += continue_prefixes(
+    order = sorted(range(len(prefixes)), key=lambda number: prefixes[number].length)
+    rows: list[list[int]] = [[] for _ in range(copies * len(prefixes))]
+    for part in _parts([prefixes[i] for i in order], [limits[i] for i in order], copies):
+        numbers = order[part]
+        drawn = continue_prefixes(
             model,
-            prefixes[part],
+            [prefixes[i] for i in numbers],
             copies=copies,
-            limits=limits[part],
+            limits=[limits[i] for i in numbers],
             ends=ends,
             choose=sampled(temperature, generator),
         )
+        for index, number in enumerate(numbers):
+            rows[copies * number : copies * (number + 1)] = drawn[copies * index :][:copies]
     return rows
 
 
 def _parts(prefixes: Sequence[Prefix], limits: Sequence[int], copies: int) -> Iterator[slice]:
     """Ranges of prefixes that go on together.
 
-    Neighbours, whose continuations are alike in length. Depends on the settings only, so that a seed
-    gives the same continuations on every machine.
+    Depends on the settings only, so that a seed gives the same continuations on every machine.
     """
     numbers_per_token = sum(2 * keys[0, :, 0].numel() for keys, _ in prefixes[0].text)
     longest = max(p.length + limit for p, limit in zip(prefixes, limits, strict=True))
