@@ -4,8 +4,15 @@ import pytest
 import torch
 from helpers.models import ARCHITECTURES, random_model
 
+from flowtracer.models import continuation
 from flowtracer.models.branching import MOST_SHARED, Prefix
-from flowtracer.models.continuation import continue_prefixes, draw, read_text, sampled
+from flowtracer.models.continuation import (
+    continue_in_parts,
+    continue_prefixes,
+    draw,
+    read_text,
+    sampled,
+)
 
 TEXT = torch.randint(3, 97, (20,), generator=torch.Generator().manual_seed(3)).tolist()
 
@@ -57,6 +64,21 @@ def test_prefixes_of_several_texts_go_on_as_if_each_ran_alone(name, count):
     )
     for number, (text, length) in enumerate(lengths):
         alone = greedy_by_rerunning(model, text[:length], 8, {2})
+        assert rows[2 * number] == rows[2 * number + 1] == alone
+
+
+def test_in_parts_each_prefix_gets_its_own_continuations(monkeypatch):
+    """Prefixes of a length go together, in an order that is not the caller's."""
+    model = random_model("qwen3")
+    lengths, limits = [15, 4, 20, 9, 4], [3, 6, 2, 5, 1]
+    prefixes = prefixes_of(model, lengths)
+    monkeypatch.setattr(continuation, "MOST_ROWS", 4)  # two prefixes at a time
+    rows = continue_in_parts(
+        model, prefixes, copies=2, limits=limits, ends={2}, temperature=0, seed=0
+    )
+    assert len(rows) == 2 * len(lengths)
+    for number, (length, limit) in enumerate(zip(lengths, limits, strict=True)):
+        alone = greedy_by_rerunning(model, TEXT[:length], limit, {2})
         assert rows[2 * number] == rows[2 * number + 1] == alone
 
 
