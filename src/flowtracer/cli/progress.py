@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+SECONDS_BETWEEN_LINES = 60.0  # our choice: in the log of a job, where no bar can be drawn
 
 
 class Report(Protocol):
@@ -54,11 +57,15 @@ def _one_line(message: Any, category: type[Warning], *location: Any, **more: Any
 
 @contextmanager
 def progress_bar(units: Mapping[str, str] | None = None) -> Iterator[Report]:
-    """Yields a function that draws a bar per stage.
+    """Yields a function that draws a bar per stage; where stderr is no terminal, it writes a line a minute.
 
     units: what a stage counts, such as {"tracing": "layers"}.
     """
     silence_transformers()
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield log_lines()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -67,7 +74,7 @@ def progress_bar(units: Mapping[str, str] | None = None) -> Iterator[Report]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         lines: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int, note: str = "") -> None:
@@ -78,3 +85,17 @@ def progress_bar(units: Mapping[str, str] | None = None) -> Iterator[Report]:
             bars.update(lines[stage], completed=done, total=total, note=note)
 
         yield report
+
+
+def log_lines() -> Report:
+    """Write how far a stage is to stderr, at most once a minute: nothing for short work."""
+    written = time.monotonic()
+
+    def report(stage: str, done: int, total: int, note: str = "") -> None:
+        nonlocal written
+        now = time.monotonic()
+        if now - written >= SECONDS_BETWEEN_LINES:
+            written = now
+            print(f"{stage}: {done} of {total}{note}", file=sys.stderr, flush=True)
+
+    return report

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from flowtracer.cli import options
 from flowtracer.cli.extras import needing
-from flowtracer.cli.progress import progress_bar
+from flowtracer.cli.progress import progress_bar, silence_transformers
 from flowtracer.cli.study_run import command_line
 
 MOST = 1_000_000  # of what is counted, our choice: more is a slip of the keyboard
@@ -189,6 +189,7 @@ def gradient(
         "device": device,
         "trust_remote_code": trust_remote_code,
     }
+    silence_transformers()
     scoring = None if frozen is None else load(frozen, **loading)
     figures = {}
     for policy in checkpoint or [model]:
