@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "records": "",
     "storage": "records",
     "kernels": "",
+    "statistics": "",
     "flow": "kernels",
     "models": "",
     "regions": "",
@@ -34,16 +35,16 @@ MAY_IMPORT = {
     "tasks": "math_answers records regions",
     "scorers": "attention flow models regions",
     "tracing": "attention flow models regions render scorers storage",
-    "credit": "attention flow kernels models regions scorers",
+    "credit": "attention flow kernels models regions scorers statistics",
     "gradients": "credit models scorers",
     "watching": "records render storage",
-    "evaluation": "models regions storage tasks",
+    "evaluation": "models regions statistics storage tasks",
     "rollouts": "attention credit models records regions scorers storage",
     "integrations": "attention credit gradients models regions scorers service tasks watching",
     "training": "credit flow gradients integrations models option_names records regions render storage tasks "
     "watching",
     "studies": "attention credit evaluation flow gradients intervention math_answers models records regions "
-    "render rollouts scorers storage tasks training",
+    "render rollouts scorers statistics storage tasks training",
     "service": "attention credit models storage workbench",
     "workbench": "attention flow intervention math_answers models records regions render "
     "scorers tasks tracing",

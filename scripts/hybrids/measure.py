@@ -22,9 +22,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from flowtracer import answer_flow, mean_attention
-from flowtracer.evaluation.intervals import bootstrap, runs_interval
 from flowtracer.intervention import Knockout
 from flowtracer.models.swap import swapped_attention
+from flowtracer.statistics.intervals import bootstrap, runs_interval
 from flowtracer.studies.value.agreement import rank_correlation
 
 Figures = dict[str, float]

@@ -12,7 +12,6 @@ from flowtracer.credit.calibrated import (
     bounds,
     measure,
     shares,
-    student_quantile,
     window_weights,
 )
 from flowtracer.gradients.alignment import cosines, others
@@ -182,15 +181,6 @@ def test_shares_are_of_what_is_surely_better():
     assert shares(differences, "hard") == {"b": 1.0}
     assert shares(differences, "mixed") == pytest.approx({"a": 2 / 3, "b": 1 / 3})
     assert shares({"c": differences["c"]}, "mixed") == {}
-
-
-@pytest.mark.parametrize(
-    ("probability", "freedom", "expected"),
-    # Out of printed tables.
-    [(0.975, 1, 12.706), (0.975, 7, 2.3646), (0.995, 4, 4.6041), (0.9995, 30, 3.6460), (0.9, 3, 1.6377)],
-)  # fmt: skip
-def test_quantiles_are_students(probability, freedom, expected):
-    assert student_quantile(probability, freedom) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(

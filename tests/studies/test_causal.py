@@ -9,8 +9,8 @@ import torch
 
 pytest.importorskip("filelock", reason="needs the extra flowtracer[train]")
 
-from flowtracer.evaluation.intervals import bootstrap
 from flowtracer.regions import encode_with_offsets, render_prompt, tokenize_prompt
+from flowtracer.statistics.intervals import bootstrap
 from flowtracer.studies.causal.conditions import PreparedText
 from flowtracer.studies.causal.judging import is_complete, new_answer
 from flowtracer.studies.causal.settings import CausalStudy

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers.studies import causal_rows
 
-from flowtracer.evaluation.intervals import bootstrap
 from flowtracer.math_answers.equality import same_answer
+from flowtracer.statistics.intervals import bootstrap
 from flowtracer.studies.causal.figure import draw, marks
 from flowtracer.studies.causal.report import write_report
 from flowtracer.studies.causal.settings import CausalStudy

@@ -8,12 +8,12 @@ import torch
 from helpers.tiny_world import LIMIT, tiny_loaded, tiny_task
 
 from flowtracer.credit import TokenCredit
+from flowtracer.statistics.ranks import ranks
 from flowtracer.studies.gradient.agreement import FIGURES, agreement
 from flowtracer.studies.gradient.frozen import frozen_figures
 from flowtracer.studies.gradient.report import write_checkpoints, write_report
 from flowtracer.studies.gradient.study import GradientStudy, run_gradient
 from flowtracer.studies.gradient.summary import read_gradients
-from flowtracer.studies.ranks import ranks
 
 
 def silent(stage, done, total):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from helpers.tiny_world import LIMIT, completions, log_probability, tiny_loaded, tiny_task
 
-from flowtracer.evaluation.intervals import Interval
 from flowtracer.gradients.backward import chosen_parameters
+from flowtracer.statistics.intervals import Interval
 from flowtracer.studies.gradient.report import without_signal, write_checkpoints, write_report
 from flowtracer.studies.gradient.rollouts import Group, batches_in, draw_groups, read_groups
 from flowtracer.studies.gradient.study import GradientStudy, gradient_file, run_gradient

@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers.studies import shape_rows
 
-from flowtracer.evaluation.intervals import ratio_of_sums
+from flowtracer.statistics.intervals import ratio_of_sums
 from flowtracer.studies.shape.report import against_chance, token_ratios, write_report
 from flowtracer.studies.shape.study import (
     ShapeStudy,

@@ -6,19 +6,19 @@ Pure functions: from gradients of parts of rollouts to differences of alignment,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from math import pi, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from flowtracer.credit.weighting import UNIFORM
 from flowtracer.scorers.scorer import check_choice
+from flowtracer.statistics.student import student_quantile
 
 if TYPE_CHECKING:
     from flowtracer.credit.credit import Credit
 
-UNIFORM = "uniform"
 # Both ends of the flow, two emphases each, and two rules that the referee found to be right here.
 RULES = (
     "flow", "flow@emphasis=3", "flow@end=bottom", "flow@end=bottom,emphasis=3", "answer_attention",
@@ -184,24 +184,3 @@ def shares(differences: Mapping[str, Difference], choice: ChoiceOf) -> dict[str,
         return {max(better, key=lambda name: better[name].value): 1.0}
     total = sum(difference.low for difference in better.values())
     return {name: difference.low / total for name, difference in better.items()}
-
-
-@cache
-def student_quantile(probability: float, freedom: float) -> float:
-    """The quantile of Student's t, probability above 0.5, freedom at least 1.
-
-    With t = sqrt(freedom) tan(angle) the density is that of cos(angle)^(freedom - 1), summed here.
-    """
-    steps = 1 << 13
-    angles = torch.linspace(0, pi / 2, steps + 1, dtype=torch.float64)
-    density = angles.cos().clamp(min=0) ** (freedom - 1)
-    outside = (
-        (density[1:] + density[:-1]).flip(0).cumsum(0).flip(0)
-    )  # from the tail, for small levels
-    tail = 2 * (1 - probability) * float(outside[0])
-    after = int((outside > tail).sum())  # angles[after - 1] is the last with more than that outside
-    high = float(outside[after]) if after < steps else 0.0
-    low = float(outside[after - 1])
-    inside = (low - tail) / (low - high) if low > high else 0.0
-    angle = float(angles[after - 1]) + inside * pi / 2 / steps
-    return float(sqrt(freedom) * torch.tensor(angle, dtype=torch.float64).tan())

@@ -10,8 +10,8 @@ from typing import Any
 
 from flowtracer.credit import Credit
 from flowtracer.credit.arguments import CreditArguments
+from flowtracer.credit.weighting import UNIFORM
 
-UNIFORM = "uniform"
 PLAIN = ("grpo", UNIFORM)  # what trainers and rules call weights of 1
 _KINDS: dict[str, type] = {
     field.name: type(getattr(CreditArguments(), field.name)) for field in fields(CreditArguments)

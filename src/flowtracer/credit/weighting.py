@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+UNIFORM = "uniform"  # the name of weights that are all 1
 EMPHASIS = 1.5  # section 3.3 of the paper
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from flowtracer.evaluation.backends import BACKENDS, Complete
-from flowtracer.evaluation.intervals import Interval, Rewards, mean_accuracy, pass_at
 from flowtracer.models import load_tokenizer
 from flowtracer.models.generation import Sampling
 from flowtracer.regions import render_prompt
+from flowtracer.statistics.intervals import Interval, Rewards, mean_accuracy, pass_at
 from flowtracer.storage import check_settings, lock, read_json, read_rows, resume_rows, write_json
 from flowtracer.tasks import Task
 from flowtracer.tasks.task import Example

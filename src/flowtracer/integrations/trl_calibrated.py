@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from flowtracer.credit.calibrated import (
     LEAST_PARTS,
-    UNIFORM,
     Calibrated,
     bounds,
     measure,
@@ -26,6 +25,7 @@ from flowtracer.credit.calibrated import (
 )
 from flowtracer.credit.credit import Credit, TokenCredit, apply_credit, token_credits
 from flowtracer.credit.summary import credit_metrics, credit_sums
+from flowtracer.credit.weighting import UNIFORM
 from flowtracer.gradients.backward import rule_gradients, sampled_coordinates
 from flowtracer.gradients.objective import grpo_coefficients, reward_coefficients
 from flowtracer.models.decoder import is_sharded, layer_stack

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowtracer.evaluation.intervals import rate_interval
 from flowtracer.flow import BACKBONE_RATIO, select_backbone
 from flowtracer.models import Loaded
 from flowtracer.regions import decode_text
+from flowtracer.statistics.intervals import rate_interval
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.resume import SolutionStudy, StudyRun, run_over_solutions, solutions_line
 from flowtracer.studies.scorer_choices import parse_scorer, score_solution

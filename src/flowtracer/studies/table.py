@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from flowtracer.evaluation.intervals import Interval
 from flowtracer.render.charts import save_chart
+from flowtracer.statistics.intervals import Interval
 from flowtracer.storage import atomic_write
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.verdicts import Verdict

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from flowtracer.evaluation.intervals import CONFIDENCE, Interval, bootstrap
+from flowtracer.statistics.intervals import CONFIDENCE, Interval, bootstrap
 
 FLIPS = 20_000  # our choice
 POWER = 0.8  # our choice, of the number of units that would tell

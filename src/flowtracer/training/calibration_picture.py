@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flowtracer.credit.calibrated import UNIFORM
+from flowtracer.credit.weighting import UNIFORM
 from flowtracer.render.charts import CHANCE, FLOW, REST, SMALL, label_ends, limits, tidy, tints
 from flowtracer.training.curves import LEAST_RANGE, Rows
 

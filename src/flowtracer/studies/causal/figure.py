@@ -7,9 +7,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from flowtracer.evaluation.intervals import Interval
 from flowtracer.render.charts import CHANCE as CHANCE_TINT
 from flowtracer.render.charts import FLOW, PALETTE, REST, SMALL, label_ends, tidy, tints
+from flowtracer.statistics.intervals import Interval
 from flowtracer.studies.causal.summary import CHANCE, METRICS, Cell, metric_interval
 
 FIXED = {"flow": FLOW, CHANCE: CHANCE_TINT}  # always the same tint

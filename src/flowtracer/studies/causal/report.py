@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flowtracer.evaluation.intervals import Interval
+from flowtracer.statistics.intervals import Interval
 from flowtracer.studies.causal.figure import draw, marks, which_tokens
 from flowtracer.studies.causal.settings import CausalStudy
 from flowtracer.studies.causal.summary import (

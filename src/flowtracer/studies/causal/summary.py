@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowtracer.evaluation.intervals import (
+from flowtracer.statistics.intervals import (
     Interval,
     bootstrap,
     difference_interval,

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from flowtracer.credit import TokenCredit
-from flowtracer.studies.ranks import correlation, rank_correlation
+from flowtracer.statistics.ranks import correlation, rank_correlation
 
 SUFFIX = " (frozen)"  # of a rule's name, scored by the frozen model
 FIGURES = ("overlap", "weights", "scores")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from flowtracer.evaluation.intervals import Interval, bootstrap
 from flowtracer.render.charts import CHANCE, PALETTE, SMALL, tidy
+from flowtracer.statistics.intervals import Interval, bootstrap
 from flowtracer.studies.gradient.agreement import FIGURES, SUFFIX
 from flowtracer.studies.gradient.summary import Alignment
 from flowtracer.studies.table import percent, table_lines

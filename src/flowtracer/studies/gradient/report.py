@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from flowtracer.evaluation.intervals import Interval
 from flowtracer.render.charts import (
     CHANCE,
     PALETTE,
@@ -19,6 +18,7 @@ from flowtracer.render.charts import (
     tidy,
     tints,
 )
+from flowtracer.statistics.intervals import Interval
 from flowtracer.studies.gradient.frozen import (
     draw_frozen,
     frozen_checkpoint_lines,

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from flowtracer.credit import structural_vocabulary
-from flowtracer.credit.rules import UNIFORM, Rule, parse_rules
+from flowtracer.credit.rules import Rule, parse_rules
 from flowtracer.credit.summary import effective_ratio, gini
+from flowtracer.credit.weighting import UNIFORM
 from flowtracer.gradients.backward import (
     COORDINATES,
     chosen_parameters,

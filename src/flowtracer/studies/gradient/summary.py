@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowtracer.evaluation.intervals import CONFIDENCE, Interval, bootstrap
 from flowtracer.gradients.alignment import (
     cosines,
     gram,
@@ -18,6 +17,7 @@ from flowtracer.gradients.alignment import (
     sign_cosines,
     signal_to_noise,
 )
+from flowtracer.statistics.intervals import CONFIDENCE, Interval, bootstrap
 from flowtracer.studies.gradient.study import gradient_file
 
 RESAMPLES = 1000  # of ratios of signal to noise, our choice

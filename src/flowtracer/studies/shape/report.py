@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from flowtracer.evaluation.intervals import Interval, bootstrap, rate_interval, ratio_of_sums
 from flowtracer.flow import BACKBONE_RATIO
 from flowtracer.render.charts import CHANCE, PALETTE, SMALL, tidy
 from flowtracer.render.font import FONT, printable
 from flowtracer.render.visible import one_line
+from flowtracer.statistics.intervals import Interval, bootstrap, rate_interval, ratio_of_sums
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
 from flowtracer.studies.resume import solutions_line
 from flowtracer.studies.shape.study import RATIOS, ShapeStudy, coefficient_of_variation

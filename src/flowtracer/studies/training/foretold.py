@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from flowtracer.credit.rules import parse_rules
-from flowtracer.evaluation.intervals import CONFIDENCE, Interval, bootstrap
+from flowtracer.statistics.intervals import CONFIDENCE, Interval, bootstrap
+from flowtracer.statistics.ranks import Array, rank_correlation
 from flowtracer.storage import read_json
-from flowtracer.studies.ranks import Array, rank_correlation
 from flowtracer.studies.training.learning import over_seeds
 from flowtracer.studies.training.variants import Variant
 

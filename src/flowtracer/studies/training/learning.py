@@ -5,7 +5,8 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
 
-from flowtracer.evaluation.intervals import Interval, t_quantile
+from flowtracer.statistics.intervals import TAIL, Interval
+from flowtracer.statistics.student import student_quantile
 from flowtracer.training.curves import SMOOTHING, running_mean
 
 EARLY_STEPS = 60  # our choice: on Countdown the reward has risen by three quarters of what it will
@@ -39,7 +40,7 @@ def over_seeds(values: Sequence[float]) -> Interval | None:
     if len(values) < 2:
         return None
     mean = fmean(values)
-    half = t_quantile(len(values) - 1) * stdev(values) / sqrt(len(values))
+    half = student_quantile(TAIL, len(values) - 1) * stdev(values) / sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
 
 

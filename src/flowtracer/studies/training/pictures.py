@@ -8,9 +8,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from flowtracer.evaluation.intervals import Interval
 from flowtracer.render.charts import CHANCE, FLOW, REST, SMALL, label_ends, save_chart, tidy
-from flowtracer.studies.ranks import Array
+from flowtracer.statistics.intervals import Interval
+from flowtracer.statistics.ranks import Array
 from flowtracer.studies.training.foretold import Prediction
 from flowtracer.studies.training.learning import Rows, mean_rows, over_seeds
 from flowtracer.studies.training.study import TrainingResults

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from flowtracer.evaluation.intervals import (
+from flowtracer.render.charts import save_chart
+from flowtracer.statistics.intervals import (
     CONFIDENCE,
     Interval,
     difference_interval,
@@ -16,9 +17,8 @@ from flowtracer.evaluation.intervals import (
     rate_interval,
     runs_interval,
 )
-from flowtracer.render.charts import save_chart
+from flowtracer.statistics.ranks import Array
 from flowtracer.studies.provenance import provenance, provenance_line, without_paths
-from flowtracer.studies.ranks import Array
 from flowtracer.studies.table import points, table_lines, write_table
 from flowtracer.studies.training.foretold import (
     Prediction,

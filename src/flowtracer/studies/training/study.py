@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from flowtracer.evaluation.intervals import Rewards
 from flowtracer.evaluation.run import read_rewards
+from flowtracer.statistics.intervals import Rewards
 from flowtracer.storage import atomic_write, check_settings, lock, read_json, write_json
 from flowtracer.studies.provenance import PACKAGES, note_environment
 from flowtracer.studies.training.learning import EARLY_STEPS, early_reward

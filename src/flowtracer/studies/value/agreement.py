@@ -7,8 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from flowtracer.credit import Selection, select
-from flowtracer.studies import ranks
-from flowtracer.studies.ranks import Array
+from flowtracer.statistics import ranks
+from flowtracer.statistics.ranks import Array
 
 LEAST_UNITS = 4  # our choice: a rank correlation of fewer says nothing
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from flowtracer.credit.values import spread
-from flowtracer.evaluation.intervals import Interval
-from flowtracer.studies.ranks import ranks
+from flowtracer.statistics.intervals import Interval
+from flowtracer.statistics.ranks import ranks
 from flowtracer.studies.value.agreement import tells_apart, unit_scores
 from flowtracer.studies.value.summary import CEILING, Agreement
 

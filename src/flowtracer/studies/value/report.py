@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from flowtracer.evaluation.intervals import Interval
 from flowtracer.records import read_records
 from flowtracer.render.charts import save_chart
 from flowtracer.render.visible import one_line
+from flowtracer.statistics.intervals import Interval
 from flowtracer.storage import atomic_write
 from flowtracer.studies.table import percent, table_lines, write_judged
 from flowtracer.studies.value.figure import draw_against, draw_agreement, draw_response

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowtracer.credit.values import spread
-from flowtracer.evaluation.intervals import Interval, bootstrap, ratio_of_sums
+from flowtracer.statistics.intervals import Interval, bootstrap, ratio_of_sums
 from flowtracer.studies.value.agreement import (
     concordance,
     credit_in_top,

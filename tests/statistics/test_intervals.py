@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from flowtracer.evaluation.intervals import (
+from flowtracer.statistics.intervals import (
     bootstrap,
     difference_interval,
     mean_accuracy,
@@ -14,7 +14,6 @@ from flowtracer.evaluation.intervals import (
     rate_interval,
     ratio_of_sums,
     runs_interval,
-    t_quantile,
     wilson,
 )
 
@@ -84,13 +83,6 @@ def test_paired_differences_of_rates_hold_the_truth_about_95_times_in_100():
         interval = difference_interval(pairs)
         inside += interval.low <= 0.06 <= interval.high
     assert 0.92 <= inside / 400 <= 1
-
-
-@pytest.mark.parametrize(
-    ("freedom", "expected"), [(1, 12.7062), (2, 4.3027), (9, 2.2622), (200, 1.9719)]
-)
-def test_quantiles_of_students_t(freedom, expected):
-    assert t_quantile(freedom) == pytest.approx(expected, abs=2e-4)
 
 
 @pytest.mark.parametrize(

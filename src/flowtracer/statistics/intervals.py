@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from math import pi, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowtracer.statistics.student import student_p, student_quantile
+
 RESAMPLES = 10_000  # our choice
 CONFIDENCE = 0.95
+TAIL = (1 + CONFIDENCE) / 2  # the probability of a two-sided quantile
 NORMAL = 1.959964  # the quantile of a normal distribution for 95%, two-sided
 
 Rewards = NDArray[np.float64]  # (problems, samples)
@@ -128,16 +130,9 @@ def runs_interval(
     a = problems * float(by_run.var(ddof=1))
     b = runs * float(by_problem.var(ddof=1))
     e = float((residual**2).sum()) / ((runs - 1) * (problems - 1))
-    squares = t_quantile(runs - 1) ** 2 * a + NORMAL**2 * max(b - e, 0.0)
+    squares = student_quantile(TAIL, runs - 1) ** 2 * a + NORMAL**2 * max(b - e, 0.0)
     half = sqrt(squares / (runs * problems))
     return Interval(mean, mean - half, mean + half)
-
-
-@cache
-def t_quantile(freedom: int) -> float:
-    """The quantile of Student's t for 95%, two-sided; freedom: degrees of freedom, 1 or more."""
-    angles, inside = _student(freedom)
-    return float(sqrt(freedom) * np.tan(np.interp(CONFIDENCE, inside, angles)))
 
 
 def paired_p(differences: Sequence[float]) -> float:
@@ -151,21 +146,8 @@ def paired_p(differences: Sequence[float]) -> float:
     spread = values.std(ddof=1)
     if spread == 0:
         return 0.0
-    freedom = len(values) - 1
-    angles, inside = _student(freedom)
-    t = abs(values.mean()) / spread * sqrt(len(values))
-    return float(1 - np.interp(np.arctan(t / sqrt(freedom)), angles, inside))
-
-
-def _student(freedom: int) -> tuple[Values, Values]:
-    """Angles from 0 to pi / 2 and how much of Student's t is within +- sqrt(freedom) tan(angle).
-
-    With t = sqrt(freedom) tan(angle) the density is that of cos(angle)^(freedom - 1), summed here.
-    """
-    angles = np.linspace(0, pi / 2, 200_001)
-    density = np.cos(angles).clip(min=0) ** (freedom - 1)
-    inside = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return angles, inside / inside[-1]
+    t = values.mean() / spread * sqrt(len(values))
+    return student_p(t, len(values) - 1)
 
 
 def ratio_of_sums(table: Values, *, seed: int = 0) -> Interval:

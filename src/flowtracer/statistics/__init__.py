@@ -1,0 +1,1 @@
+"""Statistics on arrays: intervals, Student's t, ranks. Pure functions that know no model and no file."""
