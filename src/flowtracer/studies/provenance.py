@@ -46,17 +46,19 @@ def _now(packages: Sequence[str]) -> dict[str, Any]:
 
 
 def model_name(model: str) -> str:
-    """A hub id as it is, a folder without what is in front of its name."""
-    return Path(model).name if "/" in model and Path(model).expanduser().exists() else model
+    """A hub id and a folder below the current one as they are, another folder by its name alone."""
+    path = Path(model).expanduser()
+    outside = path.is_absolute() or ".." in path.parts
+    return path.name if outside and path.exists() else model
 
 
 def without_paths(study: Any) -> dict[str, Any]:
-    """A study's settings in plain values, its model by name only."""
+    """A study's settings in plain values, without paths of this machine."""
     return shortened(asdict(study))
 
 
 def shortened(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with folders and files named by the last part of their path."""
+    """Settings without the paths of what is outside the current folder."""
     short = dict(settings)
     for name, value in settings.items():
         if isinstance(value, dict):
