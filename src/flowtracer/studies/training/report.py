@@ -66,7 +66,7 @@ def write_report(
     summary = {"study": without_paths(study), "origin": origin, "results": figures}
     summary["failed"] = dict(results.failed)
     lines = [
-        f"Primary measure, named before the runs: mean reward over the first {study.early_steps} steps; "
+        f"Primary measure: mean reward over the first {study.early_steps} steps; "
         "95% over seeds (Student's t), differences paired by seed.",
         "",
         f"Held-out accuracy, {start.shape[0]} problems x {start.shape[1]} samples at temperature "
