@@ -7,6 +7,7 @@ import typer
 
 from flowtracer.cli import options
 from flowtracer.cli.extras import needing
+from flowtracer.cli.progress import silence_training
 from flowtracer.cli.study_run import command_line
 from flowtracer.option_names import normal_name, read_settings_file
 
@@ -99,6 +100,7 @@ def training(
     Run it again after a kill and it continues. Any other option goes to every run.
     """
     run_settings = read_settings_file(runs)  # a wrong file is told before anything is imported
+    silence_training()
     with needing("train"):
         import torch
 
