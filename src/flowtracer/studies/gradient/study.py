@@ -83,9 +83,7 @@ class GradientStudy:
 
     def __post_init__(self) -> None:
         if self.batches < LEAST_BATCHES:
-            raise ValueError(
-                f"batches is {self.batches}; a batch is compared with the others, so use 2 or more"
-            )
+            raise ValueError(f"batches is {self.batches}; they are compared, so use 2 or more")
         if min(self.problems, self.max_new_tokens, self.coordinates) < 1 or self.responses < 2:
             raise ValueError(
                 "problems, max_new_tokens and coordinates must be at least 1, and responses at least 2"
