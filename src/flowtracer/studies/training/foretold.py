@@ -120,13 +120,12 @@ def spearman(x: Array, y: Array) -> float:
 def in_words(prediction: Prediction) -> str:
     """One paragraph: the correlation, and what it means."""
     correlation = prediction.correlation
-    verdict = (
-        "alignment predicts the order of the methods"
-        if correlation.low > 0
-        else "alignment predicts the reverse order"
-        if correlation.high < 0
-        else "whether alignment predicts training is open"
-    )
+    verdict = "whether alignment predicts training is open"
+    if prediction.p < 1 - CONFIDENCE:  # a few methods are soon in this order by chance
+        if correlation.low > 0:
+            verdict = "alignment predicts the order of the methods"
+        elif correlation.high < 0:
+            verdict = "alignment predicts the reverse order"
     text = (
         f"Foretold against seen, {len(prediction.pairs)} methods: Spearman's rank correlation "
         f"{correlation.value:+.2f} [{correlation.low:+.2f}, {correlation.high:+.2f}] (95%, resampling seeds "
