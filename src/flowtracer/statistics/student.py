@@ -26,7 +26,6 @@ def student_p(t: float, freedom: float) -> float:
     return float(np.interp(atan(abs(t) / sqrt(freedom)), ANGLES, _outside(freedom)))
 
 
-@cache
 def _outside(freedom: float) -> NDArray[np.float64]:
     """How much of the distribution is beyond +- sqrt(freedom) tan(angle), of `ANGLES`: from 1 to 0."""
     density = np.cos(ANGLES).clip(min=0) ** (freedom - 1)
